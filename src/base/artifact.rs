@@ -1,0 +1,48 @@
+//! artifact: the typed result of a node, as a list of named parts.
+
+use crate::base::{Digest, ObjectId};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// One file of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// File name within the artifact, such as `part-00003.arrow`.
+    pub name: String,
+    /// Its bytes.
+    pub object: ObjectId,
+    /// How many bytes those are.
+    pub bytes: u64,
+}
+
+/// The typed, immutable result of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// The noun, such as `clusters`.
+    pub kind: String,
+    /// Version of the noun's file format.
+    pub format: u32,
+    /// Its files, in their order.
+    pub parts: Vec<Part>,
+}
+
+impl Artifact {
+    /// Names the artifact by its content: kind, format, and each part's name and digest.
+    pub fn digest(&self) -> Digest {
+        let mut text = format!("dcpipe-artifact 1\n{} {}\n", self.kind, self.format);
+        for part in &self.parts {
+            let _ = writeln!(text, "{} {} {}", part.object, part.bytes, part.name);
+        }
+        Digest::of(text.as_bytes())
+    }
+
+    /// Sum of the parts' sizes.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// The part of that name.
+    pub fn part(&self, name: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| part.name == name)
+    }
+}

@@ -1,0 +1,12 @@
+//! base: the words everyone shares, which depend on nothing else in the house.
+
+pub mod artifact;
+pub mod clock;
+pub mod digest;
+pub mod id;
+pub mod seed;
+
+pub use artifact::{Artifact, Part};
+pub use digest::{Digest, ObjectId, StageKey};
+pub use id::{ClusterId, Epoch, ImageId, Position, PseudoLabel};
+pub use seed::{Seed, Stream};

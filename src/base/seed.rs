@@ -1,0 +1,55 @@
+//! seed: named, independent random streams, and the only place where one is made.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// A random stream. ChaCha8 gives the same numbers on every machine and in every version of its crate.
+pub type Stream = ChaCha8Rng;
+
+/// What a node draws from: the text of its seed line, such as `31 manifest@17`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed(String);
+
+impl Seed {
+    /// The seed of the node `noun@epoch` under the pipeline's `seed`.
+    pub fn of_node(seed: u64, node: &str) -> Self {
+        Self(format!("{seed} {node}"))
+    }
+
+    /// The line that stands in the node's key.
+    pub fn line(&self) -> &str {
+        &self.0
+    }
+
+    /// Opens stream number `index` of those called `name`; every pair gives an independent stream.
+    pub fn stream(&self, name: &str, index: u64) -> Stream {
+        let mut hasher = blake3::Hasher::new_derive_key("dcpipe 1 random stream");
+        for text in [self.0.as_str(), name] {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.update(&index.to_le_bytes());
+        ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+    }
+
+    /// A single 63-bit number out of such a stream, for libraries that want to be seeded by one.
+    pub fn number(&self, name: &str, index: u64) -> i64 {
+        use rand_chacha::rand_core::Rng;
+        (self.stream(name, index).next_u64() >> 1) as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_differ_by_every_part_of_their_name() {
+        let seed = Seed::of_node(31, "manifest@17");
+        let first = seed.number("draw", 0);
+        assert_eq!(first, seed.number("draw", 0));
+        assert_ne!(first, seed.number("draw", 1));
+        assert_ne!(first, seed.number("flip", 0));
+        assert_ne!(first, Seed::of_node(31, "manifest@18").number("draw", 0));
+    }
+}

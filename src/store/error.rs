@@ -1,0 +1,69 @@
+//! error: what can go wrong with the store, and what to do about it.
+
+use crate::base::{ObjectId, StageKey};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("could not {action} {path}: {error}{}", advice(.error))]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What it answered.
+        error: io::Error,
+    },
+    /// The folder is a store of another format, or no store.
+    #[error("{root} is not a store that this dcpipe knows (its FORMAT says {found:?}); use another --store, or the dcpipe that made it")]
+    UnknownFormat {
+        /// The store's folder.
+        root: PathBuf,
+        /// What FORMAT held.
+        found: String,
+    },
+    /// An object was evicted, or never there.
+    #[error("object {object} ({name}) is not in the store; run the pipeline again to have it recomputed")]
+    Missing {
+        /// Its name.
+        object: ObjectId,
+        /// The part that wanted it.
+        name: String,
+    },
+    /// A record does not prove itself.
+    #[error("record {key} is damaged ({why}); it is not trusted, and its node runs again")]
+    DamagedRecord {
+        /// Its name.
+        key: StageKey,
+        /// How that shows.
+        why: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: &Path, error: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), error }
+    }
+
+    /// Whether the file system was full or over quota.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if is_full(error))
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    if is_full(error) {
+        "; free some space or name another folder with --store, then run the same command: what is committed stays"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "; the store must be writable by the user who runs dcpipe"
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,140 @@
+//! record: what a key produced, together with the key's own text, so that a record proves and explains itself.
+
+use crate::base::{Artifact, Digest, StageKey};
+use crate::store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// Version of the record's format.
+const VERSION: u32 = 1;
+
+/// What a key produced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Version of this format.
+    pub version: u32,
+    /// The node that was the first to need it, such as `clusters@17`.
+    pub node: String,
+    /// The text that the record's name is the digest of.
+    pub key_text: String,
+    /// The result.
+    pub artifact: Artifact,
+    /// Numbers that later stages check before they run, such as `images`.
+    pub facts: BTreeMap<String, u64>,
+    /// How long the stage took, in milliseconds.
+    pub wall_ms: u64,
+    /// The program that wrote it.
+    pub program: String,
+}
+
+impl Record {
+    /// A record of this version.
+    pub fn new(node: &str, key_text: &str, artifact: Artifact, facts: BTreeMap<String, u64>, wall_ms: u64) -> Self {
+        Self {
+            version: VERSION,
+            node: node.to_owned(),
+            key_text: key_text.to_owned(),
+            artifact,
+            facts,
+            wall_ms,
+            program: concat!("dcpipe ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
+    /// The key that the record is stored under.
+    pub fn key(&self) -> StageKey {
+        StageKey(Digest::of(self.key_text.as_bytes()))
+    }
+
+    /// The record's file: one line of JSON, and one with the digest of the first.
+    fn encode(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec(self).expect("BUG: a record is plain data");
+        text.push(b'\n');
+        let check = Digest::of(&text);
+        text.extend_from_slice(format!("{check}\n").as_bytes());
+        text
+    }
+
+    fn decode(key: StageKey, bytes: &[u8]) -> Result<Self, StoreError> {
+        let damaged = |why: String| StoreError::DamagedRecord { key, why };
+        let end = bytes.iter().position(|b| *b == b'\n').ok_or_else(|| damaged("it is cut off".to_owned()))? + 1;
+        let (body, check) = bytes.split_at(end);
+        if format!("{}\n", Digest::of(body)).as_bytes() != check {
+            return Err(damaged("its bytes do not match its check line".to_owned()));
+        }
+        let record: Self = serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
+        if record.version != VERSION {
+            return Err(damaged(format!("it is of version {}", record.version)));
+        }
+        if record.key() != key {
+            return Err(damaged("its key text hashes to another name".to_owned()));
+        }
+        Ok(record)
+    }
+}
+
+impl Store {
+    /// The record of `key`, if there is one. A damaged one is an error; see [`Store::drop_record`].
+    pub fn record(&self, key: StageKey) -> Result<Option<Record>, StoreError> {
+        let path = self.record_path(key);
+        match self.io().read(&path) {
+            Ok(bytes) => Record::decode(key, &bytes).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+
+    /// Commits a record. Its objects must be durable already; this rename is the only commit point there is.
+    pub fn commit(&self, record: &Record) -> Result<(), StoreError> {
+        let path = self.record_path(record.key());
+        let tmp = self.tmp_path();
+        let io = self.io();
+        let folder = path.parent().expect("BUG: a record has a folder");
+        let commit = || -> std::io::Result<()> {
+            io.create_dir(folder)?;
+            let mut file = io.create(&tmp)?;
+            file.write_all(&record.encode())?;
+            file.sync()?;
+            drop(file);
+            io.make_read_only(&tmp)?;
+            io.rename(&tmp, &path)?;
+            io.sync_dir(folder)?;
+            io.sync_dir(&self.root().join("records"))
+        };
+        commit().map_err(|error| {
+            let _ = io.remove(&tmp);
+            StoreError::io("commit", &path, error)
+        })
+    }
+
+    /// Moves a record out of the way.
+    pub fn drop_record(&self, key: StageKey) {
+        let aside = self.root().join("quarantine").join(format!("record-{key}"));
+        let _ = self.io().rename(&self.record_path(key), &aside);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Record {
+        let artifact = Artifact { kind: "toys".into(), format: 1, parts: vec![] };
+        Record::new("toys@1", "dcpipe-key 1\nstage toy 1\n", artifact, BTreeMap::new(), 3)
+    }
+
+    #[test]
+    fn a_record_with_any_byte_changed_is_refused() {
+        let record = sample();
+        let bytes = record.encode();
+        assert_eq!(Record::decode(record.key(), &bytes).expect("whole"), record);
+        for at in 0..bytes.len() {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 1;
+            assert!(Record::decode(record.key(), &wrong).is_err(), "byte {at}");
+            assert!(Record::decode(record.key(), &bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+}
