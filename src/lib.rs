@@ -1,1 +1,4 @@
 //! dcpipe: stub.
+pub mod base;
+pub mod engine;
+pub mod store;

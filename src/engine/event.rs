@@ -1,0 +1,82 @@
+//! event: everything the engine says, as values; terminals, journals and tests listen.
+
+use crate::base::{Digest, StageKey};
+use serde::{Deserialize, Serialize};
+
+/// Why a node runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum MissReason {
+    /// No run of this name has had this node before.
+    FirstRun,
+    /// The key differs from the last run's in these lines.
+    KeyChanged {
+        /// `-old` and `+new` lines of the two key texts.
+        lines: Vec<String>,
+    },
+    /// The key is the last run's, but that run did not finish it.
+    NeverFinished,
+    /// It has run, and a node that must run needs its bytes, which are gone.
+    Evicted {
+        /// The node that needs them.
+        needed_by: String,
+    },
+}
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A run began.
+    RunStarted { run: String, nodes: usize, device: String, program: String },
+    /// A node's record was there.
+    NodeHit { node: String, key: StageKey },
+    /// A node began to run.
+    NodeStarted { node: String, key: StageKey, reason: MissReason },
+    /// A running node got this far.
+    Progress { node: String, done: u64, total: u64, unit: String },
+    /// A running node measured something.
+    Metric { node: String, name: String, value: f64 },
+    /// A running node has something to tell a person.
+    Note { node: String, text: String },
+    /// A node ran and was committed.
+    NodeFinished { node: String, key: StageKey, artifact: Digest, bytes: u64, wall_s: f64 },
+    /// A node failed.
+    NodeFailed { node: String, error: String },
+    /// A node's bytes were deleted; what was made from them stays.
+    Evicted { node: String, bytes: u64 },
+    /// A node gave other bytes than its record promised.
+    Drifted { node: String, was: Digest, is: Digest },
+    /// The run ended; always the last event.
+    RunFinished { ran: usize, hit: usize, failed: usize, skipped: usize, wall_s: f64, interrupted: bool },
+}
+
+/// Listens to events. Called from one thread at a time.
+pub trait Observer: Send + Sync {
+    /// Hears one event.
+    fn observe(&self, event: &Event);
+}
+
+/// Hears nothing.
+impl Observer for () {
+    fn observe(&self, _: &Event) {}
+}
+
+/// Several listeners as one.
+impl Observer for Vec<Box<dyn Observer>> {
+    fn observe(&self, event: &Event) {
+        for observer in self {
+            observer.observe(event);
+        }
+    }
+}
+
+/// Collects events; for tests.
+#[derive(Default)]
+pub struct Collect(pub std::sync::Mutex<Vec<Event>>);
+
+impl Observer for std::sync::Arc<Collect> {
+    fn observe(&self, event: &Event) {
+        self.0.lock().expect("BUG: a listener panicked").push(event.clone());
+    }
+}

@@ -1,0 +1,53 @@
+//! journal: every event of a run as a line of JSON, appended as it happens.
+
+use crate::base::clock::{Stopwatch, unix_ms};
+use crate::engine::{Event, Observer};
+use serde::Serialize;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Mutex;
+
+/// An event with when it happened.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Milliseconds since 1970.
+    unix_ms: u64,
+    /// Seconds since the run began.
+    t: f64,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+/// Writes events to a file or a stream.
+pub struct Journal<W: Write + Send> {
+    out: Mutex<W>,
+    watch: Stopwatch,
+}
+
+impl Journal<File> {
+    /// Appends to `events.jsonl` in `folder`.
+    pub fn append_to(folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("events.jsonl"))?;
+        Ok(Self::to(file))
+    }
+}
+
+impl<W: Write + Send> Journal<W> {
+    /// Writes to `out`.
+    pub fn to(out: W) -> Self {
+        Self { out: Mutex::new(out), watch: Stopwatch::new() }
+    }
+}
+
+impl<W: Write + Send> Observer for Journal<W> {
+    fn observe(&self, event: &Event) {
+        let line = Line { unix_ms: unix_ms(), t: self.watch.seconds(), event };
+        let Ok(mut text) = serde_json::to_vec(&line) else { return };
+        text.push(b'\n');
+        let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // History is worth having, and no reason to stop a run of days. One write a line keeps lines whole.
+        let _ = out.write_all(&text).and_then(|()| out.flush());
+    }
+}

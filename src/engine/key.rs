@@ -1,0 +1,79 @@
+//! key: the short text whose digest names a record; it says everything that decides the output's bytes.
+
+use crate::base::{Digest, Seed, StageKey};
+use crate::engine::AnyStage;
+use serde_json::Value;
+
+/// The text of a key. It is written so that a person can read it and a line diff explains a re-run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyText(String);
+
+impl KeyText {
+    /// Builds the text from what decides the bytes: the stage and its version, its parameters, the content of its
+    /// inputs, the seed where it draws, library versions where bits depend on them, what a source observed.
+    pub fn of(
+        stage: &dyn AnyStage,
+        inputs: &[(&str, Digest)],
+        seed: Option<&Seed>,
+        numerics: Option<&str>,
+        observed: Option<&str>,
+    ) -> Self {
+        let def = stage.def();
+        let mut lines = Vec::new();
+        leaves("param", &stage.params(), &mut lines);
+        lines.extend(inputs.iter().map(|(port, digest)| format!("input {port} = {digest}")));
+        // Sorted by us: the order of a JSON object may change with a feature of its crate.
+        lines.sort_unstable();
+        let mut text = format!(
+            "dcpipe-key 1\nstage {} {}\noutput {} {}\n",
+            def.verb, def.version, def.output.name, def.output.format
+        );
+        let heads = [
+            numerics.map(|n| format!("numerics {}", one_line(n))),
+            seed.map(|s| format!("seed {}", s.line())),
+            observed.map(|o| format!("observed {}", Digest::of(o.as_bytes()))),
+        ];
+        for line in heads.into_iter().flatten().chain(lines) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        Self(text)
+    }
+
+    /// The key of a shard of this node: the same text and one line more.
+    pub fn shard(&self, name: &str) -> Self {
+        Self(format!("{}shard {}\n", self.0, one_line(name)))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name that a record with this text has.
+    pub fn key(&self) -> StageKey {
+        StageKey(Digest::of(self.0.as_bytes()))
+    }
+}
+
+/// One line per leaf, values as JSON, so that no value can forge a line.
+fn leaves(path: &str, value: &Value, lines: &mut Vec<String>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (name, value) in map {
+                leaves(&format!("{path}.{}", one_line(name)), value, lines);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (i, value) in items.iter().enumerate() {
+                leaves(&format!("{path}.{i}"), value, lines);
+            }
+        }
+        Value::Null => {}
+        leaf => lines.push(format!("{path} = {leaf}")),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}

@@ -1,0 +1,25 @@
+//! engine: order. Keys, plans, states, events and the loop that moves every node; it has never heard of an image.
+
+mod board;
+pub mod context;
+pub mod error;
+pub mod event;
+pub mod executor;
+pub mod forecast;
+pub mod journal;
+pub mod key;
+pub mod plan;
+mod retention;
+pub mod stage;
+pub mod state;
+pub mod why;
+mod worker;
+
+pub use context::{Cancel, Context, Input, ShardDraft};
+pub use error::{EngineError, Interrupted, PlanError};
+pub use event::{Event, MissReason, Observer};
+pub use executor::{Executor, Outcome, Settings};
+pub use key::KeyText;
+pub use plan::{Node, NodeId, Plan};
+pub use stage::{AnyStage, Facts, Keep, Noun, Pool, Port, Registry, Stage, StageDef};
+pub use state::NodeState;

@@ -1,0 +1,191 @@
+//! plan: the nodes of a run in dense arrays, unrolled over the epochs and checked.
+
+use crate::base::Epoch;
+use crate::engine::{AnyStage, Facts, Keep, PlanError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Index of a node in its plan.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    /// As an index into a table of the plan's nodes.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A stage at one epoch.
+pub struct Node {
+    /// The name it has in the pipeline file, such as `clusters`.
+    pub noun: String,
+    /// 0 for what is made once, before the first epoch.
+    pub epoch: Epoch,
+    /// The verb with its parameters, already resolved for this epoch.
+    pub stage: Arc<dyn AnyStage>,
+    /// What each connected port reads.
+    pub inputs: Vec<(&'static str, NodeId)>,
+    /// How long the bytes stay.
+    pub keep: Keep,
+    /// Whether a person asked for the bytes, so that missing ones are made again.
+    pub asked_for: bool,
+}
+
+impl Node {
+    /// The node's name: `clusters@17`.
+    pub fn name(&self) -> String {
+        format!("{}@{}", self.noun, self.epoch)
+    }
+}
+
+/// What a run would do: checked, unrolled, acyclic, immutable.
+pub struct Plan {
+    /// The run's name.
+    pub name: String,
+    /// The pipeline's seed.
+    pub seed: u64,
+    /// The last epoch.
+    pub epochs: u32,
+    nodes: Vec<Node>,
+    consumers: Vec<Vec<NodeId>>,
+    order: Vec<NodeId>,
+    by_name: BTreeMap<String, NodeId>,
+}
+
+impl Plan {
+    /// Checks the nodes against each other: ports connected and of the right noun, no name twice, no cycle.
+    pub fn new(name: String, seed: u64, epochs: u32, nodes: Vec<Node>) -> Result<Self, PlanError> {
+        let mut by_name = BTreeMap::new();
+        for (i, node) in nodes.iter().enumerate() {
+            if by_name.insert(node.name(), NodeId(i as u32)).is_some() {
+                return Err(PlanError::TwiceNamed { node: node.name() });
+            }
+            check_ports(node, &nodes)?;
+            node.stage
+                .check(&Facts::new())
+                .map_err(|error| PlanError::Refused { node: node.name(), error: format!("{error:#}") })?;
+        }
+        let mut consumers = vec![Vec::new(); nodes.len()];
+        for (i, node) in nodes.iter().enumerate() {
+            for (_, from) in &node.inputs {
+                consumers[from.index()].push(NodeId(i as u32));
+            }
+        }
+        let order = topological(&nodes, &consumers)?;
+        Ok(Self { name, seed, epochs, nodes, consumers, order, by_name })
+    }
+
+    /// The node of that id.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The nodes that read this one's output.
+    pub fn consumers(&self, id: NodeId) -> &[NodeId] {
+        &self.consumers[id.index()]
+    }
+
+    /// Every node after all those it reads; the order is the same every time.
+    pub fn order(&self) -> &[NodeId] {
+        &self.order
+    }
+
+    /// The node called `name@epoch`, or, without an epoch, every epoch's node of that name, in order.
+    ///
+    /// # Errors
+    /// Where there is none, with the nearest names there are.
+    pub fn find(&self, name: &str) -> Result<Vec<NodeId>, PlanError> {
+        if let Some(id) = self.by_name.get(name) {
+            return Ok(vec![*id]);
+        }
+        let found: Vec<_> = self.order.iter().copied().filter(|id| self.node(*id).noun == name).collect();
+        if found.is_empty() { Err(self.unknown(name)) } else { Ok(found) }
+    }
+
+    fn unknown(&self, name: &str) -> PlanError {
+        let mut nouns: Vec<&str> = self.nodes.iter().map(|node| node.noun.as_str()).collect();
+        nouns.sort_unstable();
+        nouns.dedup();
+        PlanError::UnknownNode { name: name.to_owned(), nouns: nouns.join(", "), epochs: self.epochs }
+    }
+}
+
+fn check_ports(node: &Node, nodes: &[Node]) -> Result<(), PlanError> {
+    let def = node.stage.def();
+    for (port, from) in &node.inputs {
+        let Some(want) = def.inputs.iter().find(|p| p.name == *port) else {
+            return Err(PlanError::NoSuchPort { node: node.name(), port: (*port).to_owned() });
+        };
+        let Some(producer) = nodes.get(from.index()) else {
+            return Err(PlanError::NotConnected { node: node.name(), port: (*port).to_owned() });
+        };
+        let have = producer.stage.def().output.name;
+        if have != want.noun {
+            return Err(PlanError::WrongNoun {
+                node: node.name(),
+                port: (*port).to_owned(),
+                want: want.noun,
+                from: producer.name(),
+                have,
+            });
+        }
+    }
+    for port in def.inputs.iter().filter(|port| !port.optional) {
+        if !node.inputs.iter().any(|(name, _)| *name == port.name) {
+            return Err(PlanError::NotConnected { node: node.name(), port: port.name.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Kahn's algorithm over a queue kept in epoch order; no recursion, so depth costs nothing.
+fn topological(nodes: &[Node], consumers: &[Vec<NodeId>]) -> Result<Vec<NodeId>, PlanError> {
+    let mut waits: Vec<usize> = nodes.iter().map(|node| node.inputs.len()).collect();
+    let rank = |i: usize| std::cmp::Reverse((nodes[i].epoch, i));
+    let mut ready: std::collections::BinaryHeap<_> = (0..nodes.len()).filter(|i| waits[*i] == 0).map(rank).collect();
+    let mut order = Vec::with_capacity(nodes.len());
+    while let Some(std::cmp::Reverse((_, i))) = ready.pop() {
+        order.push(NodeId(i as u32));
+        for consumer in &consumers[i] {
+            waits[consumer.index()] -= 1;
+            if waits[consumer.index()] == 0 {
+                ready.push(rank(consumer.index()));
+            }
+        }
+    }
+    if order.len() == nodes.len() {
+        return Ok(order);
+    }
+    let stuck = (0..nodes.len()).find(|i| waits[*i] > 0).expect("BUG: a cycle has members");
+    Err(PlanError::Cycle { path: cycle_through(stuck, nodes, &waits) })
+}
+
+/// Walks backwards among the stuck nodes until one repeats.
+fn cycle_through(start: usize, nodes: &[Node], waits: &[usize]) -> String {
+    let mut seen = vec![start];
+    let mut at = start;
+    loop {
+        let stuck = nodes[at].inputs.iter().map(|(_, from)| from.index()).find(|from| waits[*from] > 0);
+        let Some(from) = stuck else { break };
+        let repeat = seen.iter().position(|i| *i == from);
+        seen.push(from);
+        at = from;
+        if let Some(first) = repeat {
+            seen.drain(..first);
+            break;
+        }
+    }
+    seen.reverse();
+    seen.iter().map(|i| nodes[*i].name()).collect::<Vec<_>>().join(" -> ")
+}

@@ -1,0 +1,61 @@
+//! state: the ladder that every node climbs, and the moves that are legal on it.
+
+/// Where a node stands.
+///
+/// ```text
+/// Unwanted -> Wanted -> Hit ------------------\
+///                  \      \-> Ready (rebuild)  > the bytes are there, or nobody needs them
+///                   \-> Ready -> Running -> Ran
+///                                       \-> Failed
+/// Wanted | Ready -> Skipped   (something before it failed, or the run was interrupted)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// Nobody asked for it.
+    Unwanted,
+    /// Asked for; its key is not known yet, or not looked up.
+    Wanted,
+    /// Its key has a record. Its bytes may have been evicted: that is no reason to run it.
+    Hit,
+    /// It must run, its inputs' bytes are there, and it waits for its pool.
+    Ready,
+    /// A worker has it.
+    Running,
+    /// It ran and its record is committed.
+    Ran,
+    /// It ran and failed.
+    Failed,
+    /// It will not run any more.
+    Skipped,
+}
+
+impl NodeState {
+    /// Whether the node's result is known.
+    pub const fn is_satisfied(self) -> bool {
+        matches!(self, Self::Hit | Self::Ran)
+    }
+
+    /// Whether nothing more will happen to it.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Unwanted | Self::Hit | Self::Ran | Self::Failed | Self::Skipped)
+    }
+
+    /// Moves to `next`.
+    ///
+    /// # Panics
+    /// On a move that the ladder does not have, which is a bug of the executor.
+    pub fn advance(&mut self, next: Self) {
+        use NodeState::{Failed, Hit, Ran, Ready, Running, Skipped, Unwanted, Wanted};
+        let legal = matches!(
+            (*self, next),
+            (Unwanted, Wanted)
+                | (Wanted, Hit | Ready | Skipped | Failed)
+                | (Hit, Ready | Wanted) // the bytes are needed and gone | an input drifted
+                | (Ready, Running | Skipped | Wanted)
+                | (Running, Ran | Failed | Skipped)
+                | (Ran, Wanted | Ready) // an input drifted | evicted, and needed once more
+        );
+        assert!(legal, "BUG: a node moves from {self:?} to {next:?}");
+        *self = next;
+    }
+}

@@ -1,0 +1,65 @@
+//! worker: makes one node's key, and runs one node's stage to its committed record.
+
+use crate::base::clock::Stopwatch;
+use crate::base::{Artifact, Digest, Seed};
+use crate::engine::context::Input;
+use crate::engine::executor::Settings;
+use crate::engine::plan::{NodeId, Plan};
+use crate::engine::{Context, EngineError, Event, Facts, KeyText};
+use crate::store::{Record, Store};
+use std::path::Path;
+
+/// Makes the key of `id` from the digests of its inputs and, for a source, from a look at the outside world.
+pub(super) fn key_of(
+    plan: &Plan,
+    id: NodeId,
+    inputs: &[(&str, Digest)],
+    device: &str,
+    cache: &Path,
+) -> Result<KeyText, EngineError> {
+    let node = plan.node(id);
+    let stage = &*node.stage;
+    let seed = stage.def().draws.then(|| Seed::of_node(plan.seed, &node.name()));
+    let observed = stage.observe(cache).map_err(|error| EngineError::Observe { node: node.name(), error })?;
+    Ok(KeyText::of(stage, inputs, seed.as_ref(), stage.numerics(device).as_deref(), observed.as_deref()))
+}
+
+/// Runs one stage on a worker and commits its record. A panic is an error like any other.
+pub(super) fn run_stage(
+    plan: &Plan,
+    id: NodeId,
+    store: &Store,
+    settings: &Settings<'_>,
+    key: KeyText,
+    inputs: Vec<(&'static str, Input)>,
+    emit: &(dyn Fn(Event) + Sync),
+) -> Result<Record, anyhow::Error> {
+    let watch = Stopwatch::new();
+    let node = plan.node(id);
+    let def = node.stage.def();
+    let mut cx = Context {
+        store,
+        node: node.name(),
+        epoch: node.epoch,
+        key,
+        output: def.output,
+        inputs,
+        seed: def.draws.then(|| Seed::of_node(plan.seed, &node.name())),
+        device: settings.device,
+        cancel: &settings.cancel,
+        emit,
+        parts: Vec::new(),
+        facts: Facts::new(),
+    };
+    let run = std::panic::AssertUnwindSafe(|| node.stage.run(&mut cx));
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default();
+        Err(anyhow::anyhow!("BUG: the stage panicked: {text}"))
+    })?;
+    let artifact = Artifact { kind: def.output.name.to_owned(), format: def.output.format, parts: cx.parts };
+    let wall_ms = watch.elapsed().as_millis() as u64;
+    let record = Record::new(&node.name(), cx.key.as_str(), artifact, cx.facts, wall_ms);
+    store.commit(&record)?;
+    Ok(record)
+}
