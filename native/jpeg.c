@@ -11,7 +11,7 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
-enum { OK = 0, CORRUPT = 1, TRUNCATED = 2, UNSUPPORTED = 3, NO_MEMORY = 4, TOO_MANY_SCANS = 5 };
+enum { OK = 0, CORRUPT = 1, TRUNCATED = 2, UNSUPPORTED = 3, NO_MEMORY = 4, TOO_MANY_SCANS = 5, TOO_LONG_A_SIDE = 6 };
 
 /* An ordinary progressive file has about ten scans; one of thousands is an attack on the reader's time. */
 enum { MAX_SCANS = 100 };
@@ -39,6 +39,7 @@ static void give_up(j_common_ptr any, int code) {
 static void on_error(j_common_ptr any) {
   switch (any->err->msg_code) {
   case JERR_OUT_OF_MEMORY: give_up(any, NO_MEMORY); break;
+  case JERR_IMAGE_TOO_BIG: give_up(any, TOO_LONG_A_SIDE); break;
   case JERR_INPUT_EOF: case JERR_INPUT_EMPTY: case JERR_NO_IMAGE: give_up(any, TRUNCATED); break;
   case JERR_SOF_UNSUPPORTED: case JERR_BAD_PRECISION: case JERR_CONVERSION_NOTIMPL: case JERR_CCIR601_NOTIMPL:
   case JERR_FRACT_SAMPLE_NOTIMPL: case JERR_ARITH_NOTIMPL: case JERR_NOTIMPL: case JERR_COMPONENT_COUNT:
@@ -90,8 +91,7 @@ static void prepare(struct failure *failure, char *message) {
   failure->message = message;
 }
 
-static void read_header(j_decompress_ptr reader, struct jpeg_source_mgr *source, const uint8_t *data, size_t length,
-                        struct dcpipe_jpeg_info *info) {
+static void read_header(j_decompress_ptr reader, struct jpeg_source_mgr *source, const uint8_t *data, size_t length) {
   jpeg_create_decompress(reader);
   memset(source, 0, sizeof *source);
   source->init_source = nothing;
@@ -103,11 +103,9 @@ static void read_header(j_decompress_ptr reader, struct jpeg_source_mgr *source,
   source->bytes_in_buffer = length;
   reader->src = source;
   jpeg_read_header(reader, TRUE);
-  info->width = reader->image_width;
-  info->height = reader->image_height;
 }
 
-/* Reads width and height and takes no memory for pixels. */
+/* Reads width and height, also where a side is too long for the library, and takes no memory for pixels. */
 int dcpipe_jpeg_probe(const uint8_t *data, size_t length, struct dcpipe_jpeg_info *info) {
   struct jpeg_decompress_struct reader;
   struct jpeg_source_mgr source;
@@ -115,7 +113,9 @@ int dcpipe_jpeg_probe(const uint8_t *data, size_t length, struct dcpipe_jpeg_inf
   memset(&reader, 0, sizeof reader);
   prepare(&failure, info->message);
   reader.err = &failure.base;
-  if (setjmp(failure.escape) == 0) read_header(&reader, &source, data, length, info);
+  if (setjmp(failure.escape) == 0) read_header(&reader, &source, data, length);
+  info->width = reader.image_width;
+  info->height = reader.image_height;
   jpeg_destroy_decompress(&reader);
   return failure.code != OK && failure.ran_out ? TRUNCATED : failure.code;
 }
@@ -154,20 +154,19 @@ int dcpipe_jpeg_decode(const uint8_t *data, size_t length, uint8_t *out, struct 
   struct jpeg_source_mgr source;
   struct jpeg_progress_mgr progress;
   struct failure failure;
-  uint32_t width = info->width, height = info->height;
   memset(&reader, 0, sizeof reader);
   memset(&progress, 0, sizeof progress);
   prepare(&failure, info->message);
   reader.err = &failure.base;
   if (setjmp(failure.escape) == 0) {
-    read_header(&reader, &source, data, length, info);
+    read_header(&reader, &source, data, length);
     progress.progress_monitor = on_progress;
     reader.progress = &progress;
     if (reader.num_components != 1 && reader.num_components != 3 && reader.num_components != 4)
       ERREXIT2(&reader, JERR_COMPONENT_COUNT, reader.num_components, 4);
     reader.out_color_space = reader.num_components == 4 ? JCS_CMYK : JCS_RGB;
     jpeg_start_decompress(&reader);
-    if (reader.output_width != width || reader.output_height != height) ERREXIT(&reader, JERR_BAD_STATE);
+    if (reader.output_width != info->width || reader.output_height != info->height) ERREXIT(&reader, JERR_BAD_STATE);
     read_rows(&reader, out);
     /* A picture sent in several scans that ends early lacks its detail, though no row of it is missing. */
     if (failure.ran_out && jpeg_has_multiple_scans(&reader)) ERREXIT(&reader, JERR_INPUT_EOF);

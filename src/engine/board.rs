@@ -1,25 +1,22 @@
-//! board: every node's state, changed in one place, with what is ready and what is still open counted along.
+//! board: every node's state, changed in one place, with what may start and what is still open counted along.
 
-use crate::engine::NodeState;
-use crate::engine::plan::NodeId;
+use crate::engine::plan::{NodeId, Plan};
+use crate::engine::{NodeState, Pool};
 use std::collections::BTreeSet;
 
 /// The states of a plan's nodes.
-pub(super) struct Board {
+pub(super) struct Board<'a> {
+    plan: &'a Plan,
     states: Vec<NodeState>,
-    ready: BTreeSet<(u32, NodeId)>,
-    rank: Vec<u32>,
+    /// By pool: ready nodes all of whose inputs are satisfied, in the plan's order.
+    startable: [BTreeSet<u32>; 3],
     open: usize,
 }
 
-impl Board {
-    /// All unwanted; `order` decides which of several ready nodes comes first.
-    pub(super) fn new(order: &[NodeId]) -> Self {
-        let mut rank = vec![0; order.len()];
-        for (i, id) in order.iter().enumerate() {
-            rank[id.index()] = i as u32;
-        }
-        Self { states: vec![NodeState::Unwanted; order.len()], ready: BTreeSet::new(), rank, open: 0 }
+impl<'a> Board<'a> {
+    /// All unwanted.
+    pub(super) fn new(plan: &'a Plan) -> Self {
+        Self { plan, states: vec![NodeState::Unwanted; plan.len()], startable: Default::default(), open: 0 }
     }
 
     /// Where a node stands.
@@ -29,22 +26,43 @@ impl Board {
 
     /// Moves a node.
     pub(super) fn advance(&mut self, id: NodeId, next: NodeState) {
-        let state = &mut self.states[id.index()];
-        let place = (self.rank[id.index()], id);
-        self.open -= usize::from(!state.is_final());
-        if *state == NodeState::Ready {
-            self.ready.remove(&place);
+        let was = self.state(id);
+        self.states[id.index()].advance(next);
+        self.open = self.open + usize::from(!next.is_final()) - usize::from(!was.is_final());
+        if was == NodeState::Ready || next == NodeState::Ready {
+            self.place(id);
         }
-        state.advance(next);
-        if next == NodeState::Ready {
-            self.ready.insert(place);
+        if was.is_satisfied() != next.is_satisfied() {
+            let plan = self.plan;
+            for consumer in plan.consumers(id) {
+                if self.state(*consumer) == NodeState::Ready {
+                    self.place(*consumer);
+                }
+            }
         }
-        self.open += usize::from(!next.is_final());
     }
 
-    /// The ready nodes in the plan's order.
-    pub(super) fn ready(&self) -> Vec<NodeId> {
-        self.ready.iter().map(|(_, id)| *id).collect()
+    /// Puts a node among those that may start, or takes it away.
+    fn place(&mut self, id: NodeId) {
+        let node = self.plan.node(id);
+        let fit = self.state(id) == NodeState::Ready
+            && node.inputs.iter().all(|(_, from)| self.states[from.index()].is_satisfied());
+        let queue = &mut self.startable[node.stage.def().pool as usize];
+        if fit {
+            queue.insert(self.plan.rank(id));
+        } else {
+            queue.remove(&self.plan.rank(id));
+        }
+    }
+
+    /// The node of this pool that comes first among those that may start.
+    pub(super) fn first_startable(&self, pool: Pool) -> Option<NodeId> {
+        self.startable[pool as usize].first().map(|rank| self.plan.order()[*rank as usize])
+    }
+
+    /// Whether anything may start, pools aside.
+    pub(super) fn any_startable(&self) -> bool {
+        self.startable.iter().any(|queue| !queue.is_empty())
     }
 
     /// Whether anything is still to happen.

@@ -3,9 +3,10 @@
 use crate::base::clock::Stopwatch;
 use crate::base::{Artifact, Epoch, Part, Seed};
 use crate::engine::{Event, Facts, Interrupted, KeyText, Noun};
-use crate::store::{ObjectWriter, Record, Store};
+use crate::store::{ObjectWriter, Record, Store, StoreError};
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +39,7 @@ pub struct Input {
 
 impl Input {
     /// Maps every part of `artifact`, the output of `node`.
-    pub fn open(store: &Store, node: String, artifact: &Artifact, source: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub fn open(store: &Store, node: String, artifact: &Artifact, source: Option<PathBuf>) -> Result<Self, StoreError> {
         let maps = artifact.parts.iter().map(|part| store.map(part)).collect::<Result<_, _>>()?;
         Ok(Self { artifact: artifact.clone(), source, node, maps })
     }
@@ -75,6 +76,7 @@ pub struct Context<'a> {
     pub(super) emit: &'a (dyn Fn(Event) + Sync),
     pub(super) parts: Vec<Part>,
     pub(super) facts: Facts,
+    pub(super) shards: BTreeSet<String>,
 }
 
 impl<'a> Context<'a> {
@@ -103,7 +105,7 @@ impl<'a> Context<'a> {
     pub fn write_part<E: Into<anyhow::Error>>(
         &mut self,
         name: &str,
-        write: impl FnOnce(&mut dyn std::io::Write) -> Result<(), E>,
+        write: impl FnOnce(&mut (dyn std::io::Write + Send)) -> Result<(), E>,
     ) -> anyhow::Result<()> {
         let mut writer = std::io::BufWriter::with_capacity(1 << 20, self.create()?);
         write(&mut writer).map_err(|error| error.into().context(format!("writing {name}")))?;
@@ -120,23 +122,40 @@ impl<'a> Context<'a> {
         name: &str,
         work: impl FnOnce(&mut ShardDraft<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        let parts = self.step(name, work)?;
+        self.parts.extend(parts);
+        Ok(())
+    }
+
+    /// As [`Context::shard`], but its parts stay out of the output: a place to go on from, such as the weights after a
+    /// thousand steps. Read them with [`Context::open`].
+    pub fn step(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut ShardDraft<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Vec<Part>> {
+        if !self.shards.insert(name.to_owned()) {
+            return Err(anyhow!("BUG: two shards are called {name}"));
+        }
         let key = self.key.shard(name);
-        if let Some(record) = self.store.record(key.key()).ok().flatten()
-            && self.store.contains_all(&record.artifact)
-        {
-            self.parts.extend(record.artifact.parts);
-            return Ok(());
+        match self.store.record(key.key()) {
+            Ok(Some(record)) if self.store.contains_all(&record.artifact) => return Ok(record.artifact.parts),
+            Ok(_) => {}
+            Err(error) => self.note(format!("shard {name}: {error}")),
         }
         self.checkpoint()?;
         let watch = Stopwatch::new();
         let mut draft = ShardDraft { store: self.store, parts: Vec::new() };
         work(&mut draft).with_context(|| format!("in shard {name}"))?;
-        let artifact =
-            Artifact { kind: self.output.name.to_owned(), format: self.output.format, parts: draft.parts.clone() };
+        let artifact = Artifact { kind: self.output.name.to_owned(), format: self.output.format, parts: draft.parts };
         let wall_ms = watch.elapsed().as_millis() as u64;
-        self.store.commit(&Record::new(&self.node, key.as_str(), artifact, Facts::new(), wall_ms))?;
-        self.parts.extend(draft.parts);
-        Ok(())
+        let record = Record::new(&self.node, key.as_str(), artifact, Facts::new(), wall_ms);
+        Ok(self.store.commit(&record)?.artifact.parts)
+    }
+
+    /// The bytes of a part that this node has written.
+    pub fn open(&self, part: &Part) -> anyhow::Result<Bytes> {
+        Ok(self.store.map(part)?)
     }
 
     /// The node's random streams. Only stages that declare `DRAWS` have any.
@@ -174,6 +193,11 @@ impl<'a> Context<'a> {
         (self.emit)(Event::Note { node: self.node.clone(), text: text.into() });
     }
 
+    /// The node's voice by itself, for use inside a shard.
+    pub fn voice(&self) -> Voice<'a> {
+        Voice { node: self.node.clone(), emit: self.emit, cancel: self.cancel }
+    }
+
     /// Makes a number known to the stages after this one.
     pub fn fact(&mut self, name: &str, value: u64) {
         self.facts.insert(name.to_owned(), value);
@@ -187,6 +211,26 @@ impl<'a> Context<'a> {
     /// Whether somebody asked the run to stop.
     pub fn is_interrupted(&self) -> bool {
         self.cancel.is_requested()
+    }
+}
+
+/// Tells how far a node is, and hears whether it should stop.
+#[derive(Clone)]
+pub struct Voice<'a> {
+    node: String,
+    emit: &'a (dyn Fn(Event) + Sync),
+    cancel: &'a Cancel,
+}
+
+impl Voice<'_> {
+    /// See [`Context::progress`].
+    pub fn progress(&self, done: u64, total: u64, unit: &str) {
+        (self.emit)(Event::Progress { node: self.node.clone(), done, total, unit: unit.to_owned() });
+    }
+
+    /// See [`Context::checkpoint`].
+    pub fn checkpoint(&self) -> anyhow::Result<()> {
+        if self.cancel.is_requested() { Err(Interrupted.into()) } else { Ok(()) }
     }
 }
 

@@ -63,7 +63,7 @@ impl Observer for () {
 }
 
 /// Several listeners as one.
-impl Observer for Vec<Box<dyn Observer>> {
+impl Observer for Vec<Box<dyn Observer + '_>> {
     fn observe(&self, event: &Event) {
         for observer in self {
             observer.observe(event);

@@ -2,11 +2,14 @@
 
 use crate::base::Digest;
 use crate::engine::context::cache_folder;
+use crate::engine::facts::inherit;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::worker::key_of;
 use crate::engine::{EngineError, Facts, KeyText, MissReason, PlanError, why};
-use crate::store::{Record, Store};
+use crate::store::run::NodeKeys;
+use crate::store::{Record, Store, StoreError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What would happen to one node.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,35 +43,27 @@ pub struct Line {
 pub fn forecast(plan: &Plan, store: &Store, device: &str) -> Result<Vec<Line>, EngineError> {
     let last = store.node_keys(&plan.name);
     let mut lines: Vec<Option<Line>> = (0..plan.len()).map(|_| None).collect();
-    let mut facts: Vec<Facts> = vec![Facts::new(); plan.len()];
+    let mut digests: Vec<Option<Digest>> = vec![None; plan.len()];
+    let mut facts: Vec<Arc<Facts>> = vec![Arc::default(); plan.len()];
     let mut typical: BTreeMap<&str, u64> = BTreeMap::new();
     for id in plan.order() {
         let node = plan.node(*id);
-        for (_, from) in &node.inputs {
-            let seen = facts[from.index()].clone();
-            facts[id.index()].extend(seen);
-        }
-        node.stage
-            .check(&facts[id.index()])
-            .map_err(|error| PlanError::Refused { node: node.name(), error: format!("{error:#}") })?;
-        let inputs: Option<Vec<(&str, Digest)>> =
-            node.inputs.iter().map(|(port, from)| Some((*port, known_digest(&lines, *from)?))).collect();
-        let line = match inputs {
-            None => Line { node: *id, fate: pending(plan, &lines, *id), key: None, record: None, bytes: None },
-            Some(inputs) => {
-                let key = key_of(plan, *id, &inputs, device, &cache_folder(store))?;
-                let record = store.record(key.key()).unwrap_or_default();
-                if let Some(record) = &record {
-                    facts[id.index()].extend(record.facts.clone());
-                    typical.insert(&node.noun, record.artifact.bytes());
-                }
-                let fate = match &record {
-                    Some(_) => Fate::Hit,
-                    None => Fate::Run(why::miss_reason(store, last.get(&node.name()).copied(), &key)),
-                };
-                Line { node: *id, fate, key: Some(key), bytes: record.as_ref().map(|r| r.artifact.bytes()), record }
+        let line = look_up(plan, store, device, *id, &digests, &lines, &last)?;
+        let inherited = || node.inputs.iter().map(|(_, from)| &facts[from.index()]);
+        match &line.record {
+            Some(record) => {
+                digests[id.index()] = Some(record.artifact.digest());
+                typical.insert(&node.noun, record.artifact.bytes());
+                facts[id.index()] = inherit(inherited(), Some(&record.facts));
             }
-        };
+            None => {
+                let known = inherit(inherited(), None);
+                node.stage
+                    .check(&known)
+                    .map_err(|error| PlanError::Refused { node: node.name(), error: format!("{error:#}") })?;
+                facts[id.index()] = known;
+            }
+        }
         lines[id.index()] = Some(line);
     }
     rebuilds(plan, store, &mut lines);
@@ -81,8 +76,33 @@ pub fn forecast(plan: &Plan, store: &Store, device: &str) -> Result<Vec<Line>, E
     Ok(lines)
 }
 
-fn known_digest(lines: &[Option<Line>], id: NodeId) -> Option<Digest> {
-    lines[id.index()].as_ref()?.record.as_ref().map(|record| record.artifact.digest())
+fn look_up(
+    plan: &Plan,
+    store: &Store,
+    device: &str,
+    id: NodeId,
+    digests: &[Option<Digest>],
+    lines: &[Option<Line>],
+    last: &NodeKeys,
+) -> Result<Line, EngineError> {
+    let node = plan.node(id);
+    let inputs: Option<Vec<(&str, Digest)>> =
+        node.inputs.iter().map(|(port, from)| Some((*port, digests[from.index()]?))).collect();
+    let Some(inputs) = inputs else {
+        return Ok(Line { node: id, fate: pending(plan, lines, id), key: None, record: None, bytes: None });
+    };
+    let key = key_of(plan, id, &inputs, device, &cache_folder(store))?;
+    let record = match store.record(key.key()) {
+        // A run moves it away and goes on as if there were none.
+        Err(StoreError::DamagedRecord { .. }) => None,
+        other => other?,
+    };
+    let fate = match &record {
+        Some(_) => Fate::Hit,
+        None => Fate::Run(why::miss_reason(store, last.get(&node.name()).copied(), &key)),
+    };
+    let bytes = record.as_ref().map(|record| record.artifact.bytes());
+    Ok(Line { node: id, fate, key: Some(key), record, bytes })
 }
 
 fn pending(plan: &Plan, lines: &[Option<Line>], id: NodeId) -> Fate {

@@ -19,21 +19,22 @@ impl KeyText {
         observed: Option<&str>,
     ) -> Self {
         let def = stage.def();
-        let mut lines = Vec::new();
-        leaves("param", &stage.params(), &mut lines);
-        lines.extend(inputs.iter().map(|(port, digest)| format!("input {port} = {digest}")));
         // Sorted by us: the order of a JSON object may change with a feature of its crate.
-        lines.sort_unstable();
+        let mut params = Vec::new();
+        leaves("param", &stage.params(), &mut params);
+        params.sort_unstable();
+        let mut ports: Vec<_> = inputs.iter().map(|(port, digest)| format!("input {port} = {digest}")).collect();
+        ports.sort_unstable();
         let mut text = format!(
             "dcpipe-key 1\nstage {} {}\noutput {} {}\n",
             def.verb, def.version, def.output.name, def.output.format
         );
         let heads = [
             numerics.map(|n| format!("numerics {}", one_line(n))),
-            seed.map(|s| format!("seed {}", s.line())),
+            seed.map(|s| format!("seed {}", one_line(s.line()))),
             observed.map(|o| format!("observed {}", Digest::of(o.as_bytes()))),
         ];
-        for line in heads.into_iter().flatten().chain(lines) {
+        for line in heads.into_iter().flatten().chain(params).chain(ports) {
             text.push_str(&line);
             text.push('\n');
         }
@@ -56,22 +57,27 @@ impl KeyText {
     }
 }
 
-/// One line per leaf, values as JSON, so that no value can forge a line.
+/// One line per leaf, values as JSON, so that no value can forge a line and no two values share one.
 fn leaves(path: &str, value: &Value, lines: &mut Vec<String>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
-            for (name, value) in map {
-                leaves(&format!("{path}.{}", one_line(name)), value, lines);
+            for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
+                leaves(&format!("{path}.{}", plain(name)), value, lines);
             }
         }
         Value::Array(items) if !items.is_empty() => {
             for (i, value) in items.iter().enumerate() {
-                leaves(&format!("{path}.{i}"), value, lines);
+                leaves(&format!("{path}[{i}]"), value, lines);
             }
         }
-        Value::Null => {}
         leaf => lines.push(format!("{path} = {leaf}")),
     }
+}
+
+/// A parameter's name as it is where that is plain, and as JSON where it could be read as something else.
+fn plain(name: &str) -> String {
+    let is_plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    if is_plain { name.to_owned() } else { Value::from(name).to_string() }
 }
 
 fn one_line(text: &str) -> String {

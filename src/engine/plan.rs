@@ -50,6 +50,7 @@ pub struct Plan {
     nodes: Vec<Node>,
     consumers: Vec<Vec<NodeId>>,
     order: Vec<NodeId>,
+    rank: Vec<u32>,
     by_name: BTreeMap<String, NodeId>,
 }
 
@@ -73,7 +74,11 @@ impl Plan {
             }
         }
         let order = topological(&nodes, &consumers)?;
-        Ok(Self { name, seed, epochs, nodes, consumers, order, by_name })
+        let mut rank = vec![0; order.len()];
+        for (i, id) in order.iter().enumerate() {
+            rank[id.index()] = i as u32;
+        }
+        Ok(Self { name, seed, epochs, nodes, consumers, order, rank, by_name })
     }
 
     /// The node of that id.
@@ -99,6 +104,11 @@ impl Plan {
     /// Every node after all those it reads; the order is the same every time.
     pub fn order(&self) -> &[NodeId] {
         &self.order
+    }
+
+    /// Where a node stands in the order.
+    pub fn rank(&self, id: NodeId) -> u32 {
+        self.rank[id.index()]
     }
 
     /// The node called `name@epoch`, or, without an epoch, every epoch's node of that name, in order.

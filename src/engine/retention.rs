@@ -1,44 +1,111 @@
 //! retention: deletes bytes that nothing of this run will read any more, while it runs.
 
-use crate::base::ObjectId;
+use crate::base::{Artifact, ObjectId};
 use crate::engine::executor::Executor;
+use crate::engine::holders::Holders;
 use crate::engine::plan::NodeId;
-use crate::engine::{Event, Keep};
+use crate::engine::{Event, Keep, NodeState};
+use std::collections::BTreeSet;
 
 impl Executor<'_> {
     /// Deletes inputs of `id` that are kept until used and that nothing of this run will read any more.
     pub(super) fn retire_inputs(&mut self, id: NodeId) {
         let plan = self.plan;
         for (_, from) in &plan.node(id).inputs {
-            let producer = plan.node(*from);
-            let used = plan.consumers(*from).iter().all(|consumer| self.board.state(*consumer).is_satisfied());
-            if producer.keep == Keep::All || !used || self.settings.to.contains(from) {
-                continue;
-            }
-            let Some(record) = &self.records[from.index()] else { continue };
-            let mut freed = 0;
-            for part in &record.artifact.parts {
-                if !self.is_kept_elsewhere(*from, part.object) && self.store.contains(part) {
-                    freed += part.bytes;
-                    if let Err(error) = self.store.evict(part.object) {
-                        self.observer.observe(&Event::Note { node: producer.name(), text: error.to_string() });
-                    }
-                }
-            }
-            if freed > 0 {
-                self.observer.observe(&Event::Evicted { node: producer.name(), bytes: freed });
+            self.retire(*from);
+        }
+    }
+
+    /// Deletes what an earlier run was interrupted before deleting.
+    pub(super) fn retire_all(&mut self) {
+        let plan = self.plan;
+        for id in plan.order() {
+            if !plan.consumers(*id).is_empty() {
+                self.retire(*id);
             }
         }
     }
 
-    /// Whether another artifact of this plan holds the same bytes and is still to be read or kept.
-    fn is_kept_elsewhere(&self, owner: NodeId, object: ObjectId) -> bool {
-        let near = self.plan.order().iter().filter(|id| **id != owner);
-        near.filter(|id| {
-            let live = |c: &NodeId| !self.board.state(*c).is_satisfied();
-            self.plan.node(**id).keep == Keep::All || self.plan.consumers(**id).iter().any(live)
-        })
-        .filter_map(|id| self.records[id.index()].as_ref())
-        .any(|record| record.artifact.parts.iter().any(|part| part.object == object))
+    fn retire(&mut self, id: NodeId) {
+        if self.stays(id) || !self.board.state(id).is_satisfied() {
+            return;
+        }
+        let Some(record) = &self.known[id.index()].record else { return };
+        // The first part goes last; where it is gone, the rest is.
+        if !record.artifact.parts.first().is_some_and(|part| self.store.contains(part)) || self.is_going_to_be_read(id)
+        {
+            return;
+        }
+        let parts = record.artifact.parts.clone();
+        let mut freed = 0;
+        for part in parts.iter().rev() {
+            if !self.has_other_owner(id, part.object) && self.store.contains(part) {
+                match self.store.evict(part.object) {
+                    Ok(()) => freed += part.bytes,
+                    Err(error) => {
+                        let node = self.plan.node(id).name();
+                        self.observer.observe(&Event::Note { node, text: error.to_string() });
+                    }
+                }
+            }
+        }
+        if freed > 0 {
+            self.observer.observe(&Event::Evicted { node: self.plan.node(id).name(), bytes: freed });
+        }
+    }
+
+    /// Whether a node's bytes are to be there when the run is over.
+    fn stays(&self, id: NodeId) -> bool {
+        let node = self.plan.node(id);
+        let milestone = node.epoch.0 == 1 || node.epoch.0 == self.plan.epochs || node.epoch.0.is_multiple_of(10);
+        node.asked_for
+            || node.keep == Keep::All
+            || (node.keep == Keep::Milestones && milestone)
+            || self.settings.to.contains(&id)
+    }
+
+    /// Whether a consumer is still to run, or may have to run again for one behind it because its own bytes are gone.
+    fn is_going_to_be_read(&self, id: NodeId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut stack = self.plan.consumers(id).to_vec();
+        while let Some(at) = stack.pop() {
+            if !self.board.state(at).is_satisfied() {
+                return true;
+            }
+            if seen.insert(at) && !self.has_bytes(at) {
+                let behind = self.plan.consumers(at).iter();
+                stack.extend(behind.filter(|c| self.board.state(**c) != NodeState::Unwanted));
+            }
+        }
+        false
+    }
+
+    /// Whether another artifact of this run has the same bytes and is still to be read or kept.
+    fn has_other_owner(&mut self, id: NodeId, object: ObjectId) -> bool {
+        if self.holders.is_none() {
+            let mut holders = Holders::default();
+            for (i, known) in self.known.iter().enumerate() {
+                if let Some(record) = &known.record {
+                    holders.add(NodeId(i as u32), &record.artifact);
+                }
+            }
+            self.holders = Some(holders);
+        }
+        let owners = self.holders.as_ref().map_or(&[][..], |holders| holders.of(object));
+        owners.iter().any(|owner| *owner != id && self.has_still_use_for(*owner, object))
+    }
+
+    fn has_still_use_for(&self, id: NodeId, object: ObjectId) -> bool {
+        let Some(record) = &self.known[id.index()].record else { return false };
+        let live = |consumer: &NodeId| !self.board.state(*consumer).is_satisfied();
+        record.artifact.parts.iter().any(|part| part.object == object)
+            && (self.stays(id) || self.plan.consumers(id).iter().any(live))
+    }
+
+    /// Keeps the owners up to date once somebody has asked for them.
+    pub(super) fn hold(&mut self, id: NodeId, artifact: &Artifact) {
+        if let Some(holders) = &mut self.holders {
+            holders.add(id, artifact);
+        }
     }
 }

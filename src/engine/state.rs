@@ -3,11 +3,11 @@
 /// Where a node stands.
 ///
 /// ```text
-/// Unwanted -> Wanted -> Hit ------------------\
-///                  \      \-> Ready (rebuild)  > the bytes are there, or nobody needs them
-///                   \-> Ready -> Running -> Ran
-///                                       \-> Failed
-/// Wanted | Ready -> Skipped   (something before it failed, or the run was interrupted)
+/// Unwanted -> Wanted -> Hit          its record is there
+///                \       \-> Ready   ... but bytes are needed that are gone
+///                 \-> Ready -> Running -> Ran
+/// Wanted | Ready | Running -> Failed, Skipped
+/// Hit | Ready | Ran -> Wanted        something before it gave other bytes than it used to
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
@@ -17,7 +17,7 @@ pub enum NodeState {
     Wanted,
     /// Its key has a record. Its bytes may have been evicted: that is no reason to run it.
     Hit,
-    /// It must run, its inputs' bytes are there, and it waits for its pool.
+    /// It must run, and waits for its pool, or for an input whose bytes are being made again.
     Ready,
     /// A worker has it.
     Running,
@@ -51,7 +51,7 @@ impl NodeState {
             (Unwanted, Wanted)
                 | (Wanted, Hit | Ready | Skipped | Failed)
                 | (Hit, Ready | Wanted) // the bytes are needed and gone | an input drifted
-                | (Ready, Running | Skipped | Wanted)
+                | (Ready, Running | Skipped | Failed | Wanted)
                 | (Running, Ran | Failed | Skipped)
                 | (Ran, Wanted | Ready) // an input drifted | evicted, and needed once more
         );

@@ -4,9 +4,11 @@ use crate::base::clock::Stopwatch;
 use crate::base::{Artifact, Digest, Seed};
 use crate::engine::context::Input;
 use crate::engine::executor::Settings;
+use crate::engine::panics;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::{Context, EngineError, Event, Facts, KeyText};
 use crate::store::{Record, Store};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Makes the key of `id` from the digests of its inputs and, for a source, from a look at the outside world.
@@ -50,16 +52,11 @@ pub(super) fn run_stage(
         emit,
         parts: Vec::new(),
         facts: Facts::new(),
+        shards: BTreeSet::new(),
     };
-    let run = std::panic::AssertUnwindSafe(|| node.stage.run(&mut cx));
-    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default();
-        Err(anyhow::anyhow!("BUG: the stage panicked: {text}"))
-    })?;
+    panics::caught(|| node.stage.run(&mut cx))?;
     let artifact = Artifact { kind: def.output.name.to_owned(), format: def.output.format, parts: cx.parts };
     let wall_ms = watch.elapsed().as_millis() as u64;
     let record = Record::new(&node.name(), cx.key.as_str(), artifact, cx.facts, wall_ms);
-    store.commit(&record)?;
-    Ok(record)
+    Ok(store.commit(&record)?)
 }

@@ -18,7 +18,9 @@ pub enum StoreError {
         error: io::Error,
     },
     /// The folder is a store of another format, or no store.
-    #[error("{root} is not a store that this dcpipe knows (its FORMAT says {found:?}); use another --store, or the dcpipe that made it")]
+    #[error(
+        "{root} is not a store that this dcpipe knows (its FORMAT says {found:?}); use another --store, or the dcpipe that made it"
+    )]
     UnknownFormat {
         /// The store's folder.
         root: PathBuf,

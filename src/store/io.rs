@@ -1,10 +1,7 @@
-//! io: the one small trait through which the store touches a file system, and the real one.
+//! io: the one small trait through which the store touches a file system.
 
-use std::ffi::CString;
-use std::fs::{File, OpenOptions};
+use bytes::Bytes;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A file being written.
@@ -14,9 +11,32 @@ pub trait StoreFile: Write + Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// What stands at a path. Links are not followed: the store makes none, so one is as wrong as a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A regular file of so many bytes.
+    File(u64),
+    /// A folder, a link, a pipe or something else that the store did not put there.
+    Other,
+}
+
+/// A lock of the kernel's, held until it is dropped or its process is gone; so none is ever stale.
+pub struct Lock {
+    _held: Box<dyn Send + Sync>,
+}
+
+impl Lock {
+    /// Wraps what holds the lock for as long as it lives.
+    pub fn new(held: impl Send + Sync + 'static) -> Self {
+        Self { _held: Box::new(held) }
+    }
+}
+
 /// Everything the store asks of a file system. A test may put a simulated one in its place.
 pub trait StoreIo: Send + Sync {
-    /// Makes a folder and its parents.
+    /// Makes a folder and its parents where they are missing.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes a new file; an error if it exists.
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoreFile>>;
@@ -28,109 +48,21 @@ pub trait StoreIo: Send + Sync {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes a folder's entries durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Reads a whole small file.
+    /// Reads a whole small file; `InvalidData` where something else than a regular file stands.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The length of a regular file; `None` where there is nothing, or something that is not a regular file.
-    fn regular_len(&self, path: &Path) -> io::Result<Option<u64>>;
+    /// Maps a file of `len` bytes; `InvalidData` where it is no regular file of that length. The bytes stay readable
+    /// when the file is removed.
+    fn map(&self, path: &Path, len: u64) -> io::Result<Bytes>;
+    /// What stands at a path.
+    fn look(&self, path: &Path) -> io::Result<Found>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// The entries of a folder, in no order.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Locks the file at `path` against everybody, or says `None` where somebody holds it.
+    fn try_lock_alone(&self, path: &Path) -> io::Result<Option<Lock>>;
+    /// Locks the file at `path` against those who want to be alone, and waits for them.
+    fn lock_shared(&self, path: &Path) -> io::Result<Lock>;
     /// Free bytes where `path` is.
     fn free_bytes(&self, path: &Path) -> Option<u64>;
-}
-
-/// The real file system.
-pub struct Disk;
-
-impl StoreFile for File {
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_all()
-    }
-}
-
-impl StoreIo for Disk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn StoreFile>> {
-        Ok(Box::new(OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?))
-    }
-
-    fn make_read_only(&self, path: &Path) -> io::Result<()> {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        std::fs::rename(from, to)
-    }
-
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        renameat2(from, to).or_else(|error| match error.raw_os_error() {
-            // File systems without RENAME_NOREPLACE: a hard link refuses an existing name as well.
-            Some(libc::EINVAL | libc::ENOSYS) => {
-                std::fs::hard_link(from, to)?;
-                std::fs::remove_file(from)
-            }
-            _ => Err(error),
-        })
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        std::fs::read(path)
-    }
-
-    fn regular_len(&self, path: &Path) -> io::Result<Option<u64>> {
-        match std::fs::symlink_metadata(path) {
-            Ok(meta) if meta.is_file() => Ok(Some(meta.len())),
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        std::fs::read_dir(path)?.map(|entry| entry.map(|e| e.path())).collect()
-    }
-
-    fn free_bytes(&self, path: &Path) -> Option<u64> {
-        statvfs(path)
-    }
-}
-
-#[expect(unsafe_code, reason = "std has no rename without replacing")]
-fn renameat2(from: &Path, to: &Path) -> io::Result<()> {
-    let (from, to) = (c_path(from)?, c_path(to)?);
-    // SAFETY: both are NUL-terminated strings that outlive the call.
-    let rc = unsafe {
-        libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE)
-    };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-#[expect(unsafe_code, reason = "std does not tell how much space is free")]
-fn statvfs(path: &Path) -> Option<u64> {
-    let path = c_path(path).ok()?;
-    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: `path` is NUL-terminated and `stat` is large enough; it is read only after success.
-    let stat = unsafe {
-        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
-            return None;
-        }
-        stat.assume_init()
-    };
-    Some(stat.f_bavail * stat.f_frsize)
-}
-
-fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }

@@ -3,17 +3,15 @@
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
-use std::path::Path;
 
-/// Maps a whole file for reading. The map stays valid when the file is unlinked.
+/// Maps a whole file of `len` bytes for reading. The map stays valid when the file is unlinked.
 #[expect(unsafe_code, reason = "a memory map is only as immutable as its file")]
-pub fn map(path: &Path) -> io::Result<Bytes> {
-    let file = File::open(path)?;
-    if file.metadata()?.len() == 0 {
+pub fn map(file: &File, len: u64) -> io::Result<Bytes> {
+    if len == 0 {
         return Ok(Bytes::new());
     }
     // SAFETY: objects are read-only files that dcpipe never writes again once they have their name; truncating one from
-    // outside while it is mapped is the one residual, and the size is checked just before.
-    let map = unsafe { memmap2::Mmap::map(&file)? };
+    // outside while it is mapped is the one residual, and the size was checked on this very descriptor.
+    let map = unsafe { memmap2::Mmap::map(file)? };
     Ok(Bytes::from_owner(map))
 }

@@ -7,80 +7,51 @@
 //!   records/ab/<hex>    one per key, holds its key text; written last
 //!   runs/<name>/        node -> key of the last run of that name, events.jsonl
 //!   stat/               what scan knows of files by size, mtime and inode; a cache that may be deleted
+//!   locks/              locked by the kernel while somebody is at work; the files themselves mean nothing
 //!   tmp/                nothing here is ever trusted
-//!   quarantine/         objects whose bytes were not what their name says
+//!   quarantine/         what stood under a name that promised something else
 //! ```
 //!
 //! A record names only objects that were durable when it was written. Nothing under objects/ or records/ is changed in
 //! place. Objects are written before their record and deleted after it. A missing object is an eviction, a wrong one is
-//! corruption. Records outlive objects.
+//! corruption. Records outlive objects. `docs/format.md` names the test of each of these sentences.
 
+pub mod disk;
+mod durable;
 pub mod error;
 pub mod io;
 pub mod map;
 pub mod object;
+mod open;
 pub mod record;
 pub mod run;
 
+pub use disk::Disk;
 pub use error::StoreError;
-pub use io::{Disk, StoreIo};
+pub use io::StoreIo;
 pub use object::ObjectWriter;
 pub use record::Record;
 
 use crate::base::{Artifact, ObjectId, Part, StageKey};
+use crate::store::durable::Settled;
+use crate::store::io::{Found, Lock};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-const FORMAT: &str = "dcpipe-store 1 blake3\n";
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An open store.
 pub struct Store {
     root: PathBuf,
     io: Arc<dyn StoreIo>,
     next_tmp: AtomicU64,
+    settled: Settled,
+    reports: Mutex<Vec<String>>,
     /// Held for as long as the store is open, so that a sweep can prove that nobody else is at work.
-    _shared: std::fs::File,
+    _shared: Option<Lock>,
 }
 
 impl Store {
-    /// Opens the store at `root`, making it where there is none, and empties `tmp/` of what dead processes left.
-    pub fn open(root: &Path) -> Result<Self, StoreError> {
-        Self::open_on(root, Arc::new(Disk))
-    }
-
-    /// Opens the store with all its I/O going through `io`.
-    pub fn open_on(root: &Path, io: Arc<dyn StoreIo>) -> Result<Self, StoreError> {
-        for folder in ["objects", "records", "runs", "stat", "tmp", "quarantine", "locks"] {
-            let path = root.join(folder);
-            io.create_dir(&path).map_err(|error| StoreError::io("create", &path, error))?;
-        }
-        let format = root.join("FORMAT");
-        match io.read(&format) {
-            Ok(text) if text == FORMAT.as_bytes() => {}
-            Ok(text) if !text.is_empty() => {
-                return Err(StoreError::UnknownFormat {
-                    root: root.to_owned(),
-                    found: String::from_utf8_lossy(&text).trim().chars().take(80).collect(),
-                });
-            }
-            Ok(_) => write_format(&*io, root, &format)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_format(&*io, root, &format)?,
-            Err(error) => return Err(StoreError::io("read", &format, error)),
-        }
-        let lock_path = root.join("locks/store");
-        let lock = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(|error| StoreError::io("open", &lock_path, error))?;
-        // Alone here: everything in tmp/ belongs to processes that are gone.
-        if lock.try_lock().is_ok() {
-            sweep_tmp(&*io, &root.join("tmp"));
-            let _ = lock.unlock();
-        }
-        lock.lock_shared().map_err(|error| StoreError::io("lock", &lock_path, error))?;
-        Ok(Self { root: root.to_owned(), io, next_tmp: AtomicU64::new(0), _shared: lock })
-    }
-
     /// Where the store is.
     pub fn root(&self) -> &Path {
         &self.root
@@ -100,9 +71,8 @@ impl Store {
         self.root.join("records").join(&hex[..2]).join(hex)
     }
 
-    fn tmp_path(&self) -> PathBuf {
-        let n = self.next_tmp.fetch_add(1, Ordering::Relaxed);
-        self.root.join("tmp").join(format!("{}.{n}", std::process::id()))
+    fn next_number(&self) -> u64 {
+        self.next_tmp.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Begins a new object.
@@ -112,16 +82,19 @@ impl Store {
 
     /// Whether the part's object is there with the size that its record says.
     ///
-    /// An object of another size is corruption: it is moved to quarantine and counts as missing.
+    /// Anything else under its name is corruption: it is reported, moved to quarantine, and counts as missing.
     pub fn contains(&self, part: &Part) -> bool {
-        let path = self.object_path(part.object);
-        match self.io.regular_len(&path) {
-            Ok(Some(len)) if len == part.bytes => true,
-            Ok(Some(_)) => {
-                self.quarantine(part.object);
+        match self.io.look(&self.object_path(part.object)) {
+            Ok(Found::File(len)) if len == part.bytes => true,
+            Ok(Found::File(len)) => {
+                self.quarantine(part.object, &format!("has {len} bytes instead of {}", part.bytes));
                 false
             }
-            Ok(None) | Err(_) => false,
+            Ok(Found::Other) => {
+                self.quarantine(part.object, "is not a regular file");
+                false
+            }
+            Ok(Found::Nothing) | Err(_) => false,
         }
     }
 
@@ -132,11 +105,15 @@ impl Store {
 
     /// Maps a part's bytes into memory.
     pub fn map(&self, part: &Part) -> Result<Bytes, StoreError> {
-        let path = self.object_path(part.object);
+        let missing = || StoreError::Missing { object: part.object, name: part.name.clone() };
         if !self.contains(part) {
-            return Err(StoreError::Missing { object: part.object, name: part.name.clone() });
+            return Err(missing());
         }
-        map::map(&path).map_err(|error| StoreError::io("map", &path, error))
+        let path = self.object_path(part.object);
+        self.io.map(&path, part.bytes).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => missing(),
+            _ => StoreError::io("map", &path, error),
+        })
     }
 
     /// The path of a part's bytes, for libraries that open files themselves and for links.
@@ -152,11 +129,35 @@ impl Store {
         Ok(ObjectId(hasher.finalize().into()) == part.object)
     }
 
-    /// Moves a wrong object out of the way, so that it is never served and can still be looked at.
-    pub fn quarantine(&self, object: ObjectId) {
-        let path = self.object_path(object);
-        let aside = self.root.join("quarantine").join(object.to_string());
-        let _ = self.io.rename(&path, &aside);
+    /// Moves a wrong object out of the way, so that it is never served and can still be looked at, and reports it.
+    pub fn quarantine(&self, object: ObjectId, why: &str) {
+        self.set_aside(&self.object_path(object), &format!("object {object} {why}"));
+    }
+
+    fn set_aside(&self, path: &Path, what: &str) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut n = 0;
+        let moved = loop {
+            let aside = self.root.join("quarantine").join(format!("{name}.{n}"));
+            match self.io.rename_new(path, &aside) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && n < 1000 => n += 1,
+                Err(error) => break Err(error),
+                Ok(()) => break Ok(aside),
+            }
+        };
+        self.report(match moved {
+            Ok(aside) => format!("{what}; moved to {} and made again when it is needed", aside.display()),
+            Err(error) => format!("{what}, and could not be moved away: {error}"),
+        });
+    }
+
+    fn report(&self, text: String) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    /// What the store met since the last call that a person should know.
+    pub fn take_reports(&self) -> Vec<String> {
+        std::mem::take(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Deletes an object. What was computed from it stays valid.
@@ -171,24 +172,5 @@ impl Store {
     /// Free bytes of the file system that the store is on, where the system says.
     pub fn free_bytes(&self) -> Option<u64> {
         self.io.free_bytes(&self.root)
-    }
-}
-
-fn write_format(io: &dyn StoreIo, root: &Path, path: &Path) -> Result<(), StoreError> {
-    let tmp = root.join("tmp").join(format!("{}.format", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file = io.create(&tmp)?;
-        file.write_all(FORMAT.as_bytes())?;
-        file.sync()?;
-        drop(file);
-        io.rename(&tmp, path)?;
-        io.sync_dir(root)
-    };
-    write().map_err(|error| StoreError::io("write", path, error))
-}
-
-fn sweep_tmp(io: &dyn StoreIo, tmp: &Path) {
-    for path in io.list(tmp).unwrap_or_default() {
-        let _ = io.remove(&path);
     }
 }

@@ -4,7 +4,7 @@ use crate::base::{ObjectId, Part};
 use crate::store::io::StoreFile;
 use crate::store::{Store, StoreError};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// From this many bytes on, a write is hashed by all cores.
 const PARALLEL_HASH_BYTES: usize = 1 << 20;
@@ -13,6 +13,7 @@ const PARALLEL_HASH_BYTES: usize = 1 << 20;
 pub struct ObjectWriter<'a> {
     store: &'a Store,
     tmp: PathBuf,
+    /// `None` once a write has failed: what the file holds is not known then, and it must not become an object.
     file: Option<Box<dyn StoreFile>>,
     hasher: blake3::Hasher,
     bytes: u64,
@@ -20,54 +21,62 @@ pub struct ObjectWriter<'a> {
 
 impl<'a> ObjectWriter<'a> {
     pub(super) fn create(store: &'a Store) -> Result<Self, StoreError> {
-        let tmp = store.tmp_path();
-        let file = store.io().create(&tmp).map_err(|error| StoreError::io("create", &tmp, error))?;
+        let (tmp, file) =
+            store.create_tmp().map_err(|error| StoreError::io("create", &store.root().join("tmp"), error))?;
         Ok(Self { store, tmp, file: Some(file), hasher: blake3::Hasher::new(), bytes: 0 })
     }
 
     /// Makes the bytes durable under their digest and returns them as a part called `name`.
     pub fn finish(mut self, name: &str) -> Result<Part, StoreError> {
-        let io = self.store.io();
-        let mut file = self.file.take().expect("BUG: an object finished twice");
         let failed = |error| StoreError::io("write", &self.tmp, error);
+        let mut file = self.file.take().ok_or_else(|| failed(broken()))?;
         file.sync().map_err(failed)?;
         drop(file);
-        io.make_read_only(&self.tmp).map_err(failed)?;
+        self.store.io().make_read_only(&self.tmp).map_err(failed)?;
         let object = ObjectId(self.hasher.finalize().into());
         let part = Part { name: name.to_owned(), object, bytes: self.bytes };
         let path = self.store.object_path(object);
-        let folder = path.parent().expect("BUG: an object has a folder");
-        let commit = || -> io::Result<()> {
-            if io.regular_len(folder)?.is_some() {
-                return Err(io::Error::from(io::ErrorKind::NotADirectory));
-            }
-            io.create_dir(folder)?;
-            if self.store.contains(&part) {
-                return Ok(()); // The same bytes are there already; ours are dropped with the writer.
-            }
-            match io.rename_new(&self.tmp, &path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    if self.store.contains(&part) {
-                        return Ok(());
-                    }
-                    // A link, a folder or a pipe stands where the object belongs.
-                    self.store.quarantine(object);
-                    io.rename_new(&self.tmp, &path)?;
-                }
-                other => other?,
-            }
-            io.sync_dir(folder)?;
-            io.sync_dir(&self.store.root.join("objects"))
-        };
-        commit().map_err(|error| StoreError::io("commit", &path, error))?;
+        self.place(&part, &path).map_err(|error| StoreError::io("commit", &path, error))?;
         Ok(part)
     }
+
+    fn place(&self, part: &Part, path: &Path) -> io::Result<()> {
+        let (store, io) = (self.store, self.store.io());
+        let folder = path.parent().expect("BUG: an object has a folder");
+        io.create_dir(folder)?;
+        // The same bytes may be there already; ours are then dropped with the writer. What is there with another size,
+        // or is a link, a folder or a pipe, has just been moved away.
+        if !store.contains(part) {
+            match io.rename_new(&self.tmp, path) {
+                // Another run was faster with the same bytes.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && store.contains(part) => {}
+                other => other?,
+            }
+        }
+        // Also for bytes that were there: whoever put them may have been killed before this line.
+        store.settle(folder).inspect_err(|_| {
+            // After a failed sync nobody knows what the disk holds: nothing may be built on this name.
+            let _ = io.remove(path);
+        })
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::other("an earlier write to it failed")
 }
 
 impl Write for ObjectWriter<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let file = self.file.as_mut().expect("BUG: a finished object is written");
-        let written = file.write(buf)?;
+        let file = self.file.as_mut().ok_or_else(broken)?;
+        let written = match file.write(buf) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(error) => {
+                self.file = None;
+                // The kind stays what it was; the text says where, and what to do, however it is wrapped on the way up.
+                return Err(io::Error::new(error.kind(), StoreError::io("write", &self.tmp, error)));
+            }
+        };
         if written >= PARALLEL_HASH_BYTES {
             self.hasher.update_rayon(&buf[..written]);
         } else {
@@ -84,6 +93,7 @@ impl Write for ObjectWriter<'_> {
 
 impl Drop for ObjectWriter<'_> {
     fn drop(&mut self) {
+        // Renamed away after a success; then there is nothing to remove.
         let _ = self.store.io().remove(&self.tmp);
     }
 }

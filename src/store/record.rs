@@ -4,7 +4,8 @@ use crate::base::{Artifact, Digest, StageKey};
 use crate::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 /// Version of the record's format.
 const VERSION: u32 = 1;
@@ -81,38 +82,73 @@ impl Store {
         let path = self.record_path(key);
         match self.io().read(&path) {
             Ok(bytes) => Record::decode(key, &bytes).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                Err(StoreError::DamagedRecord { key, why: error.to_string() })
+            }
             Err(error) => Err(StoreError::io("read", &path, error)),
         }
     }
 
-    /// Commits a record. Its objects must be durable already; this rename is the only commit point there is.
-    pub fn commit(&self, record: &Record) -> Result<(), StoreError> {
+    /// Commits a record and returns the one that holds from now on. Its objects must be durable already; the rename in
+    /// here is the only commit point there is.
+    ///
+    /// The first writer wins: another run may have been faster with the same key, and things may have been made from
+    /// what it wrote. Only a record whose bytes are gone, or which is damaged, gives way.
+    pub fn commit(&self, record: &Record) -> Result<Record, StoreError> {
         let path = self.record_path(record.key());
-        let tmp = self.tmp_path();
-        let io = self.io();
-        let folder = path.parent().expect("BUG: a record has a folder");
-        let commit = || -> std::io::Result<()> {
-            io.create_dir(folder)?;
-            let mut file = io.create(&tmp)?;
+        let failed = |error| StoreError::io("commit", &path, error);
+        let tmp = self.write_record(record).map_err(failed)?;
+        let placed = self.place_record(record, &tmp, &path);
+        // Renamed away by then, unless another one holds.
+        let _ = self.io().remove(&tmp);
+        placed.map_err(failed)
+    }
+
+    fn write_record(&self, record: &Record) -> std::io::Result<PathBuf> {
+        let (tmp, mut file) = self.create_tmp()?;
+        let mut write = || {
             file.write_all(&record.encode())?;
             file.sync()?;
-            drop(file);
-            io.make_read_only(&tmp)?;
-            io.rename(&tmp, &path)?;
-            io.sync_dir(folder)?;
-            io.sync_dir(&self.root().join("records"))
+            self.io().make_read_only(&tmp)
         };
-        commit().map_err(|error| {
-            let _ = io.remove(&tmp);
-            StoreError::io("commit", &path, error)
-        })
+        write().inspect_err(|_| drop(self.io().remove(&tmp)))?;
+        Ok(tmp)
+    }
+
+    fn place_record(&self, record: &Record, tmp: &Path, path: &Path) -> std::io::Result<Record> {
+        let (io, key) = (self.io(), record.key());
+        let folder = path.parent().expect("BUG: a record has a folder");
+        io.create_dir(folder)?;
+        let holds = match io.rename_new(tmp, path) {
+            Ok(()) => None,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.record(key) {
+                Ok(Some(first)) if first.artifact == record.artifact || self.contains_all(&first.artifact) => {
+                    Some(first)
+                }
+                Ok(_) => {
+                    io.rename(tmp, path)?;
+                    None
+                }
+                Err(damaged) => {
+                    self.set_aside(path, &damaged.to_string());
+                    io.rename(tmp, path)?;
+                    None
+                }
+            },
+            Err(error) => return Err(error),
+        };
+        self.settle(folder).inspect_err(|_| {
+            // Nobody knows whether the disk has it: it must not be found by the next run either.
+            let _ = io.remove(path);
+        })?;
+        Ok(holds.unwrap_or_else(|| record.clone()))
     }
 
     /// Moves a record out of the way.
     pub fn drop_record(&self, key: StageKey) {
-        let aside = self.root().join("quarantine").join(format!("record-{key}"));
-        let _ = self.io().rename(&self.record_path(key), &aside);
+        let path = self.record_path(key);
+        self.set_aside(&path, &format!("record {key} is damaged"));
     }
 }
 

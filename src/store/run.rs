@@ -26,12 +26,10 @@ impl Store {
     pub fn write_node_keys(&self, name: &str, keys: &NodeKeys) -> Result<(), StoreError> {
         let folder = self.run_folder(name);
         let path = folder.join("nodes.json");
-        let tmp = self.root().join("tmp").join(format!("{}.nodes", std::process::id()));
         let io = self.io();
         let write = || -> std::io::Result<()> {
             io.create_dir(&folder)?;
-            let _ = io.remove(&tmp);
-            let mut file = io.create(&tmp)?;
+            let (tmp, mut file) = self.create_tmp()?;
             file.write_all(&serde_json::to_vec(keys).map_err(std::io::Error::other)?)?;
             drop(file);
             io.rename(&tmp, &path)

@@ -1,0 +1,147 @@
+//! args: the arguments exactly as written.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a stage failed, 2 usage, 3 pipeline file, 4 locked, \
+5 damaged or missing artifact, 6 environment, 75 interrupted (the same command goes on).";
+
+/// DeepCluster as a pipeline of cached stages.
+#[derive(Parser, Debug)]
+#[command(name = "dcpipe", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a pipeline; what is in the store is not computed again
+    Run(RunArgs),
+    /// Tell what a run would do and why, without doing it
+    Plan(PlanArgs),
+    /// Tell why a node would run, down to the root cause
+    Why(NodeArgs),
+    /// Show what a node made: schema, rows, statistics
+    Show(ShowArgs),
+    /// List the nodes of a run, or the runs of a store
+    Ls(LsArgs),
+    /// Check this machine: libraries, threads, device, disk
+    Doctor(DoctorArgs),
+    /// Print the JSON Schema of a pipeline file
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where things are and what is different from the file.
+#[derive(Args, Debug, Clone)]
+pub struct Place {
+    /// Override a value of the pipeline, such as clusters.k=3000 or vars.images=DIR (repeatable; the value is YAML)
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub sets: Vec<String>,
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
+    /// Name of the run, instead of the pipeline's
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Device for the networks: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}
+
+/// dcpipe run
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Pipeline file
+    pub pipeline: PathBuf,
+    #[command(flatten)]
+    pub place: Place,
+    /// Stop once NODE (such as features@3), or every epoch's node of that name, is done (repeatable)
+    #[arg(long, value_name = "NODE")]
+    pub to: Vec<String>,
+    /// Folder for the results: they go to DIR/NAME/
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Print events as JSON lines on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Say less
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more: hits, and why each node runs
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Threads for computing; the default is all cores. Results do not depend on it beyond rounding of the networks
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// dcpipe plan
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Pipeline file
+    pub pipeline: PathBuf,
+    #[command(flatten)]
+    pub place: Place,
+    /// Print one JSON object per node
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// dcpipe why
+#[derive(Args, Debug)]
+pub struct NodeArgs {
+    /// The node, such as clusters@2
+    pub node: String,
+    /// Pipeline file; without one, that of the store's last run
+    pub pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// dcpipe show
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// The node, such as clusters@2
+    pub node: String,
+    /// Pipeline file; without one, that of the store's last run
+    pub pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
+    /// How many rows
+    #[arg(long, default_value_t = 8)]
+    pub rows: usize,
+    /// Only the paths of the node's files
+    #[arg(long)]
+    pub paths: bool,
+}
+
+/// dcpipe ls
+#[derive(Args, Debug)]
+pub struct LsArgs {
+    /// Pipeline file; without one, the store's runs are listed
+    pub pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// dcpipe doctor
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
+    /// Device to look at: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Print one JSON object per check
+    #[arg(long)]
+    pub json: bool,
+}

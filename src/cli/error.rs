@@ -1,0 +1,58 @@
+//! error: everything that can end a command, and the exit code it ends with.
+
+use crate::engine::EngineError;
+use crate::pipeline::PipelineError;
+use crate::store::StoreError;
+
+/// What ends a command.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The arguments do not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// The pipeline file.
+    #[error("{0}")]
+    Pipeline(#[from] PipelineError),
+    /// The run.
+    #[error("{0}")]
+    Engine(#[from] EngineError),
+    /// The store.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The machine.
+    #[error("{0}")]
+    Environment(String),
+    /// An artifact that cannot be shown.
+    #[error("{0}")]
+    Artifact(String),
+    /// Nobody reads what is printed any more.
+    #[error("standard output is closed")]
+    Pipe,
+    /// Stopped on request.
+    #[error("interrupted; everything finished is in the store. Go on with the same command:\n  {again}")]
+    Interrupted {
+        /// The command.
+        again: String,
+    },
+    /// Something about files of ours outside the store.
+    #[error("{0}")]
+    Files(String),
+}
+
+impl CliError {
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Pipeline(_) | Self::Engine(EngineError::Plan(_)) => 3,
+            Self::Engine(EngineError::Store(store)) | Self::Store(store) => match store {
+                StoreError::Missing { .. } | StoreError::DamagedRecord { .. } | StoreError::UnknownFormat { .. } => 5,
+                StoreError::Io { .. } => 1,
+            },
+            Self::Artifact(_) => 5,
+            Self::Environment(_) => 6,
+            Self::Interrupted { .. } | Self::Engine(EngineError::Interrupted) => 75,
+            Self::Engine(_) | Self::Pipe | Self::Files(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! ls: the runs of a store, or the nodes of a pipeline with what is there of them.
+
+use crate::cli::args::LsArgs;
+use crate::cli::error::CliError;
+use crate::cli::text;
+use crate::cli::workspace::Workspace;
+use crate::engine::forecast::{Fate, forecast};
+use crate::store::Store;
+
+/// dcpipe ls
+pub fn ls(args: &LsArgs) -> Result<(), CliError> {
+    let rows = match &args.pipeline {
+        Some(pipeline) => nodes(&Workspace::open(Some(pipeline), &args.place)?)?,
+        None => runs(&Store::open(&args.place.store)?),
+    };
+    text::out(&text::table(&rows))
+}
+
+fn runs(store: &Store) -> Vec<Vec<String>> {
+    let mut names: Vec<String> = std::fs::read_dir(store.root().join("runs"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let mut rows = vec![["run", "nodes", "pipeline"].map(str::to_owned).to_vec()];
+    rows.extend(names.into_iter().map(|name| {
+        let resolved = store.run_folder(&name).join("pipeline.yaml");
+        vec![name.clone(), store.node_keys(&name).len().to_string(), resolved.display().to_string()]
+    }));
+    rows
+}
+
+fn nodes(space: &Workspace) -> Result<Vec<Vec<String>>, CliError> {
+    let mut rows = vec![["node", "record", "bytes", "parts", "there", "took", "digest"].map(str::to_owned).to_vec()];
+    for line in forecast(&space.loaded.plan, &space.store, &space.device)? {
+        let name = space.loaded.plan.node(line.node).name();
+        let Some(record) = &line.record else {
+            let state = if matches!(line.fate, Fate::Pending { .. }) { "pending" } else { "none" };
+            rows.push(vec![name, state.to_owned()]);
+            continue;
+        };
+        let there = if space.store.contains_all(&record.artifact) { "yes" } else { "evicted" };
+        rows.push(vec![
+            name,
+            "yes".to_owned(),
+            text::bytes(record.artifact.bytes()),
+            record.artifact.parts.len().to_string(),
+            there.to_owned(),
+            text::seconds(record.wall_ms as f64 / 1e3),
+            record.artifact.digest().short(),
+        ]);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,61 @@
+//! cli: speaks to people: arguments, progress, exit codes.
+
+mod args;
+mod doctor;
+mod error;
+mod ls;
+mod plan;
+mod run;
+mod show;
+mod signals;
+mod terminal;
+mod text;
+mod why;
+mod workspace;
+
+use args::{Arguments, Command};
+use clap::{CommandFactory, Parser};
+use error::CliError;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Parses the process's arguments, does what they say, and answers with an exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    // A panic in a stage is caught and told like any other error; nobody wants its trace over the progress bars.
+    std::panic::set_hook(Box::new(|_| {}));
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CliError::Pipe) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{}", text::complaint(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
+    match &arguments.command {
+        Command::Run(args) => run::run(args),
+        Command::Plan(args) => plan::plan(args),
+        Command::Why(args) => why::why(args),
+        Command::Show(args) => show::show(args),
+        Command::Ls(args) => ls::ls(args),
+        Command::Doctor(args) => doctor::doctor(args),
+        Command::Schema => {
+            let schema = crate::pipeline::schema(crate::stages::registry());
+            text::out(&format!("{schema:#}\n"))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "dcpipe", &mut script);
+            text::out(&String::from_utf8_lossy(&script))
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! plan: a table of what a run would do.
+
+use crate::cli::args::PlanArgs;
+use crate::cli::error::CliError;
+use crate::cli::text;
+use crate::cli::workspace::Workspace;
+use crate::engine::forecast::{Fate, Line, forecast};
+use crate::engine::{MissReason, Plan};
+
+/// Shown of the lines of a changed key; `why` shows them all.
+const LINES_SHOWN: usize = 4;
+
+/// dcpipe plan
+pub fn plan(args: &PlanArgs) -> Result<(), CliError> {
+    let space = Workspace::open(Some(&args.pipeline), &args.place)?;
+    let lines = forecast(&space.loaded.plan, &space.store, &space.device)?;
+    if args.json {
+        let text: String = lines.iter().map(|line| format!("{}\n", as_json(&space.loaded.plan, line))).collect();
+        return text::out(&text);
+    }
+    let mut rows = vec![["node", "what", "bytes", "why"].map(str::to_owned).to_vec()];
+    rows.extend(lines.iter().map(|line| row(&space.loaded.plan, line)));
+    let count = |want: fn(&Fate) -> bool| lines.iter().filter(|line| want(&line.fate)).count();
+    let (hit, run) = (count(|f| *f == Fate::Hit), count(|f| matches!(f, Fate::Run(_))));
+    let pending = count(|f| matches!(f, Fate::Pending { .. }));
+    let to_write: u64 = lines.iter().filter(|line| line.fate != Fate::Hit).filter_map(|line| line.bytes).sum();
+    let free = space.store.free_bytes().map_or(String::new(), |free| format!(", {} free", text::bytes(free)));
+    let summary = format!("\n{hit} hit, {run} run, {pending} pending; about {} to write{free}\n", text::bytes(to_write));
+    text::out(&(text::table(&rows) + &summary))
+}
+
+fn row(plan: &Plan, line: &Line) -> Vec<String> {
+    let (what, why) = match &line.fate {
+        Fate::Hit => ("hit", String::new()),
+        Fate::Run(reason) => ("run", in_words(reason)),
+        Fate::Pending { after } => ("pending", format!("depends on what {after} gives")),
+    };
+    let exact = if line.fate == Fate::Hit { "" } else { "~" };
+    let bytes = line.bytes.map_or("?".to_owned(), |b| format!("{exact}{}", text::bytes(b)));
+    vec![plan.node(line.node).name(), what.to_owned(), bytes, why]
+}
+
+/// A reason as a phrase.
+pub fn in_words(reason: &MissReason) -> String {
+    match reason {
+        MissReason::FirstRun => "it has not run before".to_owned(),
+        MissReason::NeverFinished => "it was begun and not finished".to_owned(),
+        MissReason::Evicted { needed_by } => format!("its bytes are gone and {needed_by} needs them"),
+        MissReason::KeyChanged { lines } => {
+            let more = lines.len().saturating_sub(LINES_SHOWN);
+            let shown: Vec<_> = lines.iter().take(LINES_SHOWN).map(|line| shorten(line)).collect();
+            let rest = if more > 0 { format!(", and {more} more lines") } else { String::new() };
+            format!("{}{rest}", shown.join(", "))
+        }
+    }
+}
+
+/// Cuts digests down to what a person compares.
+pub fn shorten(line: &str) -> String {
+    let is_digest = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    line.split(' ').map(|word| if is_digest(word) { &word[..12] } else { word }).collect::<Vec<_>>().join(" ")
+}
+
+fn as_json(plan: &Plan, line: &Line) -> serde_json::Value {
+    let (what, why) = match &line.fate {
+        Fate::Hit => ("hit", serde_json::Value::Null),
+        Fate::Run(reason) => ("run", serde_json::json!(reason)),
+        Fate::Pending { after } => ("pending", serde_json::json!({ "after": after })),
+    };
+    let key = line.key.as_ref().map(crate::engine::KeyText::key);
+    serde_json::json!({ "node": plan.node(line.node).name(), "what": what, "why": why, "bytes": line.bytes, "key": key })
+}

@@ -1,0 +1,78 @@
+//! show: what a node made: its files, their columns, the first rows, statistics.
+
+use crate::cli::args::ShowArgs;
+use crate::cli::error::CliError;
+use crate::cli::text;
+use crate::cli::workspace::Workspace;
+use crate::engine::EngineError;
+use crate::engine::forecast::forecast;
+use crate::format::{Description, describe};
+use crate::store::{Record, Store};
+use std::fmt::Write;
+
+/// Parts described in full; of the others only the names.
+const DESCRIBED: usize = 4;
+
+/// dcpipe show
+pub fn show(args: &ShowArgs) -> Result<(), CliError> {
+    let space = Workspace::open(args.pipeline.as_deref(), &args.place)?;
+    let plan = &space.loaded.plan;
+    let targets = plan.find(&args.node).map_err(EngineError::from)?;
+    let lines = forecast(plan, &space.store, &space.device)?;
+    // Of several epochs the last that there is.
+    let found = lines.iter().rev().find(|line| targets.contains(&line.node) && line.record.is_some());
+    let Some((line, record)) = found.and_then(|line| Some((line, line.record.as_ref()?))) else {
+        return Err(CliError::Artifact(format!("{} has not run with this pipeline; dcpipe plan tells more", args.node)));
+    };
+    if args.paths {
+        let paths = record.artifact.parts.iter().map(|part| format!("{}\n", space.store.path_of(part).display()));
+        return text::out(&paths.collect::<String>());
+    }
+    let mut told = String::new();
+    let name = plan.node(line.node).name();
+    let artifact = &record.artifact;
+    let _ = writeln!(told, "{name}: {} v{}, {}, {}", artifact.kind, artifact.format, text::bytes(artifact.bytes()), artifact.digest());
+    parts(&space.store, record, args.rows, &mut told)?;
+    text::out(&told)
+}
+
+fn parts(store: &Store, record: &Record, rows: usize, told: &mut String) -> Result<(), CliError> {
+    for (at, part) in record.artifact.parts.iter().enumerate() {
+        let _ = writeln!(told, "\n{} ({})", part.name, text::bytes(part.bytes));
+        if at >= DESCRIBED || part.name.ends_with(".pack") {
+            continue;
+        }
+        if !store.contains(part) {
+            let _ = writeln!(told, "  evicted; what was made from it stays. A run makes it again where it is needed");
+            continue;
+        }
+        match describe(&part.name, &store.map(part)?) {
+            Ok(description) => tell(&description, rows, told),
+            Err(error) => return Err(CliError::Artifact(format!("{}: {error}", part.name))),
+        }
+    }
+    Ok(())
+}
+
+fn tell(description: &Description, rows: usize, told: &mut String) {
+    let _ = writeln!(told, "  schema {}, {} rows", description.schema, description.rows);
+    for (key, value) in &description.metadata {
+        let _ = writeln!(told, "  {key} = {value}");
+    }
+    let mut table = vec![["  column", "type", "min", "max", "mean"].map(str::to_owned).to_vec()];
+    for column in &description.columns {
+        let mut row = vec![format!("  {}", column.name), column.holds.clone()];
+        if let Some(found) = column.statistics {
+            row.extend([found.min, found.max, found.mean].map(|value| format!("{value:.6}")));
+        }
+        table.push(row);
+    }
+    told.push_str(&text::table(&table));
+    if description.head.is_empty() || rows == 0 {
+        return;
+    }
+    let mut head = vec![description.columns.iter().map(|column| format!("  {}", column.name)).collect::<Vec<_>>()];
+    head.extend(description.head.iter().take(rows).map(|row| row.iter().map(|cell| format!("  {cell}")).collect()));
+    told.push('\n');
+    told.push_str(&text::table(&head));
+}

@@ -1,0 +1,154 @@
+//! terminal: events as a person follows them: bars on a terminal, a plain line every few seconds elsewhere.
+
+use crate::base::clock::Stopwatch;
+use crate::cli::plan::in_words;
+use crate::cli::text;
+use crate::engine::{Event, Observer};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+
+/// Seconds between two plain lines about the same node.
+const HEARTBEAT_S: f64 = 5.0;
+
+/// How much is said.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Voice {
+    /// Only what went wrong.
+    Quiet,
+    /// What ran.
+    Plain,
+    /// Also hits and reasons.
+    Verbose,
+}
+
+/// Speaks on standard error.
+pub struct Terminal {
+    voice: Voice,
+    bars: Option<MultiProgress>,
+    running: Mutex<BTreeMap<String, Running>>,
+}
+
+/// What is known of a running node.
+struct Running {
+    bar: Option<ProgressBar>,
+    watch: Stopwatch,
+    said: Stopwatch,
+    metrics: BTreeMap<String, f64>,
+}
+
+impl Terminal {
+    /// Bars if standard error is a terminal, lines otherwise.
+    pub fn new(voice: Voice) -> Self {
+        let bars = (voice > Voice::Quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
+        Self { voice, bars, running: Mutex::default() }
+    }
+
+    fn say(&self, line: &str) {
+        let print = || drop(writeln!(std::io::stderr(), "{line}"));
+        match &self.bars {
+            Some(bars) => bars.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn started(&self, node: &str) -> Running {
+        let bar = self.bars.as_ref().map(|bars| {
+            let style = ProgressStyle::with_template("{prefix:14} {spinner} {wide_msg}").ok();
+            let bar = bars.add(ProgressBar::no_length());
+            bar.set_style(style.unwrap_or_else(ProgressStyle::default_spinner));
+            bar.set_prefix(node.to_owned());
+            bar.enable_steady_tick(std::time::Duration::from_millis(200));
+            bar
+        });
+        Running { bar, watch: Stopwatch::new(), said: Stopwatch::new(), metrics: BTreeMap::new() }
+    }
+
+    fn progress(&self, node: &str, done: u64, total: u64, unit: &str) {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(at) = running.get_mut(node) else { return };
+        let seconds = at.watch.seconds();
+        let rate = done as f64 / seconds.max(1e-9);
+        let left = total.saturating_sub(done) as f64 / rate.max(1e-9);
+        let mut status = format!("{done}/{total} {unit}, {rate:.0}/s, {} left", text::seconds(left));
+        for (name, value) in &at.metrics {
+            status.push_str(&format!(", {name} {value:.4}"));
+        }
+        if let Some(bar) = &at.bar {
+            let width = 24;
+            let full = (width * done.min(total) / total.max(1)) as usize;
+            bar.set_message(format!("[{}{}] {status}", "#".repeat(full), "-".repeat(width as usize - full)));
+        } else if self.voice > Voice::Quiet && at.said.seconds() >= HEARTBEAT_S {
+            at.said = Stopwatch::new();
+            self.say(&format!("{node}: {status}"));
+        }
+    }
+
+    fn ended(&self, node: &str) -> BTreeMap<String, f64> {
+        let ended = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(node);
+        let Some(ended) = ended else { return BTreeMap::new() };
+        if let Some(bar) = ended.bar {
+            bar.finish_and_clear();
+        }
+        ended.metrics
+    }
+}
+
+impl Observer for Terminal {
+    fn observe(&self, event: &Event) {
+        match event {
+            Event::RunStarted { run, nodes, device, .. } if self.voice > Voice::Quiet => {
+                self.say(&format!("{run}: {nodes} nodes on {device}"));
+            }
+            Event::NodeHit { node, .. } if self.voice == Voice::Verbose => self.say(&format!("{node}: hit")),
+            Event::NodeStarted { node, reason, .. } => {
+                if self.voice == Voice::Verbose {
+                    self.say(&format!("{node}: runs, {}", in_words(reason)));
+                }
+                let running = self.started(node);
+                self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(node.clone(), running);
+            }
+            Event::Progress { node, done, total, unit } => self.progress(node, *done, *total, unit),
+            Event::Metric { node, name, value } => {
+                let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Some(at) = running.get_mut(node) {
+                    at.metrics.insert(name.clone(), *value);
+                }
+            }
+            Event::Note { node, text } if self.voice > Voice::Quiet => self.say(&format!("{node}: note: {text}")),
+            Event::NodeFinished { node, bytes, wall_s, .. } => {
+                let metrics: String = self.ended(node).iter().map(|(n, v)| format!(", {n} {v:.4}")).collect();
+                if self.voice > Voice::Quiet {
+                    self.say(&format!("{node}: {}, {}{metrics}", text::seconds(*wall_s), text::bytes(*bytes)));
+                }
+            }
+            Event::NodeFailed { node, .. } => drop(self.ended(node)),
+            Event::Evicted { node, bytes } if self.voice == Voice::Verbose => {
+                self.say(&format!("{node}: {} freed", text::bytes(*bytes)));
+            }
+            Event::Drifted { node, was, is } => {
+                self.say(&format!("{node}: note: it gave other bytes than before ({} -> {})", was.short(), is.short()));
+            }
+            Event::RunFinished { ran, hit, failed, skipped, wall_s, .. } => self.finished(*ran, *hit, *failed, *skipped, *wall_s),
+            _ => {}
+        }
+    }
+}
+
+impl Terminal {
+    fn finished(&self, ran: usize, hit: usize, failed: usize, skipped: usize, wall_s: f64) {
+        if let Some(bars) = &self.bars {
+            let _ = bars.clear();
+        }
+        if self.voice > Voice::Quiet {
+            let mut line = format!("{ran} ran, {hit} hit");
+            for (count, what) in [(failed, "failed"), (skipped, "skipped")] {
+                if count > 0 {
+                    line.push_str(&format!(", {count} {what}"));
+                }
+            }
+            self.say(&format!("{line} in {}", text::seconds(wall_s)));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! workspace: a pipeline, a store and a device, brought together from the arguments.
+
+use crate::cli::args::Place;
+use crate::cli::error::CliError;
+use crate::learn::device::DeviceChoice;
+use crate::learn::place;
+use crate::pipeline::{self, Loaded};
+use crate::store::Store;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What `dcpipe run` was last told; `why` and `show` start from it.
+#[derive(Serialize, Deserialize, Default, Clone)]
+pub struct LastRun {
+    /// The pipeline file, as an absolute path.
+    pub pipeline: PathBuf,
+    /// The overrides.
+    pub sets: Vec<String>,
+    /// The name, if one was given.
+    pub name: Option<String>,
+    /// The device, resolved.
+    pub device: String,
+}
+
+/// A pipeline, a store and a device.
+pub struct Workspace {
+    /// The pipeline, resolved and unrolled.
+    pub loaded: Loaded,
+    /// The open store.
+    pub store: Store,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+}
+
+impl Workspace {
+    /// Opens what the arguments name; without a pipeline, what the store's last run used.
+    pub fn open(pipeline: Option<&Path>, place: &Place) -> Result<Self, CliError> {
+        let (pipeline, place) = match pipeline {
+            Some(pipeline) => (pipeline.to_owned(), place.clone()),
+            None => {
+                let last = last_run(&place.store)?;
+                let mut place = place.clone();
+                place.sets = [last.sets, place.sets].concat();
+                place.name = place.name.or(last.name);
+                if place.device == "auto" {
+                    place.device = last.device;
+                }
+                (last.pipeline, place)
+            }
+        };
+        let mut loaded = pipeline::load(&pipeline, &place.sets, crate::stages::registry(), &environment)?;
+        if let Some(name) = &place.name {
+            if name.is_empty() || name.contains('/') || name.starts_with('.') {
+                return Err(CliError::Usage(format!("--name {name:?} would not do as the name of a folder")));
+            }
+            loaded.plan.name.clone_from(name);
+        }
+        let store = Store::open(&place.store)?;
+        Ok(Self { loaded, store, device: resolve_device(&place.device)? })
+    }
+}
+
+/// The one place where a pipeline's `${NAME}` meets the environment.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Turns `auto` into the device that would be used, and checks that a named one is there.
+pub fn resolve_device(text: &str) -> Result<String, CliError> {
+    text.parse::<DeviceChoice>().map_err(|error| CliError::Usage(format!("--device: {error:#}")))?;
+    place::resolve(text).map_err(|error| CliError::Environment(format!("{error:#}")))
+}
+
+/// What `dcpipe run` was last told on this store.
+pub fn last_run(store: &Path) -> Result<LastRun, CliError> {
+    let text = std::fs::read(store.join("runs/last.json")).ok();
+    text.and_then(|text| serde_json::from_slice(&text).ok()).ok_or_else(|| {
+        CliError::Usage(format!("no pipeline named, and nothing has run on the store {}; name a pipeline file", store.display()))
+    })
+}
+
+/// Remembers what `dcpipe run` was told.
+pub fn remember(store: &Store, last: &LastRun) {
+    if let Ok(text) = serde_json::to_vec(last) {
+        let _ = std::fs::write(store.root().join("runs/last.json"), text);
+    }
+}

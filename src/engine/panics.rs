@@ -1,0 +1,26 @@
+//! panics: a stage that panics has a bug; it fails like any other, in one line and without taking the run along.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+
+thread_local! {
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Remembers where a panic happened; prints nothing. A program sets it as its panic hook so that a stage's panic, which
+/// becomes an error, leaves no second message on the terminal.
+pub fn remember(info: &PanicHookInfo<'_>) {
+    let place = info.location().map(ToString::to_string);
+    PLACE.with_borrow_mut(|at| *at = place);
+}
+
+/// Runs `work`; a panic in it becomes an error.
+pub(super) fn caught<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+        // Where the panic was on another thread, such as one of rayon's, its place is not known here.
+        let place = PLACE.with_borrow_mut(Option::take).map(|place| format!(" at {place}")).unwrap_or_default();
+        Err(anyhow::anyhow!("BUG: the stage panicked{place}: {text}"))
+    })
+}

@@ -1,0 +1,147 @@
+//! resolve: makes keys as inputs become known, looks them up, and decides what must run.
+
+use crate::base::Digest;
+use crate::engine::context::cache_folder;
+use crate::engine::executor::Executor;
+use crate::engine::plan::NodeId;
+use crate::engine::worker::key_of;
+use crate::engine::{EngineError, Event, MissReason, NodeState, why};
+use crate::store::{Record, StoreError};
+
+/// How often a node may give other bytes than its record promised before the run gives up on it.
+const MAX_DRIFTS: usize = 3;
+
+impl Executor<'_> {
+    /// Looks up every node whose inputs are known, and what that makes known, in the plan's order and without recursion.
+    pub(super) fn resolve(&mut self) {
+        while self.goes_on()
+            && let Some(rank) = self.resolvable.pop_first()
+        {
+            let id = self.plan.order()[rank as usize];
+            if self.board.state(id) != NodeState::Wanted {
+                continue;
+            }
+            match self.look_up(id) {
+                Ok(Some(record)) => {
+                    self.board.advance(id, NodeState::Hit);
+                    self.learn(id, record);
+                }
+                Ok(None) => self.demand(id),
+                Err(error) => self.fail(id, error),
+            }
+        }
+    }
+
+    /// Makes the key of `id` and looks for its record.
+    fn look_up(&mut self, id: NodeId) -> Result<Option<Record>, EngineError> {
+        let node = self.plan.node(id);
+        let digest = |from: NodeId| self.known[from.index()].digest.expect("BUG: resolved before its inputs");
+        let inputs: Vec<(&str, Digest)> = node.inputs.iter().map(|(port, from)| (*port, digest(*from))).collect();
+        let text = key_of(self.plan, id, &inputs, self.settings.device, &cache_folder(self.store))?;
+        let key = text.key();
+        let record = match self.store.record(key) {
+            Ok(record) => record,
+            Err(error @ StoreError::DamagedRecord { .. }) => {
+                self.observer.observe(&Event::Note { node: node.name(), text: error.to_string() });
+                self.store.drop_record(key);
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if record.is_none() {
+            let last = self.last.get(&node.name()).copied();
+            self.known[id.index()].reason = Some(why::miss_reason(self.store, last, &text));
+        } else if !self.known[id.index()].ran {
+            self.observer.observe(&Event::NodeHit { node: node.name(), key });
+        }
+        self.known[id.index()].key = Some(text);
+        Ok(record)
+    }
+
+    /// A node's result has become known: its consumers are one step nearer to their keys.
+    pub(super) fn learn(&mut self, id: NodeId, record: Record) {
+        let plan = self.plan;
+        if !record.facts.is_empty() {
+            self.fresh_facts.insert(plan.rank(id));
+        }
+        self.hold(id, &record.artifact);
+        let known = &mut self.known[id.index()];
+        known.digest = Some(record.artifact.digest());
+        known.record = Some(record);
+        for consumer in plan.consumers(id) {
+            let left = &mut self.known[consumer.index()].unresolved;
+            *left -= 1;
+            if *left == 0 {
+                self.resolvable.insert(plan.rank(*consumer));
+            }
+        }
+        if plan.node(id).asked_for && self.board.state(id) == NodeState::Hit && !self.has_bytes(id) {
+            self.known[id.index()].reason = Some(MissReason::Evicted { needed_by: "keep:".to_owned() });
+            self.demand(id);
+        }
+    }
+
+    pub(super) fn has_bytes(&self, id: NodeId) -> bool {
+        self.known[id.index()].record.as_ref().is_some_and(|record| self.store.contains_all(&record.artifact))
+    }
+
+    /// `id` must run. Inputs whose bytes were evicted must then run before it, and so on backwards.
+    pub(super) fn demand(&mut self, id: NodeId) {
+        let mut stack = vec![id];
+        while let Some(id) = stack.pop() {
+            if matches!(self.board.state(id), NodeState::Ready | NodeState::Running) {
+                continue;
+            }
+            self.board.advance(id, NodeState::Ready);
+            stack.extend(self.inputs_without_bytes(id));
+        }
+    }
+
+    /// The satisfied inputs of `id` that it cannot read, each with the reason noted why it runs again.
+    pub(super) fn inputs_without_bytes(&mut self, id: NodeId) -> Vec<NodeId> {
+        let node = self.plan.node(id);
+        let mut gone = Vec::new();
+        for (_, from) in &node.inputs {
+            if self.board.state(*from).is_satisfied() && !self.has_bytes(*from) {
+                self.known[from.index()].reason = Some(MissReason::Evicted { needed_by: node.name() });
+                gone.push(*from);
+            }
+        }
+        gone
+    }
+
+    /// A node that was made again gave other bytes: everything after it is looked up again under the new digest.
+    pub(super) fn drifted(&mut self, id: NodeId, was: Digest, record: Record) {
+        let (plan, is) = (self.plan, record.artifact.digest());
+        let name = plan.node(id).name();
+        self.observer.observe(&Event::Drifted { node: name.clone(), was, is });
+        self.known[id.index()].drifts += 1;
+        if self.known[id.index()].drifts > MAX_DRIFTS {
+            self.failure.get_or_insert(EngineError::NeverSettles { node: name });
+            return;
+        }
+        let mut stale = self.forget(id);
+        while let Some(at) = stale.pop() {
+            match self.board.state(at) {
+                NodeState::Running => self.known[at.index()].outdated = true,
+                NodeState::Hit | NodeState::Ready | NodeState::Ran => self.board.advance(at, NodeState::Wanted),
+                _ => {}
+            }
+            if self.known[at.index()].digest.is_some() {
+                stale.extend(self.forget(at));
+            }
+        }
+        self.learn(id, record);
+    }
+
+    /// Takes back that a node's result is known, and returns those that relied on it.
+    fn forget(&mut self, id: NodeId) -> Vec<NodeId> {
+        let plan = self.plan;
+        let known = &mut self.known[id.index()];
+        (known.digest, known.record) = (None, None);
+        for consumer in plan.consumers(id) {
+            self.known[consumer.index()].unresolved += 1;
+        }
+        plan.consumers(id).to_vec()
+    }
+}

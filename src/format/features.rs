@@ -1,0 +1,98 @@
+//! features: the network's raw output, one row of D numbers per image.
+
+use super::error::Result;
+use super::ipc_reader::IpcFile;
+use super::kind::{ColumnType, Container, Holds, Kind, Scalar, field};
+use super::rows::Rows;
+use super::rows_writer::RowsPlan;
+use crate::base::ImageId;
+use bytes::Bytes;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// One part of the features.
+pub static FEATURES: Kind = Kind {
+    noun: "features",
+    version: 1,
+    file: "part-00000.arrow",
+    container: Container::Arrow,
+    fields: &[
+        field("image_id", Holds::One(Scalar::I64), "rank in the dataset; a part's ids have no gap"),
+        field("feature", Holds::Row(&[Scalar::F32, Scalar::F16], "D"), "output of the last layer before its ReLU"),
+    ],
+    metadata: &[],
+    rows: "by image_id, in batches of 1024 rows",
+};
+
+const BATCH_ROWS: usize = 1024;
+
+/// Plans a part of `rows` features of `dims` numbers.
+pub fn plan(dims: usize, first: ImageId, rows: usize) -> RowsPlan {
+    RowsPlan { kind: &FEATURES, width: dims, first, rows, batch_rows: BATCH_ROWS, metadata: Default::default() }
+}
+
+/// Features in the precision they were kept in.
+#[derive(Debug)]
+pub enum Features {
+    /// Kept as they came.
+    Single(Rows<f32>),
+    /// Rounded to half precision.
+    Half(Rows<f16>),
+}
+
+impl Features {
+    /// Opens the parts of the features.
+    pub fn open(parts: &[Bytes]) -> Result<Self> {
+        let first = parts.first().map(|part| IpcFile::open(&FEATURES, part)).transpose()?;
+        let half = first.is_some_and(|file| matches!(file.columns[1].1, ColumnType::Row(Scalar::F16, _)));
+        Ok(if half { Self::Half(Rows::open(&FEATURES, parts)?) } else { Self::Single(Rows::open(&FEATURES, parts)?) })
+    }
+
+    /// How many images.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Single(rows) => rows.rows(),
+            Self::Half(rows) => rows.rows(),
+        }
+    }
+
+    /// D, the numbers per image.
+    pub fn dims(&self) -> usize {
+        match self {
+            Self::Single(rows) => rows.width(),
+            Self::Half(rows) => rows.width(),
+        }
+    }
+
+    /// The first image.
+    pub fn first(&self) -> ImageId {
+        match self {
+            Self::Single(rows) => rows.first(),
+            Self::Half(rows) => rows.first(),
+        }
+    }
+
+    /// How many batches.
+    pub fn batches(&self) -> usize {
+        match self {
+            Self::Single(rows) => rows.batches(),
+            Self::Half(rows) => rows.batches(),
+        }
+    }
+
+    /// Batch `at`: its rows and their numbers; copied only where they must be widened.
+    pub fn batch(&self, at: usize) -> (Range<usize>, Cow<'_, [f32]>) {
+        match self {
+            Self::Single(rows) => {
+                let (range, numbers) = rows.batch(at);
+                (range, Cow::Borrowed(numbers))
+            }
+            Self::Half(rows) => {
+                let (range, numbers) = rows.batch(at);
+                (range, Cow::Owned(numbers.to_f32_vec()))
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! format: columns: one noun per file, written front to back and read where it lies.
+//!
+//! The room knows nothing of the store: writers take anything that takes bytes, readers take mapped bytes. Every file
+//! names its noun and version, and nothing in it depends on when or where it was made: the same rows are the same
+//! bytes. Bytes that do not fit are refused with a [`FormatError`].
+
+pub mod centroids;
+pub mod clusters;
+pub mod crops;
+pub mod dataset;
+pub mod describe;
+pub mod element;
+pub mod error;
+pub mod features;
+pub mod ipc_reader;
+pub mod ipc_writer;
+pub mod kind;
+pub mod manifest;
+pub mod metrics;
+pub mod rows;
+pub mod rows_writer;
+pub mod schema;
+pub mod table;
+pub mod table_writer;
+pub mod vectors;
+pub mod weights;
+pub mod whitening;
+
+pub use centroids::Centroids;
+pub use clusters::{Clusters, Iteration};
+pub use dataset::{BadImage, Dataset, Image};
+pub use describe::{ColumnDescription, Description, Statistics, describe};
+pub use error::FormatError;
+pub use features::Features;
+pub use kind::{Kind, Metadata, Scalar};
+pub use manifest::Manifest;
+pub use metrics::{Metric, Step};
+pub use rows::Rows;
+pub use rows_writer::{RowsPlan, RowsWriter};
+pub use table_writer::{Column, TableWriter, write_table};
+pub use weights::{Tensor, TensorRef, Tensors};
+pub use whitening::Whitening;

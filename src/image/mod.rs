@@ -1,0 +1,29 @@
+//! image: the room of pixels. Bytes of a file become a `Picture`, a picture becomes a view of fixed size.
+//!
+//! Everything here equals Pillow and torchvision sample for sample, because the published method's numbers were made
+//! with them: JPEG by libjpeg-turbo's defaults, resizing in Pillow's fixed point, crops by torchvision's rounding.
+
+pub mod kinds;
+
+mod chance;
+mod colour;
+mod crop;
+mod decode;
+mod error;
+mod jpeg;
+mod kernel;
+mod list;
+mod picture;
+mod raster;
+mod resample;
+mod shape;
+mod taps;
+mod view;
+
+pub use crop::Crop;
+pub use decode::{Format, Probe, decode, probe};
+pub use error::BadImage;
+pub use jpeg::encode_jpeg;
+pub use list::{ListError, Listed, Listing, Problem, list};
+pub use picture::{Limits, Picture};
+pub use view::CentreView;

@@ -1,0 +1,118 @@
+//! raster: every format but JPEG, through the `image` crate.
+
+use crate::image::{BadImage, Format, Limits, Picture, colour};
+use image::error::{ImageError, LimitErrorKind};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Width and height as the picture will have them, from the header alone.
+pub(super) fn probe(bytes: &[u8], format: Format, limits: &Limits) -> Result<(u32, u32), BadImage> {
+    guarded(|| {
+        let mut decoder = open(bytes, format, limits)?;
+        let (width, height) = decoder.dimensions();
+        Ok(match turned(&mut decoder, format) {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => (height, width),
+            _ => (width, height),
+        })
+    })
+}
+
+/// Decodes to RGB by Pillow's rules of conversion.
+pub(super) fn decode(bytes: &[u8], format: Format, limits: &Limits) -> Result<Picture, BadImage> {
+    guarded(|| {
+        let mut decoder = open(bytes, format, limits)?;
+        let (width, height) = decoder.dimensions();
+        limits.check(width, height)?;
+        let orientation = turned(&mut decoder, format);
+        let samples = colour::Samples::of(decoder.color_type(), format, bytes)?;
+        let mut raw = vec![0; usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX)];
+        decoder.read_image(&mut raw).map_err(|error| match bad(&error) {
+            BadImage::Corrupt(text) if format == Format::Webp && is_cut(bytes) => BadImage::Truncated(text),
+            other => other,
+        })?;
+        let rgb = samples.to_rgb(raw);
+        turn(Picture { width, height, rgb }, orientation)
+    })
+}
+
+fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<impl ImageDecoder + 'a, BadImage> {
+    let known = match format {
+        Format::Png => ImageFormat::Png,
+        Format::Bmp => ImageFormat::Bmp,
+        Format::Webp => ImageFormat::WebP,
+        Format::Pnm => ImageFormat::Pnm,
+        Format::Tiff => ImageFormat::Tiff,
+        Format::Gif => ImageFormat::Gif,
+        Format::Jpeg => return Err(BadImage::UnknownFormat),
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), known);
+    let mut bounds = image::Limits::no_limits();
+    // 16-bit RGBA is the largest sample layout; the rest is for palettes, metadata and rows in flight.
+    bounds.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(1 << 26));
+    reader.limits(bounds);
+    reader.into_decoder().map_err(|error| bad(&error))
+}
+
+/// Pillow turns TIFFs upright as it loads them, and no other format.
+fn turned(decoder: &mut impl ImageDecoder, format: Format) -> Orientation {
+    match format {
+        Format::Tiff => decoder.orientation().unwrap_or(Orientation::NoTransforms),
+        _ => Orientation::NoTransforms,
+    }
+}
+
+fn turn(picture: Picture, orientation: Orientation) -> Result<Picture, BadImage> {
+    if orientation == Orientation::NoTransforms {
+        return Ok(picture);
+    }
+    let pixels = RgbImage::from_raw(picture.width, picture.height, picture.rgb)
+        .ok_or_else(|| BadImage::Corrupt("fewer samples than pixels".to_owned()))?;
+    let mut upright = DynamicImage::ImageRgb8(pixels);
+    upright.apply_orientation(orientation);
+    Ok(Picture { width: upright.width(), height: upright.height(), rgb: upright.into_bytes() })
+}
+
+/// A decoder that panics on crafted bytes costs one image, not the run.
+fn guarded<T>(work: impl FnOnce() -> Result<T, BadImage>) -> Result<T, BadImage> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(BadImage::Corrupt("its decoder gave up on it (a panic)".to_owned())))
+}
+
+/// Whether a RIFF file is shorter than its header says.
+fn is_cut(bytes: &[u8]) -> bool {
+    bytes
+        .get(4..8)
+        .is_some_and(|size| u32::from_le_bytes([size[0], size[1], size[2], size[3]]) as usize + 8 > bytes.len())
+}
+
+fn bad(error: &ImageError) -> BadImage {
+    let text = error.to_string();
+    match error {
+        ImageError::Unsupported(_) => BadImage::Unsupported(text),
+        ImageError::Limits(limit) if !matches!(limit.kind(), LimitErrorKind::Unsupported { .. }) => {
+            BadImage::Unsupported(format!("decoding takes more memory than its pixels justify ({text})"))
+        }
+        other if ends_early(other) => BadImage::Truncated(text),
+        _ => BadImage::Corrupt(text),
+    }
+}
+
+/// Whether the end of the file stands somewhere in the chain of causes. Most decoders say so in words alone.
+fn ends_early(error: &ImageError) -> bool {
+    const SIGNS: [&str; 5] =
+        ["unexpected eof", "unexpected end", "end of file", "fill whole buffer", "not enough data"];
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(this) = cause {
+        let text = this.to_string().to_lowercase();
+        if SIGNS.iter().any(|sign| text.contains(sign)) {
+            return true;
+        }
+        cause = this.source();
+    }
+    false
+}

@@ -1,0 +1,99 @@
+//! cuda: the GPU part of libtorch, loaded into a binary that was linked with the CPU part alone.
+
+use super::device::torch_library;
+use anyhow::{Context, Result, bail, ensure};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use std::ffi::c_void;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use tch::{Cuda, Device};
+
+const PART: &str = "libtorch_cuda.so";
+
+/// Whether the GPU part was loaded. A failed attempt is tried again: nothing is remembered of it.
+static LOADED: Mutex<bool> = Mutex::new(false);
+
+/// Opens GPU `number`: cuDNN deterministic and unbenchmarked, TF32 off.
+pub(super) fn open(number: usize) -> Result<Device> {
+    load()?;
+    let devices = Cuda::device_count().max(0) as usize;
+    ensure!(
+        devices > 0,
+        "{PART} is loaded, but it finds no GPU: is one visible (CUDA_VISIBLE_DEVICES), is its driver new enough?"
+    );
+    ensure!(number < devices, "there are {devices} GPUs; the last is cuda:{}", devices - 1);
+    Cuda::cudnn_set_benchmark(false);
+    settle()?;
+    Ok(Device::Cuda(number))
+}
+
+fn load() -> Result<()> {
+    let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if *loaded {
+        return Ok(());
+    }
+    // The driver first: a machine without it is spared a half-gigabyte library.
+    open_library("libcuda.so.1".into()).context("no NVIDIA driver")?;
+    let mut refusals = Vec::new();
+    for candidate in candidates() {
+        match open_library(candidate.clone()) {
+            Ok(()) => {
+                *loaded = true;
+                return Ok(());
+            }
+            Err(error) => refusals.push(format!("{}: {error:#}", candidate.display())),
+        }
+    }
+    bail!(
+        "{PART} could not be loaded; `pip install torch==2.11.0` (with its CUDA wheels) in the environment that libtorch comes from brings it. Tried:\n  {}",
+        refusals.join("\n  ")
+    )
+}
+
+/// Beside the libtorch_cpu.so that runs, then along LD_LIBRARY_PATH.
+fn candidates() -> Vec<PathBuf> {
+    let beside = torch_library().and_then(|file| Some(file.parent()?.join(PART)));
+    let along = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let along: Vec<PathBuf> =
+        std::env::split_paths(&along).map(|folder| folder.join(PART)).filter(|file| file.exists()).collect();
+    beside.into_iter().chain(along).collect()
+}
+
+#[expect(unsafe_code, reason = "loading a library runs its initialisers")]
+fn open_library(path: PathBuf) -> Result<()> {
+    // SAFETY: libtorch_cuda's initialisers register its kernels, which is what they are loaded for; libcuda has none
+    // that concern us. The handle is leaked, so neither is ever unloaded.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
+    std::mem::forget(library);
+    Ok(())
+}
+
+/// tch has no word for these two settings, so they are set through libtorch's C++ functions.
+#[expect(unsafe_code, reason = "C++ member functions have no safe declaration")]
+fn settle() -> Result<()> {
+    const OTHER: &str = "this libtorch is not the 2.11.0 that dcpipe is built for";
+    type Context_ = unsafe extern "C" fn() -> *mut c_void;
+    type Set = unsafe extern "C" fn(*mut c_void, bool);
+    let here = Library::this();
+    // SAFETY: the mangled names say the signatures: `at::Context& at::globalContext()` and
+    // `void at::Context::set..(bool)`; a member function takes its object as first argument on this platform.
+    unsafe {
+        let context = here.get::<Context_>(c"_ZN2at13globalContextEv").context(OTHER)?();
+        for (name, value) in [
+            (c"_ZN2at7Context21setDeterministicCuDNNEb", true),
+            (c"_ZN2at7Context17setAllowTF32CuDNNEb", false),
+            (c"_ZN2at7Context18setAllowTF32CuBLASEb", false),
+        ] {
+            here.get::<Set>(name).context(OTHER)?(context, value);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_libtorch_has_the_settings_that_a_gpu_needs() {
+        super::settle().unwrap();
+    }
+}

@@ -1,0 +1,138 @@
+//! device: where tensors live: the CPU, or a GPU whose part of libtorch is loaded when first asked for.
+
+use super::cuda;
+use anyhow::{Context, Result, bail};
+use std::ffi::{CStr, OsStr, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use tch::Device;
+
+#[expect(unsafe_code, reason = "two symbols of the native libraries, one asked only for its address")]
+unsafe extern "C" {
+    /// BLAS; whichever library of the process answers to the name first.
+    fn sgemm_();
+    /// Part of libtorch's stable C interface: major, minor and patch in the three highest bytes.
+    safe fn aoti_torch_abi_version() -> u64;
+}
+
+/// What a person asks for: `auto`, `cpu`, `cuda` or `cuda:N`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU where one can be had, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of that number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => match text.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(number)) => Ok(Self::Cuda(number)),
+                _ => bail!("not a device: {text:?} (auto, cpu, cuda or cuda:N was expected)"),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// Opens the device, with settings under which one machine gives the same bits again. Call it before any other use of
+/// torch: libtorch asks for its GPU part once and remembers the answer.
+pub fn open(choice: DeviceChoice) -> Result<Device> {
+    match choice {
+        DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::Auto => Ok(cuda::open(0).unwrap_or(Device::Cpu)),
+        DeviceChoice::Cuda(number) => cuda::open(number).with_context(|| format!("device {choice} cannot be had")),
+    }
+}
+
+/// What the bits of a result depend on, for a key: `torch 2.11.0 cpu` or `torch 2.11.0 cuda`.
+pub fn numerics(device: Device) -> String {
+    format!("torch {} {}", torch_version(), if device.is_cuda() { "cuda" } else { "cpu" })
+}
+
+/// Sets torch's threads inside one operation, for the whole process.
+pub fn set_threads(threads: usize) {
+    tch::set_num_threads(threads.clamp(1, 1024) as i32);
+}
+
+/// Version of the libtorch that is loaded, such as `2.11.0`.
+pub fn torch_version() -> String {
+    let packed = aoti_torch_abi_version();
+    format!("{}.{}.{}", packed >> 56, packed >> 48 & 0xff, packed >> 40 & 0xff)
+}
+
+/// File of the library that answers this binary's BLAS calls (`sgemm_`), faiss's among them.
+pub fn sgemm_library() -> Option<PathBuf> {
+    file_of(sgemm_ as *const c_void)
+}
+
+/// File of the libtorch_cpu.so that is loaded, links followed.
+pub fn torch_library() -> Option<PathBuf> {
+    file_of(aoti_torch_abi_version as *const c_void)
+}
+
+fn file_of(symbol: *const c_void) -> Option<PathBuf> {
+    #[expect(unsafe_code, reason = "only the dynamic linker knows which file a symbol came from")]
+    // SAFETY: dladdr reads its own tables and fills `info`; the name it gives lives as long as the library.
+    let name = unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        if libc::dladdr(symbol, &raw mut info) == 0 || info.dli_fname.is_null() {
+            return None;
+        }
+        CStr::from_ptr(info.dli_fname)
+    };
+    std::fs::canonicalize(OsStr::from_bytes(name.to_bytes())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_words_are_read_and_written_alike() {
+        for text in ["auto", "cpu", "cuda:0", "cuda:3"] {
+            assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
+        }
+        assert_eq!("cuda".parse::<DeviceChoice>().unwrap(), DeviceChoice::Cuda(0));
+        for text in ["", "CPU", "cuda:", "cuda:-1", "gpu", "cuda:x"] {
+            assert!(text.parse::<DeviceChoice>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numerics_name_the_libtorch_that_tch_is_made_for() {
+        assert_eq!(numerics(Device::Cpu), "torch 2.11.0 cpu");
+        assert_eq!(numerics(Device::Cuda(1)), "torch 2.11.0 cuda");
+    }
+
+    #[test]
+    fn libtorch_itself_answers_blas() {
+        assert_eq!(sgemm_library().unwrap(), torch_library().unwrap());
+    }
+
+    #[test]
+    fn a_gpu_that_cannot_be_had_is_an_error_and_auto_goes_on_without() {
+        open(DeviceChoice::Auto).unwrap();
+        let refusal = format!("{:#}", open(DeviceChoice::Cuda(4095)).unwrap_err());
+        assert!(refusal.starts_with("device cuda:4095 cannot be had: "), "{refusal}");
+    }
+}

@@ -1,0 +1,61 @@
+//! initial: the published initialisation, drawn from a seed: the same weights on every machine.
+
+use super::arch::NetShape;
+use super::sobel;
+use super::state::StateDict;
+use crate::base::Seed;
+use anyhow::{Context, Result};
+use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
+use tch::{Kind, Tensor};
+
+const LINEAR_DEVIATION: f64 = 0.01; // published code, every linear layer
+
+/// Convolutions N(0, sqrt(2 / (kernel^2 * outputs))), linear layers N(0, 0.01), biases 0, batch norm 1 and 0, the
+/// published Sobel kernels; f32 on the CPU. Every tensor has a stream of its own, called by its name.
+pub fn initial_trunk(shape: &NetShape, seed: &Seed) -> Result<StateDict> {
+    shape.check()?;
+    let mut state = shape
+        .trunk()
+        .into_par_iter()
+        .map(|(name, sides)| {
+            let tensor = initial_tensor(&name, &sides, seed).with_context(|| format!("tensor {name}"))?;
+            Ok((name, tensor))
+        })
+        .collect::<Result<StateDict>>()?;
+    if shape.sobel {
+        state.extend(sobel::tensors());
+    }
+    Ok(state)
+}
+
+/// A fresh head for `k` clusters over features of `dims` values: weight [k, dims] from N(0, 0.01), bias [k] of zeroes.
+pub fn initial_head(k: usize, dims: usize, seed: &Seed) -> Result<(Tensor, Tensor)> {
+    let (k, dims) = (i64::try_from(k)?, i64::try_from(dims)?);
+    let weight = normal("top_layer.weight", &[k, dims], LINEAR_DEVIATION, seed)?;
+    Ok((weight, Tensor::f_zeros([k], (Kind::Float, tch::Device::Cpu))?))
+}
+
+fn initial_tensor(name: &str, sides: &[i64], seed: &Seed) -> Result<Tensor> {
+    let filled = |value: f64, kind| Tensor::f_full(sides, value, (kind, tch::Device::Cpu));
+    match (name.rsplit('.').next().unwrap_or_default(), sides) {
+        ("num_batches_tracked", _) => Ok(filled(0., Kind::Int64)?),
+        ("weight", [outputs, _, kernel, _]) => {
+            normal(name, sides, (2. / (kernel * kernel * outputs) as f64).sqrt(), seed)
+        }
+        ("weight", [_, _]) => normal(name, sides, LINEAR_DEVIATION, seed),
+        ("weight" | "running_var", _) => Ok(filled(1., Kind::Float)?),
+        _ => Ok(filled(0., Kind::Float)?),
+    }
+}
+
+fn normal(name: &str, sides: &[i64], deviation: f64, seed: &Seed) -> Result<Tensor> {
+    let count = sides.iter().product::<i64>() as usize;
+    let mut stream = seed.stream(name, 0);
+    let mut draw = || {
+        let value: f64 = StandardNormal.sample(&mut stream);
+        (value * deviation) as f32
+    };
+    let values: Vec<f32> = (0..count).map(|_| draw()).collect();
+    Ok(Tensor::f_from_slice(&values)?.f_view(sides)?)
+}

@@ -1,0 +1,213 @@
+//! net: the network in evaluation: pixels to features, and to the maps behind each convolution.
+
+use super::arch::{Layer, NetShape};
+use super::sobel::Front;
+use super::state::{self, StateDict, named};
+use anyhow::{Context, Result, bail, ensure};
+use tch::{Device, Kind, Tensor};
+
+/// Images that pass the convolutions together on a CPU: their maps then stay small, whatever the batch.
+const CPU_GROUP: i64 = 64;
+
+/// Batch norm's epsilon in every published network.
+pub(super) const EPSILON: f64 = 1e-5;
+
+/// A network ready to evaluate; batch norm's running statistics are folded into the convolutions.
+pub struct Net {
+    shape: NetShape,
+    device: Device,
+    front: Front,
+    features: Vec<Op>,
+    classifier: Vec<Op>,
+}
+
+enum Op {
+    Conv { weight: Tensor, bias: Tensor, stride: i64, padding: i64 },
+    Relu,
+    Pool { kernel: i64, stride: i64 },
+    Linear { weight: Tensor, bias: Tensor },
+}
+
+impl Net {
+    /// Checks every tensor of the trunk (a head may be there and is not read) and moves it to the device.
+    /// Calculates in the weights' own precision, f32 or f64.
+    pub fn load(shape: &NetShape, weights: &StateDict, device: Device) -> Result<Self> {
+        shape.check()?;
+        let trunk = shape.trunk();
+        state::only(weights, &trunk)?;
+        for (name, sides) in &trunk {
+            if !name.ends_with("num_batches_tracked") {
+                named(weights, name, sides)?;
+            }
+        }
+        let kind = precision(weights, &trunk)?;
+        let _guard = tch::no_grad_guard();
+        Ok(Self {
+            shape: *shape,
+            device,
+            front: Front::new(weights, shape.sobel, kind, device)?,
+            features: ops("features", &shape.features(), weights, device)?,
+            classifier: ops("classifier", &shape.classifier(), weights, device)?,
+        })
+    }
+
+    /// u8 pixels [n, s, s, 3] (rows, columns, R G B) to features [n, 4096] on the device: FC2 before its ReLU, the
+    /// published choice. Fails on a feature that is not finite and names the first such row.
+    pub fn features_on_device(&self, pixels: &[u8], n: usize) -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        let pixels = upload(pixels, n, self.shape.input, self.device)?;
+        let group = if self.device == Device::Cpu { CPU_GROUP } else { n as i64 };
+        let maps = pixels
+            .f_split(group, 0)?
+            .iter()
+            .map(|part| run(&self.features, self.front.forward(part)?)?.f_flatten(1, -1).map_err(Into::into))
+            .collect::<Result<Vec<_>>>()?;
+        let maps = if maps.len() == 1 { maps[0].shallow_clone() } else { Tensor::f_cat(&maps, 0)? };
+        let last = self.classifier.len() - 1; // FC2's ReLU
+        let features = run(&self.classifier[..last], maps)?;
+        finite(&features)?;
+        Ok(features)
+    }
+
+    /// As `features_on_device`, copied out as f32 in row order.
+    pub fn features(&self, pixels: &[u8], n: usize) -> Result<Vec<f32>> {
+        let features = self.features_on_device(pixels, n)?;
+        let mut values = vec![0f32; features.numel()];
+        let here = features.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+        here.f_copy_data(&mut values, here.numel())?;
+        Ok(values)
+    }
+
+    /// The map behind the ReLU of each convolution, in their order: [n, channels, side, side] on the device.
+    pub fn activations(&self, pixels: &[u8], n: usize) -> Result<Vec<Tensor>> {
+        let _guard = tch::no_grad_guard();
+        let mut map = self.front.forward(&upload(pixels, n, self.shape.input, self.device)?)?;
+        let mut maps = Vec::new();
+        for op in &self.features {
+            map = op.forward(map)?;
+            if matches!(op, Op::Relu) {
+                maps.push(map.copy());
+            }
+        }
+        Ok(maps)
+    }
+
+    /// What the first convolution reads: two edge channels, or normalised RGB; [n, 2 or 3, s, s] on the device.
+    pub fn front(&self, pixels: &[u8], n: usize) -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        self.front.forward(&upload(pixels, n, self.shape.input, self.device)?)
+    }
+}
+
+/// The first trunk tensor decides, and the others must agree.
+pub(super) fn precision(weights: &StateDict, trunk: &[(String, Vec<i64>)]) -> Result<Kind> {
+    let mut kinds = trunk
+        .iter()
+        .filter(|(name, _)| !name.ends_with("num_batches_tracked"))
+        .filter_map(|(name, _)| Some((name, weights.get(name)?.kind())));
+    let (_, kind) = kinds.next().context("no weights")?;
+    ensure!(matches!(kind, Kind::Float | Kind::Double), "weights are {kind:?}, expected f32 or f64");
+    match kinds.find(|(_, other)| *other != kind) {
+        Some((name, other)) => bail!("tensor {name} is {other:?}, the first is {kind:?}"),
+        None => Ok(kind),
+    }
+}
+
+/// u8 to the device, where it is four times smaller than f32.
+pub(super) fn upload(pixels: &[u8], n: usize, side: u32, device: Device) -> Result<Tensor> {
+    let side = i64::from(side);
+    let expected = n * (side * side * 3) as usize;
+    ensure!(n > 0, "no images");
+    ensure!(pixels.len() == expected, "{n} images of {side} x {side} x 3 are {expected} bytes, got {}", pixels.len());
+    let tensor = Tensor::f_from_slice(pixels)?.f_view([n as i64, side, side, 3])?;
+    Ok(tensor.f_to_device(device)?)
+}
+
+/// Channels-last: a third faster on a CPU, whose kernels otherwise reorder the maps before and after every layer.
+pub(super) fn channels_last(weight: &Tensor, device: Device) -> Result<Tensor> {
+    if device != Device::Cpu || weight.dim() != 4 {
+        return Ok(weight.f_contiguous()?);
+    }
+    Ok(weight.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+}
+
+fn ops(sequence: &str, layers: &[Layer], weights: &StateDict, device: Device) -> Result<Vec<Op>> {
+    let get = |index: &usize, name: &str| {
+        let name = format!("{sequence}.{index}.{name}");
+        Ok::<_, anyhow::Error>(
+            weights.get(&name).with_context(|| format!("tensor {name} is missing"))?.f_to_device(device)?,
+        )
+    };
+    let mut ops = Vec::new();
+    for layer in layers {
+        match layer {
+            Layer::Conv { index, stride, padding, .. } => {
+                let (weight, bias) = (get(index, "weight")?, get(index, "bias")?);
+                ops.push(Op::Conv { weight, bias, stride: *stride, padding: *padding });
+            }
+            Layer::Norm { index, .. } => match ops.last_mut() {
+                Some(Op::Conv { weight, bias, .. }) => {
+                    let norm = [
+                        get(index, "weight")?,
+                        get(index, "bias")?,
+                        get(index, "running_mean")?,
+                        get(index, "running_var")?,
+                    ];
+                    (*weight, *bias) = folded(weight, bias, &norm)?;
+                    *weight = channels_last(weight, device)?;
+                }
+                _ => bail!("BUG: batch norm {index} does not follow a convolution"),
+            },
+            Layer::Relu => ops.push(Op::Relu),
+            Layer::Pool { kernel, stride } => ops.push(Op::Pool { kernel: *kernel, stride: *stride }),
+            Layer::Dropout => {}
+            Layer::Linear { index, .. } => {
+                ops.push(Op::Linear { weight: get(index, "weight")?.f_contiguous()?, bias: get(index, "bias")? });
+            }
+        }
+    }
+    Ok(ops)
+}
+
+/// Batch norm with fixed statistics is a scale and a shift per channel; folded in f64, rounded once.
+fn folded(weight: &Tensor, bias: &Tensor, [gain, shift, mean, variance]: &[Tensor; 4]) -> Result<(Tensor, Tensor)> {
+    let kind = weight.kind();
+    let double = |tensor: &Tensor| tensor.f_to_kind(Kind::Double);
+    let scale = double(gain)?.f_div(&double(variance)?.f_add_scalar(EPSILON)?.f_sqrt()?)?;
+    let bias = double(bias)?.f_sub(&double(mean)?)?.f_mul(&scale)?.f_add(&double(shift)?)?;
+    let weight = double(weight)?.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
+    Ok((weight.f_to_kind(kind)?, bias.f_to_kind(kind)?))
+}
+
+fn run(ops: &[Op], mut x: Tensor) -> Result<Tensor> {
+    for op in ops {
+        x = op.forward(x)?;
+    }
+    Ok(x)
+}
+
+impl Op {
+    fn forward(&self, mut x: Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Op::Conv { weight, bias, stride, padding } => x.f_conv2d(weight, Some(bias), *stride, *padding, 1, 1)?,
+            Op::Relu => x.f_relu_()?,
+            Op::Pool { kernel, stride } => x.f_max_pool2d(*kernel, *stride, 0, 1, false)?,
+            Op::Linear { weight, bias } => x.f_linear(weight, Some(bias))?,
+        })
+    }
+}
+
+/// Names the first row that holds NaN or infinity.
+fn finite(features: &Tensor) -> Result<()> {
+    let rows = features.f_isfinite()?.f_all_dim(1, false)?;
+    if rows.f_all()?.f_int64_value(&[])? != 0 {
+        return Ok(());
+    }
+    let rows = Vec::<bool>::try_from(rows.f_to_device(Device::Cpu)?)?;
+    let bad = rows.iter().filter(|fine| !**fine).count();
+    let first = rows.iter().position(|fine| !fine).unwrap_or(0);
+    bail!(
+        "the features of {bad} of {} images are not finite, the first at row {first}: the weights have diverged; a smaller learning rate in the epochs before helps",
+        rows.len()
+    )
+}

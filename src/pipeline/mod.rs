@@ -1,0 +1,30 @@
+//! pipeline: the plan as written. A YAML file, variables and overrides in; an [`engine::Plan`](crate::engine::Plan) out.
+//!
+//! The steps stand in their order: `tree` (YAML with the place of every value), `spec` (the file exactly as written),
+//! `set` (overrides), `vars` and `schedule` (values), `params` (stages), `resolve` (names, ports, circles), `unroll`
+//! (epochs). Whatever is wrong is found before the next step begins, and every complaint points at its line.
+
+mod error;
+mod load;
+mod params;
+mod resolve;
+mod resolved;
+mod schedule;
+mod schema;
+mod set;
+mod spec;
+mod suggest;
+mod tree;
+mod unroll;
+mod vars;
+mod wires;
+
+pub use error::{Complaint, PipelineError, Place};
+pub use load::{Loaded, load, load_text};
+pub use schema::schema;
+
+/// The most epochs that a pipeline may have.
+pub const MAX_EPOCHS: u32 = 100_000;
+
+/// The most nodes that a plan may have.
+pub const MAX_NODES: usize = 1_000_000;

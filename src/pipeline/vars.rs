@@ -1,0 +1,186 @@
+//! vars: `${name}` in texts, from the file's `vars` and then from the environment.
+
+use crate::pipeline::error::Fault;
+use crate::pipeline::suggest::did_you_mean;
+use crate::pipeline::tree::{Entry, MAX_TEXT, Span, Tree, Value};
+use std::collections::BTreeMap;
+
+/// How deep variables may name each other.
+const MAX_DEPTH: usize = 16;
+/// How many values all replacements together may make.
+const MAX_VALUES: usize = 200_000;
+
+/// Asks the environment for a variable.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The variables of a file. One is looked at when it is used, not before.
+pub(super) struct Vars<'a> {
+    written: BTreeMap<&'a str, &'a Tree>,
+    environment: Environment<'a>,
+    known: BTreeMap<String, Tree>,
+    open: Vec<String>,
+    values: usize,
+}
+
+/// A piece of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    Literal(&'a str),
+    Variable(&'a str),
+}
+
+impl<'a> Vars<'a> {
+    pub(super) fn new(entries: &'a [Entry], environment: Environment<'a>) -> Self {
+        let written = entries.iter().map(|entry| (entry.key.text.as_str(), &entry.value)).collect();
+        Self { written, environment, known: BTreeMap::new(), open: Vec::new(), values: 0 }
+    }
+
+    /// The value with every `${name}` in its texts replaced. A text that is one variable becomes that variable's value
+    /// and keeps its type. `$${` stands for `${`.
+    pub(super) fn replace(&mut self, tree: &Tree) -> Result<Tree, Fault> {
+        self.spend(1, tree.span)?;
+        let value = match &tree.value {
+            Value::Text(text) if text.contains("${") => return self.text(text, tree.span),
+            Value::List(items) => {
+                Value::List(items.iter().map(|item| self.replace(item)).collect::<Result<_, Fault>>()?)
+            }
+            Value::Map(entries) => Value::Map(
+                entries
+                    .iter()
+                    .map(|Entry { key, value }| Ok(Entry { key: key.clone(), value: self.replace(value)? }))
+                    .collect::<Result<_, Fault>>()?,
+            ),
+            leaf => leaf.clone(),
+        };
+        Ok(Tree { span: tree.span, value })
+    }
+
+    fn text(&mut self, text: &str, span: Span) -> Result<Tree, Fault> {
+        let pieces = pieces(text).map_err(|what| {
+            Fault::new(span, what).hint("variables are written ${name}; write $${ for a plain ${".to_owned())
+        })?;
+        if let [Piece::Variable(name)] = pieces[..] {
+            return Ok(self.lookup(name, span)?.with_span(span));
+        }
+        let mut out = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Literal(literal) => out.push_str(literal),
+                Piece::Variable(name) => match self.lookup(name, span)?.value {
+                    Value::Text(text) => out.push_str(&text),
+                    Value::Number(number) => out.push_str(&number.to_string()),
+                    Value::Bool(truth) => out.push_str(if truth { "true" } else { "false" }),
+                    other => {
+                        let what = Tree { span, value: other }.described();
+                        return Err(Fault::new(span, format!("${{{name}}} is {what}, which cannot stand inside a text")));
+                    }
+                },
+            }
+            if out.len() > MAX_TEXT {
+                return Err(Fault::new(span, "with its variables replaced this text is too long for a pipeline"));
+            }
+        }
+        Ok(Tree { span, value: Value::Text(out) })
+    }
+
+    fn lookup(&mut self, name: &str, span: Span) -> Result<Tree, Fault> {
+        if let Some(known) = self.known.get(name) {
+            let known = known.clone();
+            self.spend(size(&known), span)?;
+            return Ok(known);
+        }
+        let Some(written) = self.written.get(name).copied() else {
+            // An empty variable of the environment would turn "${X}/train" into "/train".
+            let set = (self.environment)(name).filter(|value| !value.is_empty());
+            let text = set.ok_or_else(|| self.undefined(name, span))?;
+            return Ok(Tree { span, value: Value::Text(text) });
+        };
+        if self.open.iter().any(|open| open == name) || self.open.len() >= MAX_DEPTH {
+            let path = self.open.join(" -> ");
+            return Err(Fault::new(span, format!("these variables need each other: {path} -> {name}")));
+        }
+        self.open.push(name.to_owned());
+        let tree = self.replace(written)?;
+        self.open.pop();
+        self.known.insert(name.to_owned(), tree.clone());
+        Ok(tree)
+    }
+
+    fn undefined(&self, name: &str, span: Span) -> Fault {
+        Fault::new(span, format!("the variable {name} is not defined"))
+            .hint(did_you_mean(name, self.written.keys().copied()))
+            .hint(format!("give it with `--set vars.{name}=VALUE`, or `export {name}=VALUE`, or write it under vars:"))
+    }
+
+    fn spend(&mut self, values: usize, span: Span) -> Result<(), Fault> {
+        self.values = self.values.saturating_add(values);
+        if self.values > MAX_VALUES {
+            return Err(Fault::new(span, "the variables expand to far too many values"));
+        }
+        Ok(())
+    }
+}
+
+fn size(tree: &Tree) -> usize {
+    1 + match &tree.value {
+        Value::List(items) => items.iter().map(size).sum(),
+        Value::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
+        _ => 0,
+    }
+}
+
+/// Cuts a text at its variables.
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            // `$${`: all before the second dollar, then a literal `{`... both are in the text already.
+            pieces.push(Piece::Literal(&rest[..at - 1]));
+            pieces.push(Piece::Literal("${"));
+            rest = &rest[at + 2..];
+            continue;
+        }
+        if at > 0 {
+            pieces.push(Piece::Literal(&rest[..at]));
+        }
+        let end = rest[at..].find('}').ok_or("a ${ without its }")? + at;
+        let name = &rest[at + 2..end];
+        let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !letters || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+            let name: String = name.chars().take(40).collect();
+            return Err(format!("${{{name}}} does not name a variable"));
+        }
+        pieces.push(Piece::Variable(name));
+        rest = &rest[end + 1..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Literal(rest));
+    }
+    Ok(pieces)
+}
+
+/// Whether any text in the value uses the variable.
+pub(super) fn uses(tree: &Tree, name: &str) -> bool {
+    match &tree.value {
+        Value::Text(text) => text.contains(&format!("${{{name}}}")),
+        Value::List(items) => items.iter().any(|item| uses(item, name)),
+        Value::Map(entries) => entries.iter().any(|entry| uses(&entry.value, name)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Piece::{Literal, Variable};
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_at_their_variables() {
+        assert_eq!(pieces("${a}"), Ok(vec![Variable("a")]));
+        assert_eq!(pieces("x/${a}${b_1}/y"), Ok(vec![Literal("x/"), Variable("a"), Variable("b_1"), Literal("/y")]));
+        assert_eq!(pieces("5 $ is $$"), Ok(vec![Literal("5 $ is $$")]));
+        assert_eq!(pieces("a$${b}"), Ok(vec![Literal("a"), Literal("${"), Literal("b}")]));
+        assert!(pieces("${").is_err() && pieces("${}").is_err() && pieces("${1a}").is_err() && pieces("${ä}").is_err());
+    }
+}

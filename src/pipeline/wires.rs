@@ -1,0 +1,183 @@
+//! wires: what each port reads, `NOUN` or `NOUN@prev`, checked against what the nodes make.
+
+use crate::engine::{Port, StageDef};
+use crate::pipeline::error::Fault;
+use crate::pipeline::resolve::{Defs, Template};
+use crate::pipeline::spec::{NodeSpec, Section, Spec};
+use crate::pipeline::suggest::{did_you_mean, list};
+use crate::pipeline::tree::{Entry, Span, Value};
+
+/// What a port reads; numbers count the nodes of a section in the file's order.
+pub(super) struct Wire {
+    pub(super) port: &'static str,
+    pub(super) reads: Reads,
+    /// `NOUN` or `NOUN@prev`.
+    pub(super) written: String,
+}
+
+/// Where a wire begins.
+pub(super) enum Reads {
+    /// A node under once.
+    Once(usize),
+    /// This epoch's node.
+    Now(usize),
+    /// The last epoch's node; at epoch 1 that under once, where there is one.
+    Last { each_epoch: usize, once: Option<usize> },
+}
+
+/// Connects the ports of one node.
+pub(super) fn wire(
+    spec: &Spec,
+    section: Section,
+    node: &NodeSpec,
+    def: &'static StageDef,
+    defs: &Defs,
+) -> Result<Vec<Wire>, Fault> {
+    let mut wires = Vec::new();
+    for entry in &node.from {
+        let port = port_of(node, def, entry)?;
+        let Value::Text(written) = &entry.value.value else {
+            let what = format!("`{}` reads a node, but this is {}", port.name, entry.value.described());
+            return Err(Fault::new(entry.value.span, what).hint("write NAME or NAME@prev".to_owned()));
+        };
+        let reads = reads(spec, section, port, written, entry.value.span)?;
+        check_noun(spec, defs, port, &reads, entry.value.span)?;
+        wires.push(Wire { port: port.name, reads, written: written.clone() });
+    }
+    for port in def.inputs.iter().filter(|port| !port.optional) {
+        if wires.iter().all(|wire| wire.port != port.name) {
+            return Err(Fault::new(node.noun.span, format!("`{}` is not told what to read at `{}`", node.noun.text, port.name))
+                .hint(format!("write from: {{ {}: NAME }}, where the node NAME makes {}", port.name, port.noun))
+                .hint(makers(spec, defs, port.noun)));
+        }
+    }
+    Ok(wires)
+}
+
+fn port_of(node: &NodeSpec, def: &'static StageDef, entry: &Entry) -> Result<&'static Port, Fault> {
+    let ports = || def.inputs.iter().map(|port| port.name);
+    def.inputs.iter().find(|port| port.name == entry.key.text).ok_or_else(|| {
+        let what = format!("the stage {} of `{}` does not read `{}`", def.verb, node.noun.text, entry.key.text);
+        Fault::new(entry.key.span, what)
+            .hint(did_you_mean(&entry.key.text, ports()))
+            .hint(format!("{} reads {}", def.verb, list(ports())))
+    })
+}
+
+fn reads(spec: &Spec, section: Section, port: &Port, written: &str, span: Span) -> Result<Reads, Fault> {
+    let (noun, last) = match written.split_once('@') {
+        None => (written, false),
+        Some((noun, "prev")) => (noun, true),
+        Some((noun, at)) => {
+            let at: String = at.chars().take(40).collect();
+            return Err(Fault::new(span, format!("`@{at}` is no epoch that a node can read"))
+                .hint(format!("write `{noun}` for this epoch's or `{noun}@prev` for the last epoch's")));
+        }
+    };
+    let position = |section| spec.section(section).iter().position(|node| node.noun.text == noun);
+    let (once, each_epoch) = (position(Section::Once), position(Section::EachEpoch));
+    match (section, last, once, each_epoch) {
+        (_, _, None, None) => Err(Fault::new(span, format!("there is no node `{noun}`"))
+            .hint(did_you_mean(noun, spec.nouns()))
+            .hint(format!("the nodes are {}", list(spec.nouns())))),
+        (Section::Once, true, ..) => Err(Fault::new(span, "before the first epoch there is no last one")
+            .hint(format!("under once, write `{noun}`"))),
+        (Section::Once, false, None, Some(_)) => {
+            Err(Fault::new(span, format!("`{noun}` is made in every epoch, and this is made once, before them"))
+                .hint("move this node to each_epoch, or read a node that stands under once".to_owned()))
+        }
+        (Section::Once, false, Some(at), _) | (Section::EachEpoch, false, Some(at), None) => Ok(Reads::Once(at)),
+        (Section::EachEpoch, false, _, Some(at)) => Ok(Reads::Now(at)),
+        (Section::EachEpoch, true, Some(_), None) => {
+            Err(Fault::new(span, format!("`{noun}` is made once, so the last epoch has none of its own"))
+                .hint(format!("write `{noun}`")))
+        }
+        (Section::EachEpoch, true, None, Some(_)) if !port.optional => {
+            Err(Fault::new(span, format!("at epoch 1 there is no `{noun}` of an epoch before"))
+                .hint(format!("add a node `{noun}` under once, which epoch 1 then reads")))
+        }
+        (Section::EachEpoch, true, once, Some(each_epoch)) => Ok(Reads::Last { each_epoch, once }),
+    }
+}
+
+/// Whether what is read is what the port takes.
+fn check_noun(spec: &Spec, defs: &Defs, port: &Port, reads: &Reads, span: Span) -> Result<(), Fault> {
+    let producers = match reads {
+        Reads::Once(at) => vec![(Section::Once, *at)],
+        Reads::Now(at) => vec![(Section::EachEpoch, *at)],
+        Reads::Last { each_epoch, once } => {
+            let first = (Section::EachEpoch, *each_epoch);
+            std::iter::once(first).chain(once.map(|at| (Section::Once, at))).collect()
+        }
+    };
+    for (section, at) in producers {
+        let have = defs.section(section)[at].output.name;
+        if have != port.noun {
+            let noun = &spec.section(section)[at].noun.text;
+            let what = format!("`{}` takes {}, but `{noun}` under {} makes {have}", port.name, port.noun, section.key());
+            return Err(Fault::new(span, what).hint(makers(spec, defs, port.noun)));
+        }
+    }
+    Ok(())
+}
+
+/// Which nodes make a noun.
+fn makers(spec: &Spec, defs: &Defs, noun: &str) -> String {
+    let of = |section: Section| {
+        let nodes = spec.section(section).iter().zip(defs.section(section));
+        nodes.filter(|(_, def)| def.output.name == noun).map(|(node, _)| node.noun.text.as_str())
+    };
+    let mut names: Vec<&str> = of(Section::Once).chain(of(Section::EachEpoch)).collect();
+    names.sort_unstable();
+    names.dedup();
+    match names.is_empty() {
+        true => format!("no node makes {noun}"),
+        false => format!("{noun}: made by {}", list(names)),
+    }
+}
+
+/// Refuses nodes of one section that wait for each other. No recursion, so the length of a chain costs nothing.
+pub(super) fn circle(spec: &Spec, section: Section, templates: &[Template]) -> Result<(), Fault> {
+    let beside = |wire: &Wire| match (section, &wire.reads) {
+        (Section::Once, Reads::Once(at)) | (Section::EachEpoch, Reads::Now(at)) => Some(*at),
+        _ => None,
+    };
+    let mut waits: Vec<usize> = templates.iter().map(|t| t.wires.iter().filter_map(beside).count()).collect();
+    let mut readers = vec![Vec::new(); templates.len()];
+    for (reader, template) in templates.iter().enumerate() {
+        template.wires.iter().filter_map(beside).for_each(|from| readers[from].push(reader));
+    }
+    let mut ready: Vec<usize> = (0..templates.len()).filter(|at| waits[*at] == 0).collect();
+    while let Some(at) = ready.pop() {
+        for reader in std::mem::take(&mut readers[at]) {
+            waits[reader] -= 1;
+            if waits[reader] == 0 {
+                ready.push(reader);
+            }
+        }
+    }
+    let Some(mut at) = waits.iter().position(|n| *n > 0) else { return Ok(()) };
+    // Every node that still waits reads another that does, so walking back must come to one a second time.
+    let mut path: Vec<usize> = Vec::new();
+    while !path.contains(&at) {
+        path.push(at);
+        let stuck = templates[at].wires.iter().filter_map(beside).find(|from| waits[*from] > 0);
+        at = stuck.expect("BUG: a waiting node waits for a waiting node");
+    }
+    path.drain(..path.iter().position(|p| *p == at).unwrap_or(0));
+    let node = &spec.section(section)[at];
+    let next = *path.get(1).unwrap_or(&at);
+    let place = node.from.iter().zip(&templates[at].wires).find(|(_, wire)| beside(wire) == Some(next));
+    let names = path.iter().chain(std::iter::once(&at)).map(|p| templates[*p].noun.as_str());
+    let mut names: Vec<&str> = names.collect();
+    if names.len() > 12 {
+        names.splice(6..names.len() - 5, ["..."]);
+    }
+    let fault = Fault::new(
+        place.map_or(node.noun.span, |(entry, _)| entry.value.span),
+        format!("these nodes wait for each other: {}", names.join(" reads ")),
+    );
+    Err(fault.hint((section == Section::EachEpoch).then(|| {
+        format!("read the last epoch's, `{}@prev`, at one of them", templates[next].noun)
+    })))
+}

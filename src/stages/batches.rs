@@ -1,0 +1,78 @@
+//! batches: random crops of the originals in the manifest's order, made ahead of the network by the other cores.
+
+use crate::base::{Position, PseudoLabel, Seed};
+use crate::format::Manifest;
+use crate::image::Crop;
+use crate::stages::originals::Originals;
+use anyhow::anyhow;
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::mpsc::sync_channel;
+
+/// Batches made ahead.
+const AHEAD: usize = 2;
+
+/// Where batches come from.
+pub struct Batches<'a> {
+    /// The images.
+    pub originals: &'a Originals,
+    /// What is read at each position.
+    pub manifest: &'a Manifest,
+    /// Whose stream `crop` is drawn from, by position.
+    pub seed: &'a Seed,
+    /// Side of a crop, in pixels.
+    pub size: u32,
+}
+
+/// Pixels and targets of one step.
+pub struct Batch<'a> {
+    /// n x size x size x 3, RGB.
+    pub pixels: Vec<u8>,
+    /// n targets.
+    pub labels: &'a [PseudoLabel],
+}
+
+impl Batches<'_> {
+    /// Calls `step` with the number and the content of each batch, in order. The first error ends it.
+    pub fn each(
+        &self,
+        batch: usize,
+        mut step: impl FnMut(u64, Batch<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let total = self.manifest.image_id.len();
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(AHEAD);
+            scope.spawn(move || {
+                for from in (0..total).step_by(batch) {
+                    let positions = from..(from + batch).min(total);
+                    let pixels = self.render(positions.clone());
+                    let failed = pixels.is_err();
+                    if sender.send((positions, pixels)).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            for number in 0..total.div_ceil(batch) as u64 {
+                let (positions, pixels) = receiver.recv().map_err(|_| anyhow!("BUG: the batches ended early"))?;
+                step(number, Batch { pixels: pixels?, labels: &self.manifest.pseudo_label[positions] })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Decodes and crops the images at `positions`. A position's crop depends on nothing but the seed and the position.
+    fn render(&self, positions: Range<usize>) -> anyhow::Result<Vec<u8>> {
+        let bytes = self.size as usize * self.size as usize * 3;
+        let mut pixels = vec![0; positions.len() * bytes];
+        let rows = positions.into_par_iter().zip(pixels.par_chunks_exact_mut(bytes));
+        rows.try_for_each(|(position, out)| self.crop(Position(position as u32), out))?;
+        Ok(pixels)
+    }
+
+    fn crop(&self, position: Position, out: &mut [u8]) -> anyhow::Result<()> {
+        let picture = self.originals.picture(self.manifest.image_id[position.index()])?;
+        let mut stream = self.seed.stream("crop", u64::from(position.0));
+        Crop::draw(&mut stream, picture.width, picture.height).render(&picture, self.size, out);
+        Ok(())
+    }
+}

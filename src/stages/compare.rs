@@ -1,0 +1,86 @@
+//! compare: clusters, the last epoch's clusters, labels -> metrics: how good and how stable a clustering is.
+
+use crate::engine::{Context, Keep, Noun, Pool, Port, Stage};
+use crate::format::metrics::write_metrics;
+use crate::format::{Clusters, Dataset, Metric};
+use crate::learn::agreement::{Contingency, Spread};
+use crate::stages::{CLUSTERS, DATASET, METRICS};
+use anyhow::ensure;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Compares a clustering with the last epoch's and with the folder labels, where there are any.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compare {}
+
+impl Stage for Compare {
+    const VERB: &'static str = "compare";
+    const VERSION: u32 = 1;
+    const INPUTS: &'static [Port] = &[
+        Port::required("dataset", DATASET.name),
+        Port::required("clusters", CLUSTERS.name),
+        Port::optional("before", CLUSTERS.name),
+    ];
+    const OUTPUT: Noun = METRICS;
+    const POOL: Pool = Pool::Light;
+    const KEEP: Keep = Keep::All;
+
+    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let dataset = Dataset::open(&cx.input("dataset")?.part("images.parquet")?)?;
+        let clusters = Clusters::open(&cx.input("clusters")?.part("clusters.parquet")?)?;
+        let ids = ids(&clusters);
+        ensure!(ids.len() == dataset.len(), "{} images were clustered, the dataset has {}", ids.len(), dataset.len());
+        let spread = Spread::of(&ids, clusters.k)?;
+        let mut found = vec![
+            ("images", ids.len() as f64),
+            ("clusters", f64::from(clusters.k)),
+            ("empty_clusters", spread.empty as f64),
+            ("largest_cluster", spread.largest as f64),
+            ("smallest_cluster", spread.smallest as f64),
+            ("entropy", spread.entropy),
+            ("perplexity", spread.perplexity),
+            ("mean_distance", mean(&clusters.distance)),
+        ];
+        if let Some(before) = cx.input_if_any("before") {
+            let before = Clusters::open(&before.part("clusters.parquet")?)?;
+            let table = Contingency::of(&ids, &self::ids(&before))?;
+            found.extend([
+                ("nmi_previous", table.nmi_arithmetic()),
+                ("nmi_previous_geometric", table.nmi_geometric()),
+                ("ari_previous", table.ari()),
+                ("moved_share", table.moved()),
+            ]);
+        }
+        found.extend(against_labels(&ids, &dataset)?);
+        for (name, value) in found.iter().filter(|(name, _)| name.starts_with("nmi") && !name.ends_with("geometric")) {
+            cx.metric(name, *value);
+        }
+        let metrics: Vec<_> = found.into_iter().map(|(name, value)| Metric { name: name.to_owned(), value }).collect();
+        cx.write_part("metrics.parquet", |out| write_metrics(out, &metrics).map(drop))
+    }
+}
+
+/// Agreement with the labels of the images that have one; nothing where fewer than two labels occur.
+fn against_labels(ids: &[u32], dataset: &Dataset) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    if dataset.labels().len() < 2 {
+        return Ok(Vec::new());
+    }
+    let labelled = ids.iter().zip(dataset.label_ids()).filter(|(_, label)| **label >= 0);
+    let (ids, labels): (Vec<u32>, Vec<u32>) = labelled.map(|(id, label)| (*id, *label as u32)).unzip();
+    let table = Contingency::of(&ids, &labels)?;
+    Ok(vec![
+        ("nmi_label", table.nmi_arithmetic()),
+        ("nmi_label_geometric", table.nmi_geometric()),
+        ("ari_label", table.ari()),
+        ("purity_label", table.purity()),
+    ])
+}
+
+fn ids(clusters: &Clusters) -> Vec<u32> {
+    clusters.cluster_id.iter().map(|id| id.0).collect()
+}
+
+fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len().max(1) as f64
+}

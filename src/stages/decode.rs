@@ -1,0 +1,110 @@
+//! decode: dataset -> crops: the deterministic view that is clustered, reused by every epoch.
+
+use crate::base::ImageId;
+use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::format::{RowsWriter, crops};
+use crate::image::CentreView;
+use crate::stages::originals::Originals;
+use crate::stages::{CROPS, DATASET};
+use anyhow::ensure;
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Pixels of one part, about: the unit of resuming.
+const PART_BYTES: usize = 128 << 20;
+/// Images decoded between two writes.
+const CHUNK: usize = 128;
+
+/// Resizes every image and cuts out its centre, to the byte as torchvision's Resize and CenterCrop on Pillow images.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decode {
+    /// Length of the shorter side after resizing, in pixels; 256 is published.
+    #[serde(default = "default_short_side")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub short_side: u32,
+    /// Side of the square that is cut out of the middle, in pixels; 224 is published.
+    #[serde(default = "default_crop")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub crop: u32,
+}
+
+fn default_short_side() -> u32 {
+    256
+}
+
+fn default_crop() -> u32 {
+    224
+}
+
+impl Stage for Decode {
+    const VERB: &'static str = "decode";
+    const VERSION: u32 = 1;
+    const INPUTS: &'static [Port] = &[Port::required("dataset", DATASET.name)];
+    const OUTPUT: Noun = CROPS;
+    const POOL: Pool = Pool::Cpu;
+    const KEEP: Keep = Keep::All;
+
+    fn numerics(&self, _: &str) -> Option<String> {
+        Some("libjpeg-turbo".to_owned())
+    }
+
+    fn check(&self, _: &Facts) -> anyhow::Result<()> {
+        for (name, value) in [("short_side", self.short_side), ("crop", self.crop)] {
+            ensure!((1..=4096).contains(&value), "{name} is {value}, not between 1 and 4096 pixels");
+        }
+        Ok(())
+    }
+
+    fn estimate(&self, facts: &Facts) -> Option<u64> {
+        facts.get("images").map(|images| images * self.view().bytes() as u64)
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let originals = Originals::open(cx.input("dataset")?)?;
+        let total = originals.dataset.len();
+        let view = self.view();
+        for (at, rows) in parts(total, PART_BYTES / view.bytes()).enumerate() {
+            cx.checkpoint()?;
+            let name = format!("part-{at:05}.arrow");
+            cx.progress(rows.start as u64, total as u64, "images");
+            let voice = cx.voice();
+            cx.shard(&name, |shard| {
+                let plan = crops::plan(self.crop, ImageId(rows.start as u32), rows.len());
+                let mut writer = RowsWriter::<u8, _>::create(shard.create()?, plan)?;
+                let mut pixels = vec![0; CHUNK * view.bytes()];
+                for from in rows.clone().step_by(CHUNK) {
+                    let chunk = from..(from + CHUNK).min(rows.end);
+                    voice.checkpoint()?;
+                    render(&originals, &view, chunk.clone(), &mut pixels)?;
+                    writer.push(&pixels[..chunk.len() * view.bytes()])?;
+                    voice.progress(chunk.end as u64, total as u64, "images");
+                }
+                shard.finish(writer.finish()?, &name)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Decode {
+    fn view(&self) -> CentreView {
+        CentreView { short_side: self.short_side, crop: self.crop }
+    }
+}
+
+fn render(originals: &Originals, view: &CentreView, ids: Range<usize>, pixels: &mut [u8]) -> anyhow::Result<()> {
+    let rows = ids.into_par_iter().zip(pixels.par_chunks_exact_mut(view.bytes()));
+    rows.try_for_each(|(id, out)| {
+        view.render(&originals.picture(ImageId(id as u32))?, out);
+        Ok(())
+    })
+}
+
+/// Splits `total` rows into parts of `rows` each, but for the last. No row at all is one empty part.
+pub(super) fn parts(total: usize, rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let rows = rows.max(1);
+    (0..total.max(1)).step_by(rows).map(move |from| from..(from + rows).min(total))
+}

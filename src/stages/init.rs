@@ -1,0 +1,57 @@
+//! init: nothing -> weights: a network as it is before the first epoch.
+
+use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::learn::arch::{Arch, NetShape};
+use crate::learn::initial::initial_trunk;
+use crate::stages::{WEIGHTS, weights};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Draws a network's initial parameters as the published code does.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Init {
+    /// Which network.
+    pub arch: Arch,
+    /// Whether fixed grey and Sobel filters stand before it, as in the published runs; otherwise it sees RGB.
+    #[serde(default = "default_sobel")]
+    pub sobel: bool,
+    /// Side of the square input, in pixels; 224 is published.
+    #[serde(default = "default_input")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub input: u32,
+}
+
+fn default_sobel() -> bool {
+    true
+}
+
+fn default_input() -> u32 {
+    224
+}
+
+impl Init {
+    fn shape(&self) -> NetShape {
+        NetShape { arch: self.arch, sobel: self.sobel, input: self.input }
+    }
+}
+
+impl Stage for Init {
+    const VERB: &'static str = "init";
+    const VERSION: u32 = 1;
+    const INPUTS: &'static [Port] = &[];
+    const OUTPUT: Noun = WEIGHTS;
+    const POOL: Pool = Pool::Cpu;
+    const KEEP: Keep = Keep::UntilUsed;
+    const DRAWS: bool = true;
+
+    fn check(&self, _: &Facts) -> anyhow::Result<()> {
+        self.shape().check()
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let shape = self.shape();
+        let state = initial_trunk(&shape, cx.seed()?)?;
+        weights::write(cx, &shape, &state)
+    }
+}

@@ -1,0 +1,64 @@
+//! weights: a network's tensors, between the artifact's files and the learning room.
+
+use crate::engine::{Context, Input};
+use crate::format::kind::Metadata;
+use crate::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
+use crate::format::{Kind, Scalar, TensorRef, Tensors};
+use crate::learn::arch::NetShape;
+use crate::learn::state::{StateDict, TensorBytes, decode};
+use anyhow::{Context as _, bail};
+use safetensors::tensor::{Dtype, View};
+
+const SHAPE_KEY: &str = "dcpipe.net";
+
+/// The part with the tensors that PyTorch's `load_state_dict` takes.
+pub const WEIGHTS_PART: &str = "weights.safetensors";
+/// The part with the momentum of the body.
+pub const MOMENTUM_PART: &str = "momentum.safetensors";
+
+/// Reads the network's shape and tensors.
+pub fn read(input: &Input) -> anyhow::Result<(NetShape, StateDict)> {
+    let bytes = input.part(WEIGHTS_PART)?;
+    let file = Tensors::open(&WEIGHTS, &bytes)?;
+    let text = file.metadata().get(SHAPE_KEY).with_context(|| format!("{WEIGHTS_PART} does not say which network it is for"))?;
+    let shape: NetShape = serde_json::from_str(text).with_context(|| format!("{WEIGHTS_PART}: {SHAPE_KEY}"))?;
+    Ok((shape, decode(&bytes)?))
+}
+
+/// Reads the body's momentum; empty before the first step.
+pub fn read_momentum(input: &Input) -> anyhow::Result<StateDict> {
+    input.part_if_any(MOMENTUM_PART).map_or_else(|| Ok(StateDict::new()), |bytes| decode(&bytes))
+}
+
+/// Writes the tensors of a network of `shape`.
+pub fn write(cx: &mut Context<'_>, shape: &NetShape, weights: &StateDict) -> anyhow::Result<()> {
+    write_part(cx, WEIGHTS_PART, &WEIGHTS, shape, weights)
+}
+
+/// Writes the body's momentum.
+pub fn write_momentum(cx: &mut Context<'_>, shape: &NetShape, momentum: &StateDict) -> anyhow::Result<()> {
+    write_part(cx, MOMENTUM_PART, &MOMENTUM, shape, momentum)
+}
+
+fn write_part(cx: &mut Context<'_>, name: &str, kind: &Kind, shape: &NetShape, state: &StateDict) -> anyhow::Result<()> {
+    let metadata: Metadata = [(SHAPE_KEY.to_owned(), serde_json::to_string(shape)?)].into();
+    let views: Vec<(&str, TensorBytes)> =
+        state.iter().map(|(name, tensor)| Ok((name.as_str(), TensorBytes::of(tensor)?))).collect::<anyhow::Result<_>>()?;
+    let bytes: Vec<_> = views.iter().map(|(_, view)| view.data()).collect();
+    let shapes: Vec<Vec<usize>> = views.iter().map(|(_, view)| view.shape().to_vec()).collect();
+    let mut tensors = Vec::with_capacity(views.len());
+    for (((name, view), bytes), shape) in views.iter().zip(&bytes).zip(&shapes) {
+        tensors.push(TensorRef { name, scalar: scalar(view.dtype())?, shape, bytes });
+    }
+    cx.write_part(name, |out| write_tensors(out, kind, &tensors, &metadata).map(drop))
+}
+
+fn scalar(dtype: Dtype) -> anyhow::Result<Scalar> {
+    Ok(match dtype {
+        Dtype::F32 => Scalar::F32,
+        Dtype::F64 => Scalar::F64,
+        Dtype::I64 => Scalar::I64,
+        Dtype::U8 => Scalar::U8,
+        other => bail!("BUG: a tensor of {other:?} is to be written"),
+    })
+}

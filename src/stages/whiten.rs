@@ -1,0 +1,98 @@
+//! whiten: features -> vectors: PCA, scaled to equal variance, of length one; and the whitening itself.
+
+use crate::base::ImageId;
+use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::format::whitening::write_mean;
+use crate::format::{self, Features, RowsWriter, vectors};
+use crate::learn::pca::Scatter;
+use crate::stages::{FEATURES, VECTORS};
+use anyhow::ensure;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Projects features onto their principal components, scales each component, and normalises every vector.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Whiten {
+    /// Components kept; 256 is published.
+    #[serde(default = "default_dims")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub dims: u32,
+    /// Each component is scaled by its eigenvalue to this power; -0.5 whitens, 0 only rotates.
+    #[serde(default = "default_power")]
+    #[schemars(range(min = -1.0, max = 0.0))]
+    pub eigen_power: f64,
+}
+
+fn default_dims() -> u32 {
+    256
+}
+
+fn default_power() -> f64 {
+    -0.5
+}
+
+impl Stage for Whiten {
+    const VERB: &'static str = "whiten";
+    const VERSION: u32 = 1;
+    const INPUTS: &'static [Port] = &[Port::required("features", FEATURES.name)];
+    const OUTPUT: Noun = VECTORS;
+    const POOL: Pool = Pool::Cpu;
+    const KEEP: Keep = Keep::UntilUsed;
+
+    fn numerics(&self, _: &str) -> Option<String> {
+        Some(crate::learn::place::numerics_of("cpu"))
+    }
+
+    fn check(&self, facts: &Facts) -> anyhow::Result<()> {
+        ensure!((1..=4096).contains(&self.dims), "dims is {}, not between 1 and 4096", self.dims);
+        ensure!((-1.0..=0.0).contains(&self.eigen_power), "eigen_power is {}, not between -1 and 0", self.eigen_power);
+        if let Some(images) = facts.get("images") {
+            ensure!(
+                *images >= u64::from(self.dims),
+                "{images} images cannot be whitened to dims = {}; dims may be {images} at most",
+                self.dims
+            );
+        }
+        Ok(())
+    }
+
+    fn estimate(&self, facts: &Facts) -> Option<u64> {
+        facts.get("images").map(|images| images * u64::from(self.dims) * 4 + 4096 * u64::from(self.dims) * 4)
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let features = Features::open(&cx.input("features")?.parts("part-"))?;
+        let (total, dims) = (features.rows(), self.dims as usize);
+        let mut scatter = Scatter::new(features.dims())?;
+        for at in 0..features.batches() {
+            cx.checkpoint()?;
+            let (rows, numbers) = features.batch(at);
+            scatter.add(&numbers)?;
+            cx.progress(rows.end as u64, 2 * total as u64, "rows");
+        }
+        let whitening = scatter.finish(dims, self.eigen_power)?;
+        let kept = format::Whitening {
+            dims: features.dims(),
+            eigenvalues: whitening.eigenvalues.clone(),
+            components: whitening.components.clone(),
+        };
+        cx.write_part("whitening.arrow", |out| kept.write(out).map(drop))?;
+        cx.write_part("mean.arrow", |out| write_mean(out, &whitening.mean).map(drop))?;
+        let voice = cx.voice();
+        cx.write_part("part-00000.arrow", |out| -> anyhow::Result<()> {
+            let mut writer = RowsWriter::<f32, _>::create(out, vectors::plan(dims, ImageId(0), total))?;
+            let mut projected = Vec::new();
+            for at in 0..features.batches() {
+                voice.checkpoint()?;
+                let (rows, numbers) = features.batch(at);
+                projected.resize(rows.len() * dims, 0.0);
+                whitening.apply(&numbers, &mut projected)?;
+                writer.push(&projected)?;
+                voice.progress((total + rows.end) as u64, 2 * total as u64, "rows");
+            }
+            writer.finish()?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! disk: the real file system.
+
+use crate::store::io::{Found, Lock, StoreFile, StoreIo};
+use crate::store::map;
+use bytes::Bytes;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The real file system.
+pub struct Disk;
+
+impl StoreFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+impl StoreIo for Disk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StoreFile>> {
+        Ok(Box::new(OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?))
+    }
+
+    fn make_read_only(&self, path: &Path) -> io::Result<()> {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        renameat2(from, to).or_else(|error| match error.raw_os_error() {
+            // File systems without RENAME_NOREPLACE: a hard link refuses an existing name as well.
+            Some(libc::EINVAL | libc::ENOSYS) => {
+                std::fs::hard_link(from, to)?;
+                std::fs::remove_file(from)
+            }
+            _ => Err(error),
+        })
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let (mut file, len) = open_regular(path)?;
+        let mut bytes = Vec::with_capacity(len as usize);
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn map(&self, path: &Path, len: u64) -> io::Result<Bytes> {
+        let (file, found) = open_regular(path)?;
+        if found != len {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{found} bytes instead of {len}")));
+        }
+        map::map(&file, len)
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Found> {
+        match std::fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_file() => Ok(Found::File(meta.len())),
+            Ok(_) => Ok(Found::Other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(path)?.map(|entry| entry.map(|e| e.path())).collect()
+    }
+
+    fn try_lock_alone(&self, path: &Path) -> io::Result<Option<Lock>> {
+        let file = open_lock(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
+        let file = open_lock(path)?;
+        file.lock_shared()?;
+        Ok(Lock::new(file))
+    }
+
+    fn free_bytes(&self, path: &Path) -> Option<u64> {
+        statvfs(path)
+    }
+}
+
+/// Opens a regular file and nothing else: a link is not followed, a pipe is not waited for.
+fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "not a regular file");
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP | libc::ENXIO) => wrong(),
+        _ => error,
+    })?;
+    let meta = file.metadata()?;
+    if meta.is_file() { Ok((file, meta.len())) } else { Err(wrong()) }
+}
+
+/// A lock needs no more than a descriptor, so a store that cannot be written can be locked as well.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let made = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    made.or_else(|error| File::open(path).map_err(|_| error))
+}
+
+#[expect(unsafe_code, reason = "std has no rename without replacing")]
+fn renameat2(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (c_path(from)?, c_path(to)?);
+    // SAFETY: both are NUL-terminated strings that outlive the call.
+    let rc =
+        unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[expect(unsafe_code, reason = "std does not tell how much space is free")]
+fn statvfs(path: &Path) -> Option<u64> {
+    let path = c_path(path).ok()?;
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `path` is NUL-terminated and `stat` is large enough; it is read only after success.
+    let stat = unsafe {
+        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
+            return None;
+        }
+        stat.assume_init()
+    };
+    Some(stat.f_bavail * stat.f_frsize)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}

@@ -1,0 +1,85 @@
+//! open: opens a store, makes one where there is none, and refuses what is not one.
+
+use crate::store::durable::Settled;
+use crate::store::{Disk, Store, StoreError, StoreIo};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+const FORMAT: &str = "dcpipe-store 1 blake3\n";
+const FOLDERS: [&str; 7] = ["objects", "records", "runs", "stat", "tmp", "quarantine", "locks"];
+
+impl Store {
+    /// Opens the store at `root`, making it where there is none, and empties `tmp/` of what dead processes left.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_on(root, Arc::new(Disk))
+    }
+
+    /// Opens the store with all its I/O going through `io`.
+    pub fn open_on(root: &Path, io: Arc<dyn StoreIo>) -> Result<Self, StoreError> {
+        let known = knows_format(&*io, root)?;
+        for folder in FOLDERS {
+            let path = root.join(folder);
+            io.create_dir(&path).map_err(|error| StoreError::io("create", &path, error))?;
+        }
+        let lock_path = root.join("locks/store");
+        // Alone here: everything in tmp/ belongs to processes that are gone.
+        if let Ok(Some(_alone)) = io.try_lock_alone(&lock_path) {
+            for path in io.list(&root.join("tmp")).unwrap_or_default() {
+                let _ = io.remove(&path);
+            }
+        }
+        let shared = match io.lock_shared(&lock_path) {
+            Ok(lock) => Some(lock),
+            // Nobody can write here, so there is nothing to guard: plan, why, show and ls go on.
+            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => None,
+            Err(error) => return Err(StoreError::io("lock", &lock_path, error)),
+        };
+        let store = Self {
+            root: root.to_owned(),
+            io,
+            next_tmp: AtomicU64::new(0),
+            settled: Settled::default(),
+            reports: Mutex::default(),
+            _shared: shared,
+        };
+        if !known {
+            store.write_format()?;
+        }
+        Ok(store)
+    }
+
+    fn write_format(&self) -> Result<(), StoreError> {
+        let path = self.root.join("FORMAT");
+        let write = || -> std::io::Result<()> {
+            let (tmp, mut file) = self.create_tmp()?;
+            file.write_all(FORMAT.as_bytes())?;
+            file.sync()?;
+            drop(file);
+            self.io.rename(&tmp, &path)
+        };
+        write().map_err(|error| StoreError::io("write", &path, error))
+    }
+}
+
+/// Whether a store of this format is there; `false` where one may be made.
+fn knows_format(io: &dyn StoreIo, root: &Path) -> Result<bool, StoreError> {
+    let path = root.join("FORMAT");
+    let unknown = |found: String| StoreError::UnknownFormat { root: root.to_owned(), found };
+    match io.read(&path) {
+        Ok(text) if text == FORMAT.as_bytes() => return Ok(true),
+        Ok(text) if text.is_empty() => {}
+        Ok(text) => return Err(unknown(String::from_utf8_lossy(&text).trim().chars().take(80).collect())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(StoreError::io("read", &path, error)),
+    }
+    // A folder of somebody's that is no store must not become one by a slip of the hand.
+    for entry in io.list(root).unwrap_or_default() {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name != "FORMAT" && !FOLDERS.contains(&name.as_str()) {
+            return Err(unknown(format!("nothing, and there is a {name}")));
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,50 @@
+//! files: puts a file of the store where a person looks for it, without a second copy where that can be had.
+
+use crate::format::Dataset;
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use std::io;
+use std::path::{Component, Path};
+
+/// More carried images than this are left in their pack.
+const UNPACKED_AT_MOST: usize = 20_000;
+
+/// Makes `to` hold the bytes of the object `from`: as a hard link, or where the file system has none, as a copy.
+pub fn share(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let tmp = to.with_extension("tmp");
+    let _ = std::fs::remove_file(&tmp);
+    let make = || std::fs::hard_link(from, &tmp).or_else(|_| std::fs::copy(from, &tmp).map(drop));
+    make().and_then(|()| std::fs::rename(&tmp, to)).with_context(|| format!("writing {}", to.display()))
+}
+
+/// Replaces a small file.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let tmp = path.with_extension("tmp");
+    std::fs::write(&tmp, bytes)?;
+    std::fs::rename(&tmp, path)
+}
+
+/// Reads a file of the results.
+pub fn read(path: &Path) -> anyhow::Result<Bytes> {
+    Ok(std::fs::read(path).with_context(|| format!("reading {}", path.display()))?.into())
+}
+
+/// Writes the images that a dataset carries as files, so that a person can look at them.
+pub fn unpack(folder: &Path, images: &Dataset, pack: &Bytes) -> anyhow::Result<()> {
+    if images.len() > UNPACKED_AT_MOST {
+        return Ok(());
+    }
+    for image in images.iter() {
+        let Some(offset) = image.offset else { continue };
+        let inside = Path::new(image.path).components().all(|part| matches!(part, Component::Normal(_)));
+        ensure!(inside, "{:?} is no path below a folder", image.path);
+        let bytes = pack.get(offset as usize..(offset + image.bytes) as usize);
+        let bytes = bytes.with_context(|| format!("{} lies outside images.pack", image.path))?;
+        let path = folder.join(image.path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}

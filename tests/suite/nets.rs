@@ -1,0 +1,431 @@
+//! nets: the networks, their training step and the probe against PyTorch (tests/golden/nets.py).
+
+use dcpipe::base::{PseudoLabel, Seed};
+use dcpipe::learn::arch::{Arch, NetShape};
+use dcpipe::learn::initial::{initial_head, initial_trunk};
+use dcpipe::learn::net::Net;
+use dcpipe::learn::probe;
+use dcpipe::learn::sgd::SgdOptions;
+use dcpipe::learn::state::{self, StateDict};
+use dcpipe::learn::train::Trainer;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+const CPU: Device = Device::Cpu;
+const SHAPES: [(&str, NetShape); 5] = [
+    ("alexnet True 64", NetShape { arch: Arch::Alexnet, sobel: true, input: 64 }),
+    ("alexnet False 67", NetShape { arch: Arch::Alexnet, sobel: false, input: 67 }),
+    ("vgg16 True 32", NetShape { arch: Arch::Vgg16, sobel: true, input: 32 }),
+    ("vgg16 False 64", NetShape { arch: Arch::Vgg16, sobel: false, input: 64 }),
+    ("alexnet True 224", NetShape { arch: Arch::Alexnet, sobel: true, input: 224 }),
+];
+const SMALL: NetShape = SHAPES[0].1;
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/nets").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn json(name: &str) -> serde_json::Value {
+    serde_json::from_slice(&golden(name)).unwrap()
+}
+
+/// The integer hash of tests/golden/nets.py: FNV-1a of the name, SplitMix64's finaliser of seed + i.
+fn bits(name: &str, count: usize) -> impl Iterator<Item = u64> {
+    let seed = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    (0..count as u64).map(move |i| {
+        let h = seed.wrapping_add(i);
+        let h = (h ^ h >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let h = (h ^ h >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        h ^ h >> 31
+    })
+}
+
+fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
+    bits(name, count).map(|h| (h >> 11) as f64 * 2f64.powi(-52) - 1.)
+}
+
+fn pixels(name: &str, n: usize, shape: &NetShape) -> Vec<u8> {
+    bits(name, n * (shape.input * shape.input * 3) as usize).map(|h| (h >> 56) as u8).collect()
+}
+
+fn filled(name: &str, sides: &[i64], kind: Kind) -> Tensor {
+    let scale_and_mean = match sides {
+        _ if name.ends_with("running_var") => (0.2, 1.),
+        [_] if name.ends_with("weight") => (0.2, 1.),
+        [_, _] => (0.0173, 0.),
+        [_, rest @ ..] if !rest.is_empty() => ((6. / rest.iter().product::<i64>() as f64).sqrt(), 0.),
+        _ => (0.1, 0.),
+    };
+    let (scale, mean) = scale_and_mean;
+    let values: Vec<f32> =
+        uniform(name, sides.iter().product::<i64>() as usize).map(|u| (mean + scale * u) as f32).collect();
+    Tensor::from_slice(&values).view(sides).to_kind(kind)
+}
+
+/// Every parameter from the hash; Sobel's kernels and the counters as the network brings them.
+fn weights(shape: &NetShape, kind: Kind) -> StateDict {
+    let drawn = |name: &str| !name.starts_with("sobel") && !name.ends_with("num_batches_tracked");
+    let own = initial_trunk(&NetShape { input: SMALL.input, ..*shape }, &Seed::of_node(0, "test")).unwrap();
+    let tensor =
+        |name: &str, sides: &[i64]| if drawn(name) { filled(name, sides, kind) } else { own[name].shallow_clone() };
+    let mut state: StateDict = shape
+        .trunk()
+        .into_iter()
+        .map(|(n, s)| {
+            let t = tensor(&n, &s);
+            (n, t)
+        })
+        .collect();
+    for name in ["sobel.0.weight", "sobel.0.bias", "sobel.1.weight", "sobel.1.bias"] {
+        if let Some(tensor) = state.get_mut(name) {
+            *tensor = tensor.to_kind(kind);
+        }
+    }
+    state
+}
+
+fn head(k: i64, kind: Kind) -> (Tensor, Tensor) {
+    (filled("top_layer.weight", &[k, 4096], kind), filled("top_layer.bias", &[k], kind))
+}
+
+/// Every so-many-th value, the sum, the sum of magnitudes: what the golden files hold of a tensor.
+fn sample(tensor: &Tensor, most: i64) -> Vec<f64> {
+    let flat = tensor.to_kind(Kind::Double).contiguous().view(-1);
+    let stride = (flat.size()[0] / most).max(1);
+    let picked = flat.slice(0, None, None, stride);
+    let mut values = Vec::<f64>::try_from(picked.slice(0, None, Some(most), 1)).unwrap();
+    values.extend([flat.sum(Kind::Double), flat.abs().sum(Kind::Double)].map(|t| t.double_value(&[])));
+    values
+}
+
+/// Largest difference, as a share of the largest magnitude; of the two sums, as a share of the sum of magnitudes.
+fn distance(got: &[f64], want: &Tensor) -> f64 {
+    let want = Vec::<f64>::try_from(want.to_kind(Kind::Double)).unwrap();
+    assert_eq!(got.len(), want.len());
+    let (values, sums) = want.split_at(want.len() - 2);
+    let largest = values.iter().fold(1e-12f64, |m, v| m.max(v.abs()));
+    let scale = |i: usize| if i < values.len() { largest } else { sums[1].max(1e-12) };
+    got.iter().zip(&want).enumerate().map(|(i, (g, w))| (g - w).abs() / scale(i)).fold(0., f64::max)
+}
+
+#[test]
+fn tensor_names_and_shapes_are_those_of_the_torch_module() {
+    let keys = json("keys.json");
+    let full = ("vgg16 True 224", NetShape { arch: Arch::Vgg16, sobel: true, input: 224 });
+    for (tag, shape) in SHAPES.into_iter().chain([full]) {
+        let mut ours: BTreeMap<String, Vec<i64>> = shape.trunk().into_iter().collect();
+        ours.insert("top_layer.weight".into(), vec![7, 4096]);
+        ours.insert("top_layer.bias".into(), vec![7]);
+        let theirs: BTreeMap<String, Vec<i64>> = serde_json::from_value(keys[tag].clone()).unwrap();
+        assert_eq!(ours, theirs, "{tag}");
+    }
+}
+
+#[test]
+fn sobel_answers_as_described() {
+    let goldens = state::decode(&golden("sobel.safetensors")).unwrap();
+    // The front needs no room for pooling, but the network does: put the 9 x 9 image into a corner of grey zero.
+    for kind in [Kind::Double, Kind::Float] {
+        let net = Net::load(&SMALL, &weights(&SMALL, kind), CPU).unwrap();
+        let flat = net.front(&vec![200; 64 * 64 * 3], 1).unwrap();
+        let inside = flat.slice(2, Some(1), Some(63), 1).slice(3, Some(1), Some(63), 1);
+        assert!(inside.abs().max().double_value(&[]) < 1e-6);
+        assert!(flat.select(2, 0).abs().max().double_value(&[]) > 1.);
+        // Corners of ours and theirs see the same neighbours: 8 rows and columns from the top left corner.
+        for (name, noise) in
+            [("noise", bits("sobel", 243).map(|h| (h >> 56) as u8).collect::<Vec<_>>()), ("flat", vec![200; 243])]
+        {
+            let mut image = vec![0u8; 64 * 64 * 3];
+            for (row, line) in noise.chunks_exact(27).enumerate() {
+                image[row * 64 * 3..][..27].copy_from_slice(line);
+            }
+            let corner =
+                |t: &Tensor| t.slice(1, Some(0), Some(8), 1).slice(2, Some(0), Some(8), 1).to_kind(Kind::Double);
+            let difference = corner(&net.front(&image, 1).unwrap().get(0)) - corner(&goldens[name]);
+            let largest = corner(&goldens[name]).abs().max().double_value(&[]);
+            let tolerance = if kind == Kind::Double { 1e-12 } else { 1e-6 };
+            assert!(difference.abs().max().double_value(&[]) <= tolerance * largest, "{name} {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn activations_and_features_equal_torch() {
+    let goldens = state::decode(&golden("activations.safetensors")).unwrap();
+    for (tag, shape) in SHAPES {
+        for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-4)] {
+            let net = Net::load(&shape, &weights(&shape, kind), CPU).unwrap();
+            let pixels = pixels("pixels", 3, &shape);
+            for (i, map) in net.activations(&pixels, 3).unwrap().iter().enumerate() {
+                let apart = distance(&sample(map, 64), &goldens[&format!("{tag} conv{}", i + 1)]);
+                assert!(apart < tolerance, "{tag} {kind:?} conv{}: {apart}", i + 1);
+            }
+            let apart =
+                distance(&sample(&net.features_on_device(&pixels, 3).unwrap(), 256), &goldens[&format!("{tag} fc2")]);
+            assert!(apart < tolerance, "{tag} {kind:?} fc2: {apart}");
+        }
+    }
+}
+
+#[test]
+fn initial_weights_have_the_published_moments() {
+    let shape = SMALL;
+    let seed = Seed::of_node(31, "weights@0");
+    let state = initial_trunk(&shape, &seed).unwrap();
+    for (name, sides) in shape.trunk() {
+        let (tensor, n) = (&state[&name], sides.iter().product::<i64>() as f64);
+        assert_eq!(tensor.size(), sides, "{name}");
+        let deviation = match sides[..] {
+            _ if name.starts_with("sobel") => continue,
+            [outputs, _, kernel, _] => (2. / (kernel * kernel * outputs) as f64).sqrt(),
+            [_, _] => 0.01,
+            _ => {
+                let one = name.ends_with("var") || name.ends_with("weight");
+                let mean = tensor.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+                assert_eq!(mean, if one { 1. } else { 0. }, "{name}");
+                continue;
+            }
+        };
+        let values = tensor.to_kind(Kind::Double).view(-1);
+        let (mean, sd) = (values.mean(Kind::Double).double_value(&[]), values.std(true).double_value(&[]));
+        assert!(mean.abs() < 4. * deviation / n.sqrt(), "{name}: mean {mean}");
+        assert!((sd / deviation - 1.).abs() < 4. / (2. * n).sqrt(), "{name}: deviation {sd}, expected {deviation}");
+    }
+    assert_eq!(state::encode(&state).unwrap(), state::encode(&initial_trunk(&shape, &seed).unwrap()).unwrap());
+}
+
+fn labels(step: usize) -> Vec<PseudoLabel> {
+    bits(&format!("labels {step}"), 8).map(|h| PseudoLabel((h % 10) as u32)).collect()
+}
+
+#[test]
+fn training_steps_equal_torch() {
+    let cases = [("training_alexnet.safetensors", SHAPES[0].1, 10), ("training_vgg16.safetensors", SHAPES[2].1, 2)];
+    for (file, shape, steps) in cases {
+        let goldens = state::decode(&golden(file)).unwrap();
+        let weights = weights(&shape, Kind::Double);
+        let (weight, bias) = head(10, Kind::Double);
+        let options = SgdOptions::default();
+        let mut trainer =
+            Trainer::new(&shape, &weights, &StateDict::new(), (&weight, &bias), options, 0., CPU).unwrap();
+        for step in 0..steps {
+            let report = trainer.step(&pixels(&format!("step {step}"), 8, &shape), &labels(step), 0).unwrap();
+            let want = goldens["float64 loss"].double_value(&[step as i64]);
+            assert!((report.loss - want).abs() < 1e-9 * want, "{file} step {step}: {} {want}", report.loss);
+            if step > 0 && step + 1 < steps {
+                continue;
+            }
+            let momentum = trainer.momentum().unwrap().into_iter().map(|(name, t)| (format!("momentum {name}"), t));
+            let mut compared = 0;
+            for (name, tensor) in trainer.weights().unwrap().into_iter().chain(momentum) {
+                let apart = distance(&sample(&tensor, 12), &goldens[&format!("float64 after {} {name}", step + 1)]);
+                // A bias before batch norm has no gradient but rounding: compare it as part of the parameter alone.
+                let noise = name.starts_with("momentum features") && name.ends_with("bias") && apart > 1e-9;
+                assert!(apart < 1e-9 || noise, "{file} step {step} {name}: {apart}");
+                compared += 1;
+            }
+            assert_eq!(
+                compared,
+                goldens.keys().filter(|name| name.starts_with(&format!("float64 after {} ", step + 1))).count()
+            );
+        }
+    }
+}
+
+#[test]
+fn f32_training_loses_as_torch_does() {
+    let goldens = state::decode(&golden("training_alexnet.safetensors")).unwrap();
+    let (weight, bias) = head(10, Kind::Float);
+    let options = SgdOptions::default();
+    let weights = weights(&SMALL, Kind::Float);
+    let mut trainer = Trainer::new(&SMALL, &weights, &StateDict::new(), (&weight, &bias), options, 0., CPU).unwrap();
+    for step in 0..3 {
+        let report = trainer.step(&pixels(&format!("step {step}"), 8, &SMALL), &labels(step), 0).unwrap();
+        let want = goldens["float32 loss"].double_value(&[step as i64]);
+        assert!((report.loss - want).abs() < 1e-5 * want, "step {step}: {} {want}", report.loss);
+    }
+    let after = trainer.weights().unwrap();
+    for name in weights.keys().filter(|name| name.starts_with("sobel")) {
+        assert_eq!(after[name], weights[name], "{name} is frozen");
+    }
+}
+
+fn run(trainer: &mut Trainer, steps: std::ops::Range<usize>) -> Vec<f64> {
+    let mut step = |step: usize| {
+        trainer.step(&pixels(&format!("step {step}"), 8, &SMALL), &labels(step), step as i64).unwrap().loss
+    };
+    steps.map(&mut step).collect()
+}
+
+#[test]
+fn a_trainer_put_down_and_taken_up_gives_the_same_bytes() {
+    let weights = initial_trunk(&SMALL, &Seed::of_node(31, "weights@0")).unwrap();
+    let (weight, bias) = initial_head(10, 4096, &Seed::of_node(31, "weights@1")).unwrap();
+    let start = |weights: &StateDict, momentum: &StateDict, head: (&Tensor, &Tensor)| {
+        Trainer::new(&SMALL, weights, momentum, head, SgdOptions::default(), 0.5, CPU).unwrap()
+    };
+    let bytes = |trainer: &Trainer| {
+        [trainer.weights(), trainer.momentum()].map(|state| state::encode(&state.unwrap()).unwrap())
+    };
+    let mut straight = start(&weights, &StateDict::new(), (&weight, &bias));
+    let losses = run(&mut straight, 0..5);
+    for stop in [1, 3] {
+        let mut first = start(&weights, &StateDict::new(), (&weight, &bias));
+        let mut again = run(&mut first, 0..stop);
+        let [kept, momentum] = bytes(&first).map(|bytes| state::decode(&bytes).unwrap());
+        drop(first);
+        let mut second = start(&kept, &momentum, (&kept["top_layer.weight"], &kept["top_layer.bias"]));
+        again.extend(run(&mut second, stop..5));
+        assert_eq!(again, losses, "losses after a stop at step {stop}");
+        assert!(bytes(&second) == bytes(&straight), "bytes after a stop at step {stop}");
+    }
+}
+
+#[test]
+fn a_new_head_starts_fresh_and_the_bodys_momentum_goes_on() {
+    let weights = weights(&SMALL, Kind::Float);
+    let (seed, options) = (Seed::of_node(31, "weights@1"), SgdOptions { lr: 0.05, momentum: 0.9, weight_decay: 0. });
+    let (weight, bias) = initial_head(10, 4096, &seed).unwrap();
+    let (other, _) = initial_head(10, 4096, &Seed::of_node(31, "weights@2")).unwrap();
+    assert_ne!(weight, other);
+    assert_eq!(weight, initial_head(10, 4096, &seed).unwrap().0);
+    let mut trainer = Trainer::new(&SMALL, &weights, &StateDict::new(), (&weight, &bias), options, 0., CPU).unwrap();
+    run(&mut trainer, 0..1);
+    let (first, buffers) = (trainer.weights().unwrap(), trainer.momentum().unwrap());
+    let gradient = (&weight - &first["top_layer.weight"]) / 0.05;
+    // The second step of a head without momentum moves by its gradient alone: start over from the same point.
+    let second = |trainer: &mut Trainer| {
+        run(trainer, 1..2);
+        trainer.weights().unwrap()
+    };
+    let mut fresh = Trainer::new(
+        &SMALL,
+        &first,
+        &buffers,
+        (&first["top_layer.weight"], &first["top_layer.bias"]),
+        options,
+        0.,
+        CPU,
+    )
+    .unwrap();
+    let (through, anew) = (second(&mut trainer), second(&mut fresh));
+    assert_eq!(through["top_layer.weight"], anew["top_layer.weight"], "the head's optimizer has no memory");
+    assert!(gradient.abs().max().double_value(&[]) > 0.);
+    let mut forgot = Trainer::new(
+        &SMALL,
+        &first,
+        &StateDict::new(),
+        (&first["top_layer.weight"], &first["top_layer.bias"]),
+        options,
+        0.,
+        CPU,
+    )
+    .unwrap();
+    let without = second(&mut forgot);
+    let carried = &without["classifier.1.weight"] - &through["classifier.1.weight"];
+    let expected = &buffers["classifier.1.weight"] * (0.05 * 0.9);
+    assert!(carried.allclose(&expected, 1e-3, 1e-7, false), "what momentum adds is lr * 0.9 * buffer");
+}
+
+#[test]
+fn a_batch_of_one_trains_and_stays_finite() {
+    for shape in [SMALL, NetShape { arch: Arch::Alexnet, sobel: false, input: 63 }, SHAPES[2].1] {
+        let (weight, bias) = head(10, Kind::Float);
+        let weights = weights(&shape, Kind::Float);
+        let mut trainer =
+            Trainer::new(&shape, &weights, &StateDict::new(), (&weight, &bias), SgdOptions::default(), 0.5, CPU)
+                .unwrap();
+        trainer.step(&pixels("one", 1, &shape), &[PseudoLabel(3)], 1).unwrap();
+        trainer.weights().unwrap();
+    }
+}
+
+#[test]
+fn features_are_the_same_bits_again() {
+    let net = Net::load(&SMALL, &weights(&SMALL, Kind::Float), CPU).unwrap();
+    let pixels = pixels("pixels", 100, &SMALL);
+    let first = net.features(&pixels, 100).unwrap();
+    for _ in 0..3 {
+        assert!(net.features(&pixels, 100).unwrap() == first);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let refused = |result: anyhow::Result<Net>| format!("{:#}", result.err().expect("refused"));
+    let net = |weights: &StateDict| Net::load(&SMALL, weights, CPU);
+    let full = weights(&SMALL, Kind::Float);
+    let with = |name: &str, tensor: Option<Tensor>| {
+        let mut state: StateDict = full.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        state.remove(name);
+        state.extend(tensor.map(|tensor| (name.to_owned(), tensor)));
+        state
+    };
+    let zeros = Tensor::zeros([3, 4], (Kind::Float, CPU));
+    let message = refused(net(&with("classifier.1.weight", Some(zeros.shallow_clone()))));
+    assert_eq!(message, "tensor classifier.1.weight has shape [3, 4], expected [4096, 256]");
+    let message = refused(net(&with("features.4.bias", None)));
+    assert_eq!(message, "tensor features.4.bias is missing (expected shape [256])");
+    assert!(refused(net(&with("layer1.0.conv1.weight", Some(zeros)))).contains("another network"));
+    let message = refused(Net::load(&NetShape { input: 62, ..SMALL }, &full, CPU));
+    assert!(message.contains("the smallest input is 63 x 63"), "{message}");
+
+    let sick = with("classifier.4.bias", Some(Tensor::full([4096], f64::NAN, (Kind::Float, CPU))));
+    let message = format!("{:#}", net(&sick).unwrap().features(&pixels("p", 2, &SMALL), 2).unwrap_err());
+    assert!(message.contains("2 of 2 images are not finite, the first at row 0"), "{message}");
+    assert!(net(&full).unwrap().features(&[0; 5], 2).is_err());
+
+    let (weight, bias) = head(10, Kind::Float);
+    let trainer = |weights: &StateDict, options| {
+        Trainer::new(&SMALL, weights, &StateDict::new(), (&weight, &bias), options, 0., CPU)
+    };
+    let message = format!(
+        "{:#}",
+        trainer(&sick, SgdOptions::default()).unwrap().step(&pixels("p", 8, &SMALL), &labels(0), 0).unwrap_err()
+    );
+    assert!(message.contains("the loss is NaN at step 1"), "{message}");
+    let mut healthy = trainer(&full, SgdOptions::default()).unwrap();
+    let message = format!("{:#}", healthy.step(&pixels("p", 1, &SMALL), &[PseudoLabel(10)], 0).unwrap_err());
+    assert_eq!(message, "pseudo-label 10 has no place in a head of 10 outputs");
+    assert!(trainer(&full, SgdOptions { lr: f64::NAN, ..SgdOptions::default() }).is_err());
+}
+
+#[test]
+fn the_probe_counts_as_published() {
+    let want = json("probe.json");
+    let shape = NetShape { arch: Arch::Alexnet, sobel: true, input: 224 };
+    let dims: Vec<usize> = (1..=5).map(|conv| probe::pooled_dims(&shape, conv).unwrap()).collect();
+    assert_eq!(serde_json::json!(dims), want["dims"]);
+    assert!(probe::pooled_dims(&shape, 0).is_err() && probe::pooled_dims(&shape, 6).is_err());
+    let near = |got: &[f64], want: &serde_json::Value| {
+        got.iter().zip(want.as_array().unwrap()).all(|(g, w)| (g / w.as_f64().unwrap() - 1.).abs() < 1e-12)
+    };
+    assert!(near(&[0, 1, 1000, 450_000].map(|t| probe::probe_lr(0.01, 1e-4, t)), &want["lr"]));
+    let logits: Vec<f64> = uniform("logits", 2 * 10 * 5).map(|u| 4. * u).collect();
+    for (image, want) in logits.chunks_exact(50).zip(want["ten_crop"].as_array().unwrap()) {
+        assert!(near(&probe::mean_softmax(image, 5), want));
+    }
+}
+
+#[test]
+fn weighted_neighbours_vote_as_in_numpy() {
+    let want = json("probe.json");
+    let unit = |name: &str, rows: usize| -> Vec<Vec<f64>> {
+        let values: Vec<f64> = uniform(name, rows * 16).collect();
+        let norm = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>().sqrt();
+        values.chunks_exact(16).map(|row| row.iter().map(|v| v / norm(row)).collect()).collect()
+    };
+    let labels: Vec<usize> = bits("bank labels", 60).map(|h| (h % 4) as usize).collect();
+    let bank = unit("bank", 60);
+    for (i, query) in unit("queries", 9).iter().enumerate() {
+        let similarity = |row: &Vec<f64>| row.iter().zip(query).map(|(a, b)| a * b).sum::<f64>() as f32;
+        let neighbours: Vec<_> = bank.iter().map(similarity).zip(labels.iter().copied()).collect();
+        let votes = probe::knn_votes(&neighbours, 10, 0.07, 4);
+        assert_eq!(serde_json::json!(probe::winner(&votes)), want["knn"][i]);
+        for (got, want) in votes.iter().zip(want["votes"][i].as_array().unwrap()) {
+            assert!((got - want.as_f64().unwrap()).abs() <= 1e-4 * want.as_f64().unwrap());
+        }
+    }
+}
