@@ -22,6 +22,7 @@ impl KeyText {
         // Sorted by us: the order of a JSON object may change with a feature of its crate.
         let mut params = Vec::new();
         leaves("param", &stage.params(), &mut params);
+        params.retain(|line| line != "param = {}" && line != "param = null");
         params.sort_unstable();
         let mut ports: Vec<_> = inputs.iter().map(|(port, digest)| format!("input {port} = {digest}")).collect();
         ports.sort_unstable();
@@ -60,11 +61,12 @@ impl KeyText {
 /// One line per leaf, values as JSON, so that no value can forge a line and no two values share one.
 fn leaves(path: &str, value: &Value, lines: &mut Vec<String>) {
     match value {
-        Value::Object(map) if !map.is_empty() => {
+        Value::Object(map) if map.values().any(|value| !value.is_null()) => {
             for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
                 leaves(&format!("{path}.{}", plain(name)), value, lines);
             }
         }
+        Value::Object(_) => lines.push(format!("{path} = {{}}")),
         Value::Array(items) if !items.is_empty() => {
             for (i, value) in items.iter().enumerate() {
                 leaves(&format!("{path}[{i}]"), value, lines);

@@ -137,13 +137,7 @@ fn check_ranges(def: &StageDef, known: &[Parameter], with: &[Entry]) -> Result<(
 
 /// Finds the parameter that the stage complains about. JSON values have no place, so each parameter is tried alone:
 /// that others are missing is noticed last, so any other complaint is about the one that is there.
-fn explain(
-    def: &StageDef,
-    known: &[Parameter],
-    node: &NodeSpec,
-    with: &[Entry],
-    error: &serde_json::Error,
-) -> Fault {
+fn explain(def: &StageDef, known: &[Parameter], node: &NodeSpec, with: &[Entry], error: &serde_json::Error) -> Fault {
     if let Some(entry) = with.iter().find(|e| known.iter().all(|p| p.name != e.key.text)) {
         return unknown(def, known, &entry.key);
     }

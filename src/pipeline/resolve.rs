@@ -26,14 +26,17 @@ pub(super) struct Resolved {
     pub(super) each_epoch: Vec<Template>,
 }
 
+/// A stage, and the epoch from which on it is this one.
+type From = (u32, Arc<dyn AnyStage>);
+
 /// What a node is at every epoch.
 pub(super) struct Template {
     pub(super) noun: String,
     pub(super) def: &'static StageDef,
     /// The parameters with their variables replaced; schedules are still schedules.
     pub(super) with: Vec<Entry>,
-    /// The stage, and the epoch from which on it is this one; the first is from epoch 1.
-    pub(super) stages: Vec<(u32, Arc<dyn AnyStage>)>,
+    /// The first is from epoch 1.
+    pub(super) stages: Vec<From>,
     pub(super) wires: Vec<Wire>,
     pub(super) asked_for: bool,
 }
@@ -58,7 +61,12 @@ impl Template {
 }
 
 /// Resolves a file. `stem` is the name of a pipeline that gives itself none.
-pub(super) fn resolve(spec: &Spec, stem: &str, registry: Registry, environment: Environment<'_>) -> Result<Resolved, Fault> {
+pub(super) fn resolve(
+    spec: &Spec,
+    stem: &str,
+    registry: Registry,
+    environment: Environment<'_>,
+) -> Result<Resolved, Fault> {
     let name = name(spec, stem)?;
     let seed = seed(spec)?;
     let epochs = epochs(spec)?;
@@ -135,19 +143,17 @@ fn replaced(node: &NodeSpec, vars: &mut Vars<'_>) -> Result<Vec<Entry>, Fault> {
 }
 
 /// The stage for every epoch from which on a parameter is another one.
-fn stages(
-    section: Section,
-    node: &NodeSpec,
-    def: &StageDef,
-    with: &[Entry],
-) -> Result<Vec<(u32, Arc<dyn AnyStage>)>, Fault> {
+fn stages(section: Section, node: &NodeSpec, def: &StageDef, with: &[Entry]) -> Result<Vec<From>, Fault> {
     let mut changes = BTreeSet::from([1]);
     for entry in with {
         let mut here = BTreeSet::new();
         schedule::changes(&entry.value, &mut here)?;
         if section == Section::Once && !here.is_empty() {
-            return Err(Fault::new(entry.key.span, format!("`{}` cannot change with the epoch under once", entry.key.text))
-                .hint("what stands under once is made before the first epoch; give it one value".to_owned()));
+            return Err(Fault::new(
+                entry.key.span,
+                format!("`{}` cannot change with the epoch under once", entry.key.text),
+            )
+            .hint("what stands under once is made before the first epoch; give it one value".to_owned()));
         }
         changes.extend(here);
     }
@@ -158,7 +164,8 @@ fn stages(
 }
 
 fn name(spec: &Spec, stem: &str) -> Result<String, Fault> {
-    let rule = "a name is up to 64 letters, digits, dots, - and _, and begins with a letter or digit; it names a folder";
+    let rule =
+        "a name is up to 64 letters, digits, dots, - and _, and begins with a letter or digit; it names a folder";
     let (span, name) = match &spec.name {
         None => (spec.start, stem),
         Some(Tree { span, value: Value::Text(name) }) => (*span, name.as_str()),

@@ -35,9 +35,7 @@ pub(super) fn at(tree: &Tree, epoch: u32) -> Tree {
                 let step = steps.iter().rev().find(|(from, _)| *from <= epoch).or(steps.first());
                 return at(step.expect("BUG: a schedule has steps").1, epoch);
             }
-            _ => Value::Map(
-                entries.iter().map(|e| Entry { key: e.key.clone(), value: at(&e.value, epoch) }).collect(),
-            ),
+            _ => Value::Map(entries.iter().map(|e| Entry { key: e.key.clone(), value: at(&e.value, epoch) }).collect()),
         },
         leaf => leaf.clone(),
     };
@@ -48,8 +46,9 @@ pub(super) fn at(tree: &Tree, epoch: u32) -> Tree {
 fn steps(entries: &[Entry]) -> Result<Option<Vec<(u32, &Tree)>>, Fault> {
     let Some(entry) = entries.iter().find(|entry| entry.key.text == KEY) else { return Ok(None) };
     if let Some(other) = entries.iter().find(|entry| entry.key.text != KEY) {
-        return Err(Fault::new(other.key.span, format!("`{}` cannot stand beside {KEY}", other.key.text))
-            .hint(example()));
+        return Err(
+            Fault::new(other.key.span, format!("`{}` cannot stand beside {KEY}", other.key.text)).hint(example())
+        );
     }
     let Value::Map(steps) = &entry.value.value else {
         let what = format!("{KEY} is a map from epochs to values, but this is {}", entry.value.described());

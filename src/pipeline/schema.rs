@@ -35,10 +35,10 @@ pub fn schema(registry: Registry) -> Value {
                 "description": "A value from an epoch on: { from_epoch: { 1: 0.05, 150: 0.005 } }.",
                 "properties": { schedule::KEY: epochs } }),
     );
-    root(definitions)
+    root(&definitions)
 }
 
-fn root(definitions: Map<String, Value>) -> Value {
+fn root(definitions: &Map<String, Value>) -> Value {
     let nodes = |description: &str| {
         json!({ "type": ["object", "null"], "description": description, "additionalProperties": false,
                 "patternProperties": { "^[a-z][a-z0-9_]*$": { "$ref": "#/definitions/node" } } })

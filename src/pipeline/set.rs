@@ -114,8 +114,11 @@ fn set_short(spec: &mut Spec, noun: &Word, rest: &[Word], value: Tree, registry:
         _ => {
             let (noun, param) = (&noun.text, &param.text);
             let long = |section: &str| format!("--set {section}.{noun}.with.{param}=VALUE");
-            Err(Fault::new(value.span, format!("`{noun}` stands under once and under each_epoch, and both have `{param}`"))
-                .hint(format!("say which: {} or {}", long("once"), long("each_epoch"))))
+            Err(Fault::new(
+                value.span,
+                format!("`{noun}` stands under once and under each_epoch, and both have `{param}`"),
+            )
+            .hint(format!("say which: {} or {}", long("once"), long("each_epoch"))))
         }
     }
 }

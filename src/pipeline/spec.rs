@@ -117,7 +117,9 @@ pub(super) fn entries(tree: Tree, whose: &str) -> Result<Vec<Entry>, Fault> {
     match tree.value {
         Value::Map(entries) => Ok(entries),
         Value::Null => Ok(Vec::new()),
-        _ => Err(Fault::new(tree.span, format!("{whose} is a map of keys and values, but this is {}", tree.described()))),
+        _ => {
+            Err(Fault::new(tree.span, format!("{whose} is a map of keys and values, but this is {}", tree.described())))
+        }
     }
 }
 

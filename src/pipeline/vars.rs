@@ -72,7 +72,10 @@ impl<'a> Vars<'a> {
                     Value::Bool(truth) => out.push_str(if truth { "true" } else { "false" }),
                     other => {
                         let what = Tree { span, value: other }.described();
-                        return Err(Fault::new(span, format!("${{{name}}} is {what}, which cannot stand inside a text")));
+                        return Err(Fault::new(
+                            span,
+                            format!("${{{name}}} is {what}, which cannot stand inside a text"),
+                        ));
                     }
                 },
             }

@@ -46,9 +46,12 @@ pub(super) fn wire(
     }
     for port in def.inputs.iter().filter(|port| !port.optional) {
         if wires.iter().all(|wire| wire.port != port.name) {
-            return Err(Fault::new(node.noun.span, format!("`{}` is not told what to read at `{}`", node.noun.text, port.name))
-                .hint(format!("write from: {{ {}: NAME }}, where the node NAME makes {}", port.name, port.noun))
-                .hint(makers(spec, defs, port.noun)));
+            return Err(Fault::new(
+                node.noun.span,
+                format!("`{}` is not told what to read at `{}`", node.noun.text, port.name),
+            )
+            .hint(format!("write from: {{ {}: NAME }}, where the node NAME makes {}", port.name, port.noun))
+            .hint(makers(spec, defs, port.noun)));
         }
     }
     Ok(wires)
@@ -58,9 +61,11 @@ fn port_of(node: &NodeSpec, def: &'static StageDef, entry: &Entry) -> Result<&'s
     let ports = || def.inputs.iter().map(|port| port.name);
     def.inputs.iter().find(|port| port.name == entry.key.text).ok_or_else(|| {
         let what = format!("the stage {} of `{}` does not read `{}`", def.verb, node.noun.text, entry.key.text);
-        Fault::new(entry.key.span, what)
-            .hint(did_you_mean(&entry.key.text, ports()))
-            .hint(format!("{} reads {}", def.verb, list(ports())))
+        Fault::new(entry.key.span, what).hint(did_you_mean(&entry.key.text, ports())).hint(format!(
+            "{} reads {}",
+            def.verb,
+            list(ports())
+        ))
     })
 }
 
@@ -80,8 +85,10 @@ fn reads(spec: &Spec, section: Section, port: &Port, written: &str, span: Span) 
         (_, _, None, None) => Err(Fault::new(span, format!("there is no node `{noun}`"))
             .hint(did_you_mean(noun, spec.nouns()))
             .hint(format!("the nodes are {}", list(spec.nouns())))),
-        (Section::Once, true, ..) => Err(Fault::new(span, "before the first epoch there is no last one")
-            .hint(format!("under once, write `{noun}`"))),
+        (Section::Once, true, ..) => {
+            Err(Fault::new(span, "before the first epoch there is no last one")
+                .hint(format!("under once, write `{noun}`")))
+        }
         (Section::Once, false, None, Some(_)) => {
             Err(Fault::new(span, format!("`{noun}` is made in every epoch, and this is made once, before them"))
                 .hint("move this node to each_epoch, or read a node that stands under once".to_owned()))
@@ -114,7 +121,8 @@ fn check_noun(spec: &Spec, defs: &Defs, port: &Port, reads: &Reads, span: Span) 
         let have = defs.section(section)[at].output.name;
         if have != port.noun {
             let noun = &spec.section(section)[at].noun.text;
-            let what = format!("`{}` takes {}, but `{noun}` under {} makes {have}", port.name, port.noun, section.key());
+            let what =
+                format!("`{}` takes {}, but `{noun}` under {} makes {have}", port.name, port.noun, section.key());
             return Err(Fault::new(span, what).hint(makers(spec, defs, port.noun)));
         }
     }
@@ -177,7 +185,8 @@ pub(super) fn circle(spec: &Spec, section: Section, templates: &[Template]) -> R
         place.map_or(node.noun.span, |(entry, _)| entry.value.span),
         format!("these nodes wait for each other: {}", names.join(" reads ")),
     );
-    Err(fault.hint((section == Section::EachEpoch).then(|| {
-        format!("read the last epoch's, `{}@prev`, at one of them", templates[next].noun)
-    })))
+    Err(fault.hint(
+        (section == Section::EachEpoch)
+            .then(|| format!("read the last epoch's, `{}@prev`, at one of them", templates[next].noun)),
+    ))
 }

@@ -102,7 +102,8 @@ fn whitened_columns_have_mean_0_and_covariance_one_nth_and_rows_have_length_1() 
     features.iter_mut().enumerate().for_each(|(at, value)| *value = *value / (1 + at % dims) as f32 + 50.0);
     let whitening = fit(&features, dims, dims_out);
     let project = |row: &[f32]| -> Vec<f64> {
-        let centred: Vec<f32> = row.iter().zip(&whitening.mean).map(|(&x, mean)| (f64::from(x) - mean) as f32).collect();
+        let centred: Vec<f32> =
+            row.iter().zip(&whitening.mean).map(|(&x, mean)| (f64::from(x) - mean) as f32).collect();
         whitening.components.chunks(dims).map(|component| dot(&centred, component)).collect()
     };
     let projected: Vec<Vec<f64>> = features.chunks(dims).map(project).collect();
@@ -185,7 +186,13 @@ fn a_scatter_does_not_depend_on_how_its_rows_came_and_merges() {
 
 // Oracles 8 and 9: k-means.
 
-fn lloyd(x: &[f32], start: &[f32], dims: usize, iterations: usize, by: &mut dyn Assigner) -> (Lloyd, Vec<IterationReport>) {
+fn lloyd(
+    x: &[f32],
+    start: &[f32],
+    dims: usize,
+    iterations: usize,
+    by: &mut dyn Assigner,
+) -> (Lloyd, Vec<IterationReport>) {
     let mut lloyd = Lloyd::from_centroids(start.to_vec(), dims).unwrap();
     let reports = (0..iterations).map(|_| lloyd.step(x, by).unwrap()).collect();
     (lloyd, reports)
@@ -413,7 +420,10 @@ fn the_published_sampler_reads_the_cluster_ordered_list_at_the_drawn_image() {
     let ordered = [1, 3, 0, 2, 4].map(ImageId);
     let served: Vec<ImageId> = uniform.image.iter().map(|drawn| ordered[drawn.index()]).collect();
     assert_eq!(compat.image, served);
-    assert_eq!(serde_json::to_string(&[Draw::Uniform, Draw::OfficialCompat]).unwrap(), r#"["uniform","official-compat"]"#);
+    assert_eq!(
+        serde_json::to_string(&[Draw::Uniform, Draw::OfficialCompat]).unwrap(),
+        r#"["uniform","official-compat"]"#
+    );
 }
 
 #[test]

@@ -2,15 +2,19 @@
 //!
 //! `DCPIPE_ACCEPT=1` rewrites `schemas/*.txt` and `tests/data/formats/`; their diff is the review of a format.
 
+#[path = "formats/samples.rs"]
+mod samples;
+
 use bytes::Bytes;
 use dcpipe::base::{ClusterId, Digest, ImageId, PseudoLabel};
-use dcpipe::format::dataset::{open_bad, write_bad, write_images};
-use dcpipe::format::element::{Element, bytes_of};
-use dcpipe::format::metrics::{open_metrics, open_steps, write_metrics, write_steps};
+use dcpipe::format::dataset::{open_bad, write_images};
+use dcpipe::format::element::Element;
+use dcpipe::format::metrics::{open_metrics, open_steps};
 use dcpipe::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
 use dcpipe::format::{clusters, crops, features, schema, vectors, whitening, *};
 use half::f16;
 use proptest::prelude::*;
+use samples::*;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,155 +46,8 @@ fn schema_pages_are_those_committed() {
     assert_eq!(pages.count(), schema::KINDS.len(), "a page of no kind stands in schemas/");
 }
 
-// What the samples hold.
-
-fn part<T: Element>(plan: RowsPlan, numbers: &[T]) -> Bytes {
-    let mut writer = RowsWriter::create(Vec::new(), plan).unwrap();
-    writer.push(numbers).unwrap();
-    writer.finish().unwrap().into()
-}
-
-fn sample_pixels(rows: usize) -> Vec<u8> {
-    (0..rows * 12).map(|at| (at * 7) as u8).collect()
-}
-
-fn sample_numbers(count: usize) -> Vec<f32> {
-    (0..count).map(|at| at as f32 * 0.25 - 3.0).collect()
-}
-
-fn sample_halves(count: usize) -> Vec<f16> {
-    sample_numbers(count).into_iter().map(f16::from_f32).collect()
-}
-
-fn sample_images() -> [Image<'static>; 3] {
-    let image = |path: &'static str, label, offset| Image {
-        path,
-        digest: Digest::of(path.as_bytes()),
-        bytes: 1000 + path.len() as u64,
-        width: 500,
-        height: 375,
-        split: "train",
-        label,
-        offset,
-    };
-    [
-        image("train/dog/a b.jpg", "dog", None),
-        image("train/ähre/1.png", "ähre", Some(64)),
-        image("train/x.webp", "", None),
-    ]
-}
-
-fn sample_bad() -> Vec<BadImage> {
-    let bad = |path: &str, reason: &str, detail: &str| BadImage {
-        path: path.into(),
-        reason: reason.into(),
-        detail: detail.into(),
-    };
-    vec![bad("train/cut.jpg", "truncated", "ends after 312 of 9000 bytes"), bad("train/none.jpg", "empty", "")]
-}
-
-fn sample_clusters() -> Clusters {
-    let cluster_id = [2, 0, 2, 3].map(ClusterId).to_vec();
-    Clusters { k: 5, cluster_id, distance: vec![0.5, 0.0, 1.25, 2.0], margin: vec![0.25, 0.125, 0.0, 1.0] }
-}
-
-fn sample_iterations() -> Vec<Iteration> {
-    let one = |objective, splits, empty, moved| Iteration { objective, splits, empty, moved };
-    vec![one(12.5, 1, 2, 4), one(3.75, 0, 1, 1)]
-}
-
-fn sample_centroids() -> Centroids {
-    Centroids { dims: 3, sizes: vec![1, 0, 2, 1, 0], centroids: sample_numbers(15) }
-}
-
-fn sample_manifest() -> Manifest {
-    Manifest {
-        k: 5,
-        classes: 3,
-        image_id: [3, 0, 0, 1].map(ImageId).to_vec(),
-        cluster_id: [3, 2, 2, 0].map(ClusterId).to_vec(),
-        pseudo_label: [2, 1, 1, 0].map(PseudoLabel).to_vec(),
-    }
-}
-
-fn sample_whitening() -> Whitening {
-    Whitening { dims: 5, eigenvalues: vec![4.0, 1.5], components: sample_numbers(10) }
-}
-
-fn sample_metrics() -> Vec<Metric> {
-    let metric = |name: &str, value| Metric { name: name.into(), value };
-    vec![metric("nmi_previous", 0.5), metric("empty_clusters", 2.0)]
-}
-
-fn sample_steps() -> Vec<Step> {
-    vec![Step { step: 0, images: 256, loss: 6.5, lr: 0.05 }, Step { step: 1, images: 31, loss: 6.25, lr: 0.05 }]
-}
-
-fn sample_tensors(kind: &'static Kind) -> Vec<u8> {
-    let (numbers, count) = (sample_numbers(6), [7_i64]);
-    let tensor = |name, scalar, shape, bytes| TensorRef { name, scalar, shape, bytes };
-    let tensors = [
-        tensor("top_layer.weight", Scalar::F32, &[2, 3][..], bytes_of(&numbers)),
-        tensor("features.1.num_batches_tracked", Scalar::I64, &[], bytes_of(&count)),
-        tensor("features.0.weight", Scalar::F32, &[1, 2, 1, 1], bytes_of(&numbers[..2])),
-    ];
-    let metadata = [("arch".to_owned(), "alexnet".to_owned())].into();
-    write_tensors(Vec::new(), kind, &tensors, &metadata).unwrap()
-}
-
-/// Every sample: its path under `tests/data/formats/`, and its bytes.
-fn samples() -> Vec<(&'static str, Bytes)> {
-    let mean: Vec<f64> = sample_numbers(5).into_iter().map(f64::from).collect();
-    vec![
-        ("dataset-v1/images.parquet", write_images(Vec::new(), sample_images().into_iter()).unwrap().into()),
-        ("dataset-v1/bad.parquet", write_bad(Vec::new(), &sample_bad()).unwrap().into()),
-        ("crops-v1/part-00000.arrow", part(crops::plan(2, ImageId(0), 3), &sample_pixels(3))),
-        ("features-v1/part-00000.arrow", part(features::plan(5, ImageId(0), 4), &sample_numbers(20))),
-        ("features-v1/half.arrow", part(features::plan(5, ImageId(4), 2), &sample_halves(10))),
-        ("vectors-v1/part-00000.arrow", part(vectors::plan(2, ImageId(0), 4), &sample_numbers(8))),
-        ("vectors-v1/whitening.arrow", sample_whitening().write(Vec::new()).unwrap().into()),
-        ("vectors-v1/mean.arrow", whitening::write_mean(Vec::new(), &mean).unwrap().into()),
-        ("clusters-v1/clusters.parquet", sample_clusters().write(Vec::new()).unwrap().into()),
-        ("clusters-v1/centroids.arrow", sample_centroids().write(Vec::new()).unwrap().into()),
-        (
-            "clusters-v1/iterations.parquet",
-            clusters::write_iterations(Vec::new(), &sample_iterations()).unwrap().into(),
-        ),
-        ("manifest-v1/manifest.parquet", sample_manifest().write(Vec::new()).unwrap().into()),
-        ("weights-v1/weights.safetensors", sample_tensors(&WEIGHTS).into()),
-        ("weights-v1/momentum.safetensors", sample_tensors(&MOMENTUM).into()),
-        ("weights-v1/steps.parquet", write_steps(Vec::new(), &sample_steps()).unwrap().into()),
-        ("metrics-v1/metrics.parquet", write_metrics(Vec::new(), &sample_metrics()).unwrap().into()),
-    ]
-}
-
 fn committed(name: &str) -> Bytes {
     std::fs::read(root().join("tests/data/formats").join(name)).unwrap().into()
-}
-
-/// Opens a file by its sample's name, whatever it holds.
-fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
-    let parts = std::slice::from_ref(bytes);
-    let file = name.rsplit('/').next().unwrap();
-    let _ = describe(file, bytes);
-    match (name, file) {
-        (_, "images.parquet") => Dataset::open(bytes).map(|dataset| assert!(dataset.iter().count() == dataset.len())),
-        (_, "bad.parquet") => open_bad(bytes).map(drop),
-        ("crops-v1/part-00000.arrow", _) => crops::open(parts).map(drop),
-        ("features-v1/part-00000.arrow" | "features-v1/half.arrow", _) => Features::open(parts).map(drop),
-        ("vectors-v1/part-00000.arrow", _) => vectors::open(parts).map(drop),
-        (_, "whitening.arrow") => Whitening::open(bytes).map(drop),
-        (_, "mean.arrow") => whitening::open_mean(bytes).map(drop),
-        (_, "clusters.parquet") => Clusters::open(bytes).map(|clusters| drop(clusters.sizes())),
-        (_, "centroids.arrow") => Centroids::open(bytes).map(drop),
-        (_, "iterations.parquet") => clusters::open_iterations(bytes).map(drop),
-        (_, "manifest.parquet") => Manifest::open(bytes).map(drop),
-        (_, "weights.safetensors") => Tensors::open(&WEIGHTS, bytes).map(drop),
-        (_, "momentum.safetensors") => Tensors::open(&MOMENTUM, bytes).map(drop),
-        (_, "steps.parquet") => open_steps(bytes).map(drop),
-        (_, "metrics.parquet") => open_metrics(bytes).map(drop),
-        _ => panic!("no reader for {name}"),
-    }
 }
 
 #[test]

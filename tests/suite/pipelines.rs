@@ -178,7 +178,10 @@ fn the_committed_schema_is_the_generated_one() {
     }
     let committed = std::fs::read_to_string(&path).expect("the schema is committed; DCPIPE_ACCEPT=1 writes it");
     let committed: serde_json::Value = serde_json::from_str(&committed).expect("it is JSON");
-    assert!(committed == generated, "schemas/pipeline.schema.json is not what the stages say; DCPIPE_ACCEPT=1 rewrites it");
+    assert!(
+        committed == generated,
+        "schemas/pipeline.schema.json is not what the stages say; DCPIPE_ACCEPT=1 rewrites it"
+    );
 }
 
 #[test]
@@ -273,7 +276,10 @@ fn an_override_goes_to_the_node_that_has_the_parameter() {
     assert_eq!(params(&["weights.sobel=true"], "weights@0")["sobel"], true);
     assert_eq!(params(&["weights.lr=1"], "weights@2")["lr"], 1.0);
     assert_eq!(params(&["once.weights.with.seed_offset=4"], "weights@0")["seed_offset"], 4);
-    assert_eq!(params(&["once.weights.with.seed_offset=4"], "weights@1").get("seed_offset"), Some(&serde_json::json!(null)));
+    assert_eq!(
+        params(&["once.weights.with.seed_offset=4"], "weights@1").get("seed_offset"),
+        Some(&serde_json::json!(null))
+    );
     assert_eq!(params(&["vars.images=a b"], "dataset@0")["root"], "a b");
     assert_eq!(params(&["clusters.k=3", "clusters.k=4"], "clusters@1")["k"], 4, "the last one counts");
     assert_eq!(params(&["weights.lr={ from_epoch: { 1: 2, 3: 4 } }"], "weights@3")["lr"], 4.0);
@@ -339,7 +345,8 @@ fn long_chains_and_circles_in_a_file_are_walked_without_recursion() {
         text += "  c: { stage: cluster, from: { features: f }, with: { k: 2 } }\n";
         for i in 0..2_000 {
             let before = if i == 0 { first.to_owned() } else { format!("n{}", i - 1) };
-            text += &format!("  n{i}: {{ stage: train, from: {{ clusters: c, weights: {before} }}, with: {{ lr: 1 }} }}\n");
+            text +=
+                &format!("  n{i}: {{ stage: train, from: {{ clusters: c, weights: {before} }}, with: {{ lr: 1 }} }}\n");
         }
         text + "each_epoch: {}\n"
     };
@@ -379,8 +386,38 @@ enum Slip {
 fn slips() -> impl Strategy<Value = Vec<Slip>> {
     let text = prop_oneof![
         prop::sample::select(vec![
-            "{", "}", "[", "]", ":", "- ", "\n", "  ", "\t", "&a ", "*a", "<<: ", "${", "${images}", "@prev", "@", "0",
-            "-", "1e400", ".nan", "null", "\"", "'", "|", ">", "!!", "%", "\u{feff}", "\0", "ä", "from_epoch: ", "? ",
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            "- ",
+            "\n",
+            "  ",
+            "\t",
+            "&a ",
+            "*a",
+            "<<: ",
+            "${",
+            "${images}",
+            "@prev",
+            "@",
+            "0",
+            "-",
+            "1e400",
+            ".nan",
+            "null",
+            "\"",
+            "'",
+            "|",
+            ">",
+            "!!",
+            "%",
+            "\u{feff}",
+            "\0",
+            "ä",
+            "from_epoch: ",
+            "? ",
         ])
         .prop_map(str::to_owned),
         "\\PC{0,4}",

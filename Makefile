@@ -1,0 +1,30 @@
+# Two commands: `make demo` and `make test`. Each sets up what it needs and is quick the second time.
+
+.PHONY: all demo test setup build bench lint clean
+
+all: build
+
+setup:
+	@scripts/setup
+
+build: setup
+	cargo build --release --locked
+
+# DeepCluster on a thousand drawn images, three epochs.
+demo: build
+	target/release/dcpipe run pipelines/demo.yaml
+	@echo "The results are in runs/demo/. Try: target/release/dcpipe show metrics@3"
+
+test: setup
+	@scripts/setup --readers
+	cargo test --release --locked
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+
+bench: build
+	cargo bench --locked
+
+clean:
+	rm -rf target .native
