@@ -62,7 +62,11 @@ fn measure(path: &Path, dims: usize, dims_out: usize) {
 
 fn report(whitening: &Whitening, check: f64) {
     let values = &whitening.eigenvalues;
-    println!("eigenvalues {:.6e} .. {:.6e}; sum of squares of the vectors {check:.3}", values[0], values[values.len() - 1]);
+    println!(
+        "eigenvalues {:.6e} .. {:.6e}; sum of squares of the vectors {check:.3}",
+        values[0],
+        values[values.len() - 1]
+    );
 }
 
 /// Rows of independent normals, or with a spread that falls as the 0.75th power of the dimension's rank.

@@ -7,12 +7,13 @@ use crate::engine::context::Cancel;
 use crate::engine::event::{Event, MissReason, Observer};
 use crate::engine::holders::Holders;
 use crate::engine::plan::{NodeId, Plan};
+use crate::engine::workers::Crew;
 use crate::engine::{EngineError, Facts, KeyText, NodeState};
 use crate::store::run::NodeKeys;
 use crate::store::{Record, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// How long the loop sleeps at most before it looks whether it is to stop.
@@ -115,7 +116,7 @@ impl<'a> Executor<'a> {
         self.begin();
         std::thread::scope(|scope| {
             let (sender, receiver) = channel();
-            self.drive(scope, &sender, &receiver);
+            self.drive(&mut Crew::new(scope, sender), &receiver);
         });
         if self.failure.is_none() {
             self.retire_all();
@@ -150,18 +151,14 @@ impl<'a> Executor<'a> {
 
     /// Looks up what is known, starts what may start, waits for one message, and again, until nothing runs and nothing
     /// can.
-    fn drive<'scope>(
-        &mut self,
-        scope: &'scope std::thread::Scope<'scope, '_>,
-        sender: &Sender<Message>,
-        receiver: &Receiver<Message>,
-    ) where
+    fn drive<'scope>(&mut self, crew: &mut Crew<'scope, '_>, receiver: &Receiver<Message>)
+    where
         'a: 'scope,
     {
         loop {
             self.resolve();
             if self.goes_on() {
-                self.start_ready(scope, sender);
+                self.start_ready(crew);
             }
             self.tell_reports();
             if self.busy == [0; 3] {

@@ -26,5 +26,5 @@ pub use event::{Event, MissReason, Observer};
 pub use executor::{Executor, Outcome, Settings};
 pub use key::KeyText;
 pub use plan::{Node, NodeId, Plan};
-pub use stage::{AnyStage, Facts, Keep, Noun, Pool, Port, Registry, Stage, StageDef};
+pub use stage::{AnyStage, Facts, Keep, Noun, Pool, Port, Registered, Registry, Stage, StageDef};
 pub use state::NodeState;

@@ -6,7 +6,8 @@ use crate::engine::plan::NodeId;
 use crate::engine::worker::run_stage;
 use crate::engine::{EngineError, Event, Interrupted, KeyText, MissReason, NodeState, Pool};
 use crate::store::{Record, StoreError};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 
 /// Name of the threads that stages run on; a panic hook may tell them by it.
@@ -17,9 +18,44 @@ const POOLS: [(Pool, usize); 3] = [(Pool::Device, 1), (Pool::Cpu, 1), (Pool::Lig
 
 type Inputs = Vec<(&'static str, Input)>;
 
+struct Job {
+    id: NodeId,
+    key: KeyText,
+    inputs: Inputs,
+}
+
+/// The threads of a run. Each pool has its own, started when first needed and kept: libraries that hold a team of
+/// threads or a device's handles for every thread that calls them then do so once.
+pub(super) struct Crew<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    sender: Sender<Message>,
+    pools: [Jobs; 3],
+}
+
+struct Jobs {
+    sender: Sender<Job>,
+    receiver: Arc<Mutex<Receiver<Job>>>,
+    threads: usize,
+}
+
+impl<'scope, 'env> Crew<'scope, 'env> {
+    /// Nobody yet; results go to `sender`.
+    pub(super) fn new(scope: &'scope Scope<'scope, 'env>, sender: Sender<Message>) -> Self {
+        let jobs = || {
+            let (sender, receiver) = channel();
+            Jobs { sender, receiver: Arc::new(Mutex::new(receiver)), threads: 0 }
+        };
+        Self { scope, sender, pools: [jobs(), jobs(), jobs()] }
+    }
+}
+
+fn next(jobs: &Mutex<Receiver<Job>>) -> Option<Job> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
 impl<'a> Executor<'a> {
     /// Starts ready nodes in the plan's order, as many as their pools take.
-    pub(super) fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>)
+    pub(super) fn start_ready<'scope>(&mut self, crew: &mut Crew<'scope, '_>)
     where
         'a: 'scope,
     {
@@ -31,12 +67,12 @@ impl<'a> Executor<'a> {
                 && self.busy[pool as usize] < width
                 && let Some(id) = self.board.first_startable(pool)
             {
-                self.begin_node(id, pool, scope, sender);
+                self.begin_node(id, pool, crew);
             }
         }
     }
 
-    fn begin_node<'scope>(&mut self, id: NodeId, pool: Pool, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>)
+    fn begin_node<'scope>(&mut self, id: NodeId, pool: Pool, crew: &mut Crew<'scope, '_>)
     where
         'a: 'scope,
     {
@@ -55,7 +91,7 @@ impl<'a> Executor<'a> {
         self.observer.observe(&Event::NodeStarted { node: self.plan.node(id).name(), key: key.key(), reason });
         self.board.advance(id, NodeState::Running);
         self.busy[pool as usize] += 1;
-        let started = opened.map_err(Into::into).and_then(|inputs| self.spawn(id, key, inputs, scope, sender));
+        let started = opened.map_err(Into::into).and_then(|inputs| self.hand_over(Job { id, key, inputs }, pool, crew));
         if let Err(error) = started {
             self.done(id, Err(error));
         }
@@ -72,25 +108,24 @@ impl<'a> Executor<'a> {
         self.plan.node(id).inputs.iter().map(open).collect()
     }
 
-    fn spawn<'scope>(
-        &self,
-        id: NodeId,
-        key: KeyText,
-        inputs: Inputs,
-        scope: &'scope Scope<'scope, '_>,
-        sender: &Sender<Message>,
-    ) -> anyhow::Result<()>
+    fn hand_over<'scope>(&self, job: Job, pool: Pool, crew: &mut Crew<'scope, '_>) -> anyhow::Result<()>
     where
         'a: 'scope,
     {
-        let (plan, store, settings, sender) = (self.plan, self.store, self.settings, sender.clone());
-        let worker = Builder::new().name(WORKER.to_owned());
-        worker.spawn_scoped(scope, move || {
-            let emit = |event| drop(sender.send(Message::Event(event)));
-            let result = run_stage(plan, id, store, settings, key, inputs, &emit);
-            let _ = sender.send(Message::Done(id, Box::new(result)));
-        })?;
-        Ok(())
+        let jobs = &mut crew.pools[pool as usize];
+        if jobs.threads < self.busy[pool as usize] {
+            let (plan, store, settings) = (self.plan, self.store, self.settings);
+            let (receiver, sender) = (Arc::clone(&jobs.receiver), crew.sender.clone());
+            Builder::new().name(WORKER.to_owned()).spawn_scoped(crew.scope, move || {
+                let emit = |event| drop(sender.send(Message::Event(event)));
+                while let Some(Job { id, key, inputs }) = next(&receiver) {
+                    let result = run_stage(plan, id, store, settings, key, inputs, &emit);
+                    let _ = sender.send(Message::Done(id, Box::new(result)));
+                }
+            })?;
+            jobs.threads += 1;
+        }
+        jobs.sender.send(job).map_err(|_| anyhow::anyhow!("BUG: a pool without its queue"))
     }
 
     /// A worker came back.

@@ -56,7 +56,7 @@ impl Contingency {
 
     /// Mutual information over the arithmetic mean of the entropies: scikit-learn's since 0.22.
     pub fn nmi_arithmetic(&self) -> f64 {
-        self.nmi(|a, b| f64::midpoint(a, b))
+        self.nmi(f64::midpoint)
     }
 
     /// Mutual information over the geometric mean of the entropies: the paper's.

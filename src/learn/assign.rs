@@ -3,6 +3,7 @@
 use crate::base::ClusterId;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
+use std::cmp::Ordering;
 
 /// The two centroids that a search in single precision found nearest to each vector.
 #[derive(Clone, Debug, Default)]
@@ -78,8 +79,8 @@ pub fn assign(vectors: &[f32], centroids: &[f32], dims: usize, assigner: &mut dy
         .into_par_iter()
         .filter(|&row| {
             let bound = certain_gap(norm(&vectors[row * dims..][..dims]), longest, dims);
-            // Not `<=`: where anything is not a number, the row is unsure too.
-            !(f64::from(found.gap[row]) > bound)
+            // Where anything is not a number, the row is unsure too.
+            f64::from(found.gap[row]).partial_cmp(&bound) != Some(Ordering::Greater)
         })
         .collect();
     let settled: Vec<(usize, u32, u32)> =
@@ -87,7 +88,8 @@ pub fn assign(vectors: &[f32], centroids: &[f32], dims: usize, assigner: &mut dy
     for (row, first, second) in settled {
         (found.first[row], found.second[row]) = (first, second);
     }
-    let nearest = |(vector, &first): (&[f32], &u32)| distance(vector, &centroids[first as usize * dims..][..dims]) as f32;
+    let nearest =
+        |(vector, &first): (&[f32], &u32)| distance(vector, &centroids[first as usize * dims..][..dims]) as f32;
     let distances: Vec<f32> = vectors.par_chunks(dims).zip(&found.first).map(nearest).collect();
     if let Some(row) = distances.iter().position(|distance| !distance.is_finite()) {
         anyhow::bail!("vector {row} is not finite: k-means takes neither NaN nor infinity");

@@ -13,6 +13,8 @@ const PART: &str = "libtorch_cuda.so";
 /// Whether the GPU part was loaded. A failed attempt is tried again: nothing is remembered of it.
 static LOADED: Mutex<bool> = Mutex::new(false);
 
+// DIVERGES: the published code lets cuDNN choose its kernels by timing them, so no two runs need agree.
+
 /// Opens GPU `number`: cuDNN deterministic and unbenchmarked, TF32 off.
 pub(super) fn open(number: usize) -> Result<Device> {
     load()?;

@@ -11,6 +11,8 @@ pub(super) fn check(share: f64) -> Result<()> {
     Ok(())
 }
 
+// DIVERGES: the published code draws from torch's global generator, whose numbers a resumed run cannot have again.
+
 /// [n, width] of 0 with probability `share` and 1 / (1 - share) otherwise, drawn from stream `layer` of a step's
 /// seed. The share is rounded to 1/256: one random byte decides a value. 0 gives none.
 pub(super) fn mask(

@@ -148,7 +148,8 @@ mod tests {
     fn with_spectrum(values: &[f64]) -> Tensor {
         let size = values.len() as i64;
         let mut stream = Stream::from_seed([7; 32]);
-        let numbers: Vec<f64> = (0..size * size).map(|_| (stream.next_u64() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0).collect();
+        let numbers: Vec<f64> =
+            (0..size * size).map(|_| (stream.next_u64() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0).collect();
         let (basis, _) = orthonormal(&Tensor::from_slice(&numbers).view([size, size])).unwrap();
         (&basis * Tensor::from_slice(values)).matmul(&basis.tr())
     }

@@ -9,6 +9,10 @@ use tch::{Device, Kind, Tensor};
 /// Images that pass the convolutions together on a CPU: their maps then stay small, whatever the batch.
 const CPU_GROUP: i64 = 64;
 
+/// Images pass a CPU in multiples of this: for fewer, torch and its BLAS take other paths, which round otherwise, and an
+/// image's feature should not depend on the images beside it.
+const CPU_ROWS: i64 = 16;
+
 /// Batch norm's epsilon in every published network.
 pub(super) const EPSILON: f64 = 1e-5;
 
@@ -55,18 +59,30 @@ impl Net {
     /// published choice. Fails on a feature that is not finite and names the first such row.
     pub fn features_on_device(&self, pixels: &[u8], n: usize) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
-        let pixels = upload(pixels, n, self.shape.input, self.device)?;
-        let group = if self.device == Device::Cpu { CPU_GROUP } else { n as i64 };
+        let pixels = self.filled_up(upload(pixels, n, self.shape.input, self.device)?)?;
+        let group = if self.device == Device::Cpu { CPU_GROUP } else { pixels.size()[0] };
         let maps = pixels
             .f_split(group, 0)?
             .iter()
             .map(|part| run(&self.features, self.front.forward(part)?)?.f_flatten(1, -1).map_err(Into::into))
             .collect::<Result<Vec<_>>>()?;
-        let maps = if maps.len() == 1 { maps[0].shallow_clone() } else { Tensor::f_cat(&maps, 0)? };
+        let maps = Tensor::f_cat(&maps, 0)?;
         let last = self.classifier.len() - 1; // FC2's ReLU
-        let features = run(&self.classifier[..last], maps)?;
+        let features = run(&self.classifier[..last], maps)?.f_narrow(0, 0, n as i64)?;
         finite(&features)?;
         Ok(features)
+    }
+
+    /// On a CPU with black images up to a multiple of `CPU_ROWS`.
+    fn filled_up(&self, pixels: Tensor) -> Result<Tensor> {
+        let mut size = pixels.size();
+        let short = (CPU_ROWS - size[0] % CPU_ROWS) % CPU_ROWS;
+        if self.device != Device::Cpu || short == 0 {
+            return Ok(pixels);
+        }
+        size[0] = short;
+        let black = pixels.f_new_zeros(size, (pixels.kind(), pixels.device()))?;
+        Ok(Tensor::f_cat(&[pixels, black], 0)?)
     }
 
     /// As `features_on_device`, copied out as f32 in row order.

@@ -206,7 +206,10 @@ impl Whitening {
             let scale = scale(value);
             components.extend(vector.iter().map(|entry| (entry * scale) as f32));
         }
-        ensure!(components.iter().all(|entry| entry.is_finite()), "eigen_power {power} is beyond single precision here");
+        ensure!(
+            components.iter().all(|entry| entry.is_finite()),
+            "eigen_power {power} is beyond single precision here"
+        );
         Ok(Self { mean, components, eigenvalues })
     }
 

@@ -73,15 +73,16 @@ impl Assigner for TorchAssigner {
         for (chunk, vectors) in vectors.chunks(rows * dims).enumerate() {
             let count = vectors.len() / dims;
             let part = chunk * rows..chunk * rows + count;
-            let vectors = Tensor::f_from_slice(vectors)?.f_view([count as i64, dims as i64])?.f_to_device(self.device)?;
+            let vectors =
+                Tensor::f_from_slice(vectors)?.f_view([count as i64, dims as i64])?.f_to_device(self.device)?;
             let dots = vectors.f_matmul(&across)?;
-            let found = Found {
+            let mut found = Found {
                 first: &mut out.first[part.clone()],
                 second: &mut out.second[part.clone()],
                 gap: &mut out.gap[part],
             };
             if self.device.is_cuda() {
-                search_on_device(&norms, &dots, found)?;
+                search_on_device(&norms, &dots, &mut found)?;
             } else {
                 dots.f_copy_data(&mut scores, count * k)?;
                 search_on_host(&host_norms, &scores[..count * k], found);
@@ -98,7 +99,7 @@ struct Found<'a> {
     gap: &'a mut [f32],
 }
 
-fn search_on_device(norms: &Tensor, dots: &Tensor, found: Found) -> Result<()> {
+fn search_on_device(norms: &Tensor, dots: &Tensor, found: &mut Found) -> Result<()> {
     let (values, ids) = (norms - dots * 2.0).f_topk(2, 1, false, true)?;
     let ids = Vec::<i64>::try_from(ids.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)?;
     let values = Vec::<f32>::try_from(values.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)?;
@@ -126,9 +127,12 @@ fn two_least(norms: &[f32], dots: &[f32]) -> (u32, u32, f32) {
     let (mut first, mut second) = ([0_u32; LANES], [0_u32; LANES]);
     let mut consider = |lane: usize, id: u32, norm: f32, dot: f32| {
         let score = norm - 2.0 * dot;
+        // Selections without a branch, which the compiler turns into vector instructions.
         let (nearer, nexter) = (score < near[lane], score < next[lane]);
-        second[lane] = if nearer { first[lane] } else if nexter { id } else { second[lane] };
-        next[lane] = if nearer { near[lane] } else if nexter { score } else { next[lane] };
+        let (behind, behind_id) = if nearer { (near[lane], first[lane]) } else { (score, id) };
+        let second_changes = nearer | nexter;
+        next[lane] = if second_changes { behind } else { next[lane] };
+        second[lane] = if second_changes { behind_id } else { second[lane] };
         first[lane] = if nearer { id } else { first[lane] };
         near[lane] = if nearer { score } else { near[lane] };
     };

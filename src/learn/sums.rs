@@ -32,7 +32,9 @@ impl Sums {
         ensure!(rows as u64 <= MOST_ROWS, "{rows} vectors: {MOST_ROWS} at most can be summed");
         let wild = vectors.par_chunks(dims).position_first(|row| !row.iter().all(|value| value.abs() <= LARGEST));
         if let Some(row) = wild {
-            anyhow::bail!("vector {row} has a coordinate beyond +-{LARGEST}; k-means takes vectors of about unit length");
+            anyhow::bail!(
+                "vector {row} has a coordinate beyond +-{LARGEST}; k-means takes vectors of about unit length"
+            );
         }
         let (order, starts) = by_cluster(assignment, k);
         let mut totals = vec![0_i64; k * dims];

@@ -343,13 +343,16 @@ fn a_batch_of_one_trains_and_stays_finite() {
 }
 
 #[test]
-fn features_are_the_same_bits_again() {
+fn features_are_the_same_bits_again_in_any_batch_on_any_number_of_threads() {
     let net = Net::load(&SMALL, &weights(&SMALL, Kind::Float), CPU).unwrap();
     let pixels = pixels("pixels", 100, &SMALL);
-    let first = net.features(&pixels, 100).unwrap();
-    for _ in 0..3 {
-        assert!(net.features(&pixels, 100).unwrap() == first);
+    let (image, threads) = (pixels.len() / 100, tch::get_num_threads());
+    let all = net.features(&pixels, 100).unwrap();
+    for batch in [1, 7, 16, 33, 99, 100] {
+        dcpipe::learn::device::set_threads(1 + batch % 4);
+        assert!(net.features(&pixels[..batch * image], batch).unwrap() == all[..batch * 4096], "batch of {batch}");
     }
+    dcpipe::learn::device::set_threads(threads as usize);
 }
 
 #[test]

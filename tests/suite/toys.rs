@@ -1,17 +1,18 @@
 //! toys: stages of a few lines that turn numbers into numbers, and the words in which the engine's tests are written.
 
-use dcpipe::base::Epoch;
+use crate::hookfs::HookFs;
+use crate::simfs::SimFs;
+use dcpipe::base::{Artifact, Digest, Epoch};
 use dcpipe::engine::event::Collect;
 use dcpipe::engine::forecast::{Fate, Line, forecast};
 use dcpipe::engine::{
     AnyStage, Cancel, Context, EngineError, Event, Executor, Facts, Keep, Node, NodeId, Noun, Outcome, Plan, PlanError,
     Pool, Port, Settings, Stage,
 };
-use dcpipe::store::io::{Found, Lock, StoreFile};
 use dcpipe::store::{Disk, Store, StoreIo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -274,7 +275,12 @@ pub struct TestSpace {
 impl TestSpace {
     /// Without fsync: what the tests of the engine ask does not depend on it.
     pub fn new() -> Self {
-        Self::on(Arc::new(Unsynced(Disk)))
+        Self::on(Arc::new(HookFs::unsynced(Disk)))
+    }
+
+    /// Where nothing touches the store's files but the store.
+    pub fn in_memory() -> Self {
+        Self::on(Arc::new(HookFs::unsynced(SimFs::new())))
     }
 
     pub fn on(io: Arc<dyn StoreIo>) -> Self {
@@ -377,92 +383,13 @@ impl Run {
         self.result.as_ref().expect_err("a run that failed").to_string()
     }
 
-    pub fn artifact(&self, plan: &Plan, name: &str) -> dcpipe::base::Artifact {
+    pub fn artifact(&self, plan: &Plan, name: &str) -> Artifact {
         let id = plan.find(name).expect("a node")[0];
         self.outcome().artifacts[id.index()].clone().expect("an artifact")
     }
 
     /// The digests of all results, to compare two runs by.
-    pub fn digests(&self) -> Vec<Option<dcpipe::base::Digest>> {
-        self.outcome().artifacts.iter().map(|artifact| artifact.as_ref().map(dcpipe::base::Artifact::digest)).collect()
-    }
-}
-
-/// A file system that is not asked to make anything durable.
-pub struct Unsynced<T>(pub T);
-
-struct UnsyncedFile(Box<dyn StoreFile>);
-
-impl Write for UnsyncedFile {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write(buf)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl StoreFile for UnsyncedFile {
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<T: StoreIo> StoreIo for Unsynced<T> {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn StoreFile>> {
-        Ok(Box::new(UnsyncedFile(self.0.create(path)?)))
-    }
-
-    fn make_read_only(&self, path: &Path) -> io::Result<()> {
-        self.0.make_read_only(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename_new(from, to)
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.read(path)
-    }
-
-    fn map(&self, path: &Path, len: u64) -> io::Result<bytes::Bytes> {
-        self.0.map(path, len)
-    }
-
-    fn look(&self, path: &Path) -> io::Result<Found> {
-        self.0.look(path)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        self.0.list(path)
-    }
-
-    fn try_lock_alone(&self, path: &Path) -> io::Result<Option<Lock>> {
-        self.0.try_lock_alone(path)
-    }
-
-    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
-        self.0.lock_shared(path)
-    }
-
-    fn free_bytes(&self, path: &Path) -> Option<u64> {
-        self.0.free_bytes(path)
+    pub fn digests(&self) -> Vec<Option<Digest>> {
+        self.outcome().artifacts.iter().map(|artifact| artifact.as_ref().map(Artifact::digest)).collect()
     }
 }

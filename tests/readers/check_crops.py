@@ -1,0 +1,40 @@
+"""check_crops: counts the samples in which a run's crops differ from Pillow's and torchvision's.
+
+    python tests/readers/check_crops.py runs/imagenet DIR [--short-side 256] [--crop 224]
+
+reads runs/imagenet/images.parquet and runs/imagenet/crops/part-*.arrow (`keep: [crops]`), and the images below DIR.
+Needs Pillow >= 13 (older versions resize tall images in another order of passes, and differ by 1), torchvision, pyarrow.
+"""
+import argparse
+import pathlib
+import sys
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, Resize
+
+parser = argparse.ArgumentParser()
+parser.add_argument("out", type=pathlib.Path)
+parser.add_argument("images", type=pathlib.Path)
+parser.add_argument("--short-side", type=int, default=256)
+parser.add_argument("--crop", type=int, default=224)
+args = parser.parse_args()
+
+view = Compose([Resize(args.short_side), CenterCrop(args.crop)])
+paths = pyarrow.parquet.read_table(args.out / "images.parquet").column("path").to_pylist()
+samples = differing = largest = seen = 0
+for part in sorted((args.out / "crops").glob("part-*.arrow")):
+    table = pyarrow.ipc.open_file(pyarrow.memory_map(str(part))).read_all()
+    for batch in table.to_batches():
+        pixels = batch.column("pixels").flatten().to_numpy().reshape(-1, args.crop, args.crop, 3)
+        for image_id, ours in zip(batch.column("image_id").to_pylist(), pixels):
+            theirs = numpy.asarray(view(Image.open(args.images / paths[image_id]).convert("RGB")))
+            difference = numpy.abs(ours.astype(int) - theirs.astype(int))
+            samples += difference.size
+            differing += int((difference > 0).sum())
+            largest = max(largest, int(difference.max()))
+            seen += 1
+print(f"{seen} crops, {differing} of {samples:,} samples differ, largest difference {largest}")
+sys.exit(0 if seen == len(paths) and differing == 0 else 1)

@@ -1,0 +1,299 @@
+//! space: a folder of its own for a test, tiny images to fill it with, and the real program to run in it.
+
+use dcpipe::base::{Digest, Seed};
+use dcpipe::engine::Event;
+use dcpipe::image::{encode_jpeg, kinds};
+use dcpipe::store::{Disk, Record, Store, StoreIo};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The launcher; the program itself stands beside it.
+pub const DCPIPE: &str = env!("CARGO_BIN_EXE_dcpipe");
+/// Images of a space that was filled.
+pub const IMAGES: usize = 60;
+/// The pipeline of a space that was filled.
+pub const TINY: &str = include_str!("../data/walk/tiny.yaml");
+/// Longer than any tiny run takes on a busy machine: who is still running then hangs.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Memory that must be free for a space to be made in it.
+const ROOMY: u64 = 6_000_000_000;
+
+/// A folder that vanishes with the test. Commands run in it, with the store and the results in their default places.
+pub struct Space {
+    folder: TempDir,
+}
+
+impl Space {
+    /// An empty one: in memory where there is plenty, as a tiny run writes half a gigabyte of weights and syncs it all.
+    pub fn empty() -> Self {
+        let memory = Path::new("/dev/shm");
+        let roomy = StoreIo::free_bytes(&Disk, memory).is_some_and(|free| free > ROOMY);
+        let folder = tempfile::Builder::new().prefix("dcpipe-test-");
+        let folder = if roomy { folder.tempdir_in(memory) } else { folder.tempdir() };
+        Self { folder: folder.unwrap() }
+    }
+
+    /// One with `tiny.yaml` and sixty images in three folders.
+    pub fn filled() -> Self {
+        let space = Self::empty();
+        space.write("tiny.yaml", TINY);
+        for number in 0..IMAGES {
+            let (path, bytes) = image(number);
+            space.write(&path, bytes);
+        }
+        space
+    }
+
+    /// One in which `tiny.yaml` has run to its end. The run itself is done once for the whole binary; this is a copy
+    /// whose store shares its (immutable) files.
+    pub fn after_a_run() -> Self {
+        static FIRST: LazyLock<Space> = LazyLock::new(|| {
+            let space = Space::filled();
+            fs::write(space.path("first.jsonl"), space.run(&["run", "tiny.yaml", "--json"]).ok().stdout).unwrap();
+            space
+        });
+        let space = Self::empty();
+        copy(FIRST.folder.path(), space.folder.path());
+        space
+    }
+
+    /// The events of the run that [`Space::after_a_run`] is after.
+    pub fn first_events(&self) -> Vec<Event> {
+        events(&fs::read_to_string(self.path("first.jsonl")).unwrap())
+    }
+
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file anew (a copied space shares the old one), and the folders that it needs.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&path);
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// The program with these arguments, in this folder, to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.start(args).wait()
+    }
+
+    /// A command in this folder; the program of [`Space::run`] or another.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.root()).stdin(Stdio::null());
+        for name in ["IMAGENET", "CIFAR10", "RUST_BACKTRACE"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// The program with these arguments, in this folder, begun.
+    pub fn start(&self, args: &[&str]) -> Started {
+        let mut command = self.command(DCPIPE);
+        command.args(args);
+        start(command)
+    }
+
+    /// The digest of what every node of the last run called `name` made, from the store's own records.
+    pub fn digests_of(&self, name: &str) -> BTreeMap<String, Digest> {
+        let store = self.store();
+        let keys = store.node_keys(name);
+        assert!(!keys.is_empty(), "no run is called {name}");
+        let digest = |key| store.record(key).unwrap().unwrap().artifact.digest();
+        keys.into_iter().map(|(node, key)| (node, digest(key))).collect()
+    }
+
+    pub fn digests(&self) -> BTreeMap<String, Digest> {
+        self.digests_of("tiny")
+    }
+
+    /// What a node of the last run made.
+    pub fn record(&self, node: &str) -> Record {
+        let store = self.store();
+        store.record(store.node_keys("tiny")[node]).unwrap().unwrap()
+    }
+
+    pub fn store(&self) -> Store {
+        Store::open(&self.path(".dcpipe")).unwrap()
+    }
+}
+
+/// A program that runs. What it says goes to files, so that it never waits for a reader.
+pub struct Started {
+    pub child: Child,
+    said: TempDir,
+    what: String,
+}
+
+/// Starts any command as [`Space::start`] does.
+pub fn start(mut command: Command) -> Started {
+    let said = tempfile::tempdir().unwrap();
+    let file = |name: &str| File::create(said.path().join(name)).unwrap();
+    let child = command.stdout(file("out")).stderr(file("err")).spawn().unwrap();
+    Started { child, said, what: format!("{command:?}") }
+}
+
+impl Started {
+    /// The events so far, of a run with --json.
+    pub fn events(&self) -> Vec<Event> {
+        events(&self.read("out"))
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.said.path().join(name)).unwrap()).into_owned()
+    }
+
+    /// Waits until `wanted` holds for the events so far. False where the program ended before.
+    pub fn until(&mut self, wanted: impl Fn(&[Event]) -> bool) -> bool {
+        let mut met = false;
+        self.poll(|started| {
+            met = wanted(&started.events());
+            met
+        });
+        met
+    }
+
+    /// Looks again and again until `enough` says so, or until the program has ended and been looked at once more.
+    fn poll(&mut self, mut enough: impl FnMut(&Self) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let ended = self.child.try_wait().unwrap().is_some();
+            if enough(self) || ended {
+                return;
+            }
+            if begun.elapsed() > PATIENCE {
+                let _ = self.child.kill();
+                panic!("{} hangs:\n{}\n{}", self.what, self.read("out"), self.read("err"));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end. Whatever the program was told, it must not hang and must not panic.
+    pub fn wait(mut self) -> Output {
+        self.poll(|_| false);
+        let status = self.child.wait().unwrap();
+        let output = Output {
+            code: status.code(),
+            signal: status.signal(),
+            stdout: self.read("out"),
+            stderr: self.read("err"),
+            what: self.what,
+        };
+        assert!(!output.stderr.contains("panicked") && !output.stderr.contains("BUG"), "{output:?}");
+        output
+    }
+}
+
+/// How a command ended and what it said.
+#[derive(Debug)]
+pub struct Output {
+    pub what: String,
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// Insists that it went well.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.ended(0)
+    }
+
+    /// Insists on an exit code.
+    #[track_caller]
+    pub fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}\n{}", self.what, self.stdout, self.stderr);
+        self
+    }
+
+    /// Insists on words in what it complained of.
+    #[track_caller]
+    pub fn complains_of(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in what {} said:\n{}", self.what, self.stderr);
+        }
+        self
+    }
+
+    /// The events of a run with --json.
+    pub fn events(&self) -> Vec<Event> {
+        events(&self.stdout)
+    }
+
+    /// Nodes that ran, sorted.
+    pub fn ran(&self) -> Vec<String> {
+        finished(&self.events())
+    }
+
+    /// Nodes that were hits, sorted.
+    pub fn hits(&self) -> Vec<String> {
+        let hit = |event: Event| if let Event::NodeHit { node, .. } = event { Some(node) } else { None };
+        sorted(self.events().into_iter().filter_map(hit))
+    }
+}
+
+/// Nodes whose end was seen, sorted.
+pub fn finished(events: &[Event]) -> Vec<String> {
+    sorted(events.iter().filter_map(|event| match event {
+        Event::NodeFinished { node, .. } => Some(node.clone()),
+        _ => None,
+    }))
+}
+
+fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+/// Every whole line; a killed program may have left half of one.
+fn events(text: &str) -> Vec<Event> {
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+}
+
+/// Path and bytes of one of the sixty images: three kinds of drawing, twenty of each, of various sizes.
+pub fn image(number: usize) -> (String, Vec<u8>) {
+    let (kind, of_kind) = (number / 20, number % 20);
+    let mut stream = Seed::of_node(7, "tests").stream("image", number as u64);
+    let picture = kinds::draw(kind * 3, 64 + of_kind as u32, &mut stream);
+    (format!("images/{}/{of_kind:02}.jpg", kinds::NAMES[kind * 3]), encode_jpeg(&picture, 90))
+}
+
+/// Copies a folder. What never changes in place is shared: the store's files and the images, which keep their inodes.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
+        let target = to.join(entry.file_name().unwrap());
+        if entry.is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&entry, &target);
+        } else if ["jpg", "parquet"].iter().any(|ending| entry.extension().is_some_and(|e| e == *ending))
+            || fs::metadata(&entry).unwrap().permissions().readonly()
+        {
+            fs::hard_link(&entry, &target).unwrap();
+        } else {
+            fs::copy(&entry, &target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! store_faults: what becomes of a store whose files were damaged, and of several runs on one.
+
+use crate::hookfs::HookFs;
+use crate::toys::{Act, Add, Draft, Draw, Number, Run, TestSpace, little, run_on, shards};
+use dcpipe::base::{Artifact, Digest, ObjectId};
+use dcpipe::engine::forecast::Fate;
+use dcpipe::engine::{Cancel, Event, Plan};
+use dcpipe::store::{Disk, Record, Store, StoreError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A chain with everything in it: a source, a sum, three shards, a draw; `until_used` lets the middle go.
+pub fn pipeline(until_used: bool) -> Plan {
+    let keep = |draft: Draft| if until_used { draft.until_used() } else { draft };
+    let draft = Draft::new().node("one", Number { value: 5 }, &[]);
+    let draft = keep(draft.node("sum@1", Add::default(), &[("a", "one")]));
+    let draft = keep(draft.node("many@1", Act::new("many", |cx| shards(cx, 3, &|_| ())), &[("a", "sum@1")]));
+    draft.node("draw@1", Draw {}, &[("a", "many@1")]).plan()
+}
+
+fn part_path(space: &TestSpace, run: &Run, plan: &Plan, name: &str) -> PathBuf {
+    space.store.path_of(&run.artifact(plan, name).parts[0])
+}
+
+fn record_path(space: &TestSpace, run: &Run, name: &str) -> PathBuf {
+    let key = run.events.iter().find_map(|event| match event {
+        Event::NodeFinished { node, key, .. } if node == name => Some(key.to_string()),
+        _ => None,
+    });
+    let hex = key.expect("a node that ran");
+    space.store.root().join("records").join(&hex[..2]).join(&hex)
+}
+
+fn remove(path: &Path) {
+    std::fs::remove_file(path).expect("removed");
+}
+
+fn overwrite(path: &Path, bytes: &[u8]) {
+    remove(path);
+    std::fs::write(path, bytes).expect("written");
+}
+
+fn fifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo");
+    assert!(made.success());
+}
+
+type Harm = (&'static str, fn(&Path));
+
+const HARMS: [Harm; 7] = [
+    ("truncated", |path| overwrite(path, &std::fs::read(path).expect("bytes")[..1])),
+    ("emptied", |path| overwrite(path, b"")),
+    ("extended", |path| overwrite(path, &[std::fs::read(path).expect("bytes"), b"more".to_vec()].concat())),
+    ("a link", |path| {
+        let aside = path.with_extension("aside");
+        std::fs::rename(path, &aside).expect("renamed");
+        std::os::unix::fs::symlink(&aside, path).expect("linked");
+    }),
+    ("a folder", |path| {
+        remove(path);
+        std::fs::create_dir(path).expect("made");
+        std::fs::write(path.join("inside"), b"x").expect("written");
+    }),
+    ("an empty folder", |path| {
+        remove(path);
+        std::fs::create_dir(path).expect("made");
+    }),
+    ("a pipe", |path| {
+        remove(path);
+        fifo(path);
+    }),
+];
+
+#[test]
+fn a_wrong_object_is_quarantined_reported_and_made_again_when_needed() {
+    for (harm, inflict) in HARMS {
+        let space = TestSpace::new();
+        let plan = |k| {
+            Draft::new()
+                .node("one", Number { value: 5 }, &[])
+                .node("two", Add { add: k, option: None }, &[("a", "one")])
+                .plan()
+        };
+        let first = space.run(&plan(1));
+        let path = part_path(&space, &first, &plan(1), "one");
+        inflict(&path);
+        // Nobody needs it: nothing happens.
+        assert_eq!(space.run(&plan(1)).outcome().ran, 0, "{harm}");
+        // Now somebody does.
+        let second = space.run(&plan(2));
+        assert_eq!(second.finished(), ["one@0", "two@0"], "{harm}");
+        assert_eq!(second.notes().len(), 1, "{harm}: {:?}", second.notes());
+        assert!(second.notes()[0].contains("quarantine"), "{harm}: {:?}", second.notes());
+        assert_eq!(std::fs::read(&path).expect("a file"), b"5\n", "{harm}");
+        assert_eq!(space.value(&second, &plan(2), "two"), 5 + 2 + 1, "{harm}");
+        assert_eq!(std::fs::read_dir(space.store.root().join("quarantine")).expect("a folder").count(), 1, "{harm}");
+        // The same once more: nothing is in the way of a second quarantine.
+        inflict(&path);
+        assert_eq!(space.run(&plan(3)).finished(), ["one@0", "two@0"], "{harm}");
+    }
+}
+
+#[test]
+fn a_damaged_record_is_reported_and_its_node_runs_again() {
+    let flipped: Harm = ("flipped", |path| {
+        let mut bytes = std::fs::read(path).expect("bytes");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        overwrite(path, &bytes);
+    });
+    for (harm, inflict) in HARMS.into_iter().chain([flipped]) {
+        let space = TestSpace::new();
+        let plan = pipeline(false);
+        let first = space.run(&plan);
+        inflict(&record_path(&space, &first, "sum@1"));
+        let forecast = space.forecast(&plan);
+        assert_eq!(forecast.iter().filter(|(_, fate)| *fate == Fate::Hit).count(), 1, "{harm}");
+        let second = space.run(&plan);
+        assert_eq!(second.finished(), ["sum@1"], "{harm}");
+        assert!(second.notes().iter().any(|note| note.contains("is damaged")), "{harm}: {:?}", second.notes());
+        assert_eq!(second.digests(), first.digests(), "{harm}");
+        assert_eq!(space.run(&plan).outcome().ran, 0, "{harm}");
+    }
+}
+
+#[test]
+fn a_record_under_another_name_is_not_believed() {
+    let space = TestSpace::new();
+    let plan = pipeline(false);
+    let first = space.run(&plan);
+    let (one, sum) = (record_path(&space, &first, "one@0"), record_path(&space, &first, "sum@1"));
+    overwrite(&sum, &std::fs::read(&one).expect("a record"));
+    let second = space.run(&plan);
+    assert_eq!(second.finished(), ["sum@1"]);
+    assert_eq!(second.digests(), first.digests());
+}
+
+#[test]
+fn a_flipped_bit_in_an_object_is_found_by_verify() {
+    let space = TestSpace::new();
+    let plan = pipeline(false);
+    let run = space.run(&plan);
+    let part = &run.artifact(&plan, "draw@1").parts[0];
+    assert!(space.store.verify(part).expect("readable"));
+    let path = space.store.path_of(part);
+    let mut bytes = std::fs::read(&path).expect("bytes");
+    bytes[0] ^= 1;
+    overwrite(&path, &bytes);
+    assert!(!space.store.verify(part).expect("readable"));
+}
+
+#[test]
+fn objects_are_read_only_and_named_by_their_bytes() {
+    let space = TestSpace::on(Arc::new(Disk));
+    let plan = pipeline(false);
+    let run = space.run(&plan);
+    for part in run.outcome().artifacts.iter().flatten().flat_map(|artifact| &artifact.parts) {
+        let path = space.store.path_of(part);
+        let meta = std::fs::metadata(&path).expect("a file");
+        assert!(meta.permissions().readonly());
+        assert_eq!(ObjectId(Digest::of(&std::fs::read(&path).expect("bytes"))), part.object);
+    }
+}
+
+#[test]
+fn what_is_not_a_store_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("thesis.tex"), b"x").expect("written");
+    let refused = Store::open(folder.path()).err().expect("refused");
+    assert!(matches!(refused, StoreError::UnknownFormat { .. }), "{refused}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("FORMAT"), b"dcpipe-store 2 blake3\n").expect("written");
+    let refused = Store::open(folder.path()).err().expect("refused").to_string();
+    assert!(refused.contains("dcpipe-store 2 blake3"), "{refused}");
+}
+
+#[test]
+fn tmp_is_emptied_by_the_next_to_come_but_not_under_somebody_at_work() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let left = folder.path().join("tmp/4711.0");
+    let first = Store::open(folder.path()).expect("a store");
+    std::fs::write(&left, b"half").expect("written");
+    let second = Store::open(folder.path()).expect("a store");
+    assert!(left.exists());
+    drop((first, second));
+    let _third = Store::open(folder.path()).expect("a store");
+    assert!(!left.exists());
+}
+
+#[test]
+fn an_object_dropped_unfinished_leaves_nothing() {
+    let space = TestSpace::new();
+    let mut writer = space.store.create().expect("a writer");
+    writer.write_all(b"half").expect("written");
+    drop(writer);
+    assert_eq!(std::fs::read_dir(space.store.root().join("tmp")).expect("a folder").count(), 0);
+}
+
+#[test]
+fn two_runs_on_one_store_end_with_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan = little(6, 10).plan();
+    let digests: Vec<_> = std::thread::scope(|scope| {
+        let run = || {
+            let store = Store::open_on(folder.path(), Arc::new(HookFs::unsynced(Disk))).expect("a store");
+            run_on(&store, &plan, Vec::new(), Cancel::default()).digests()
+        };
+        let runs: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+        runs.into_iter().map(|run| run.join().expect("a run")).collect()
+    });
+    let undisturbed = TestSpace::new().run(&plan).digests();
+    assert!(digests.iter().all(|one| *one == undisturbed));
+    let store = Store::open(folder.path()).expect("a store");
+    assert_eq!(run_on(&store, &plan, Vec::new(), Cancel::default()).outcome().ran, 0);
+}
+
+#[test]
+fn the_first_writer_of_a_record_wins_while_its_bytes_are_there() {
+    let space = TestSpace::new();
+    let record = |text: &str| {
+        let mut writer = space.store.create().expect("a writer");
+        writer.write_all(text.as_bytes()).expect("written");
+        let artifact = Artifact { kind: "n".into(), format: 1, parts: vec![writer.finish("n").expect("a part")] };
+        Record::new("n@1", "dcpipe-key 1\n", artifact, Default::default(), 1)
+    };
+    let (first, second) = (record("first"), record("second"));
+    assert_eq!(space.store.commit(&first).expect("committed").artifact, first.artifact);
+    assert_eq!(space.store.commit(&second).expect("committed").artifact, first.artifact);
+    assert_eq!(space.store.record(first.key()).expect("a record").expect("one").artifact, first.artifact);
+    space.store.evict(first.artifact.parts[0].object).expect("evicted");
+    assert_eq!(space.store.commit(&second).expect("committed").artifact, second.artifact);
+    assert_eq!(space.store.record(first.key()).expect("a record").expect("one").artifact, second.artifact);
+    assert_eq!(std::fs::read_dir(space.store.root().join("tmp")).expect("a folder").count(), 0);
+}
