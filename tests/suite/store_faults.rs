@@ -1,14 +1,15 @@
 //! store_faults: what becomes of a store whose files were damaged, and of several runs on one.
 
-use crate::hookfs::HookFs;
+use crate::hookfs::{Call, HookFs};
 use crate::toys::{Act, Add, Draft, Draw, Number, Run, TestSpace, little, run_on, shards};
-use dcpipe::base::{Artifact, Digest, ObjectId};
+use dcpipe::base::{Artifact, Digest, ObjectId, Part};
 use dcpipe::engine::forecast::Fate;
 use dcpipe::engine::{Cancel, Event, Plan};
 use dcpipe::store::{Disk, Record, Store, StoreError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A chain with everything in it: a source, a sum, three shards, a draw; `until_used` lets the middle go.
 pub fn pipeline(until_used: bool) -> Plan {
@@ -200,6 +201,54 @@ fn an_object_dropped_unfinished_leaves_nothing() {
 }
 
 #[test]
+fn an_object_with_a_failed_write_is_never_finished() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let hook = Arc::clone(&fails);
+    let full = move |call| match call {
+        Call::Change if hook.swap(false, Ordering::SeqCst) => Err(ErrorKind::StorageFull.into()),
+        _ => Ok(true),
+    };
+    let space = TestSpace::on(Arc::new(HookFs::new(Disk, full)));
+    let mut writer = space.store.create().expect("a writer");
+    writer.write_all(b"first").expect("written");
+    fails.store(true, Ordering::SeqCst);
+    let error = writer.write_all(b"second").expect_err("no space");
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+    assert!(error.to_string().contains("free some space"), "{error}");
+    writer.write_all(b"third").expect_err("it has failed before");
+    writer.finish("n").expect_err("it has failed before");
+    assert_eq!(std::fs::read_dir(space.store.root().join("tmp")).expect("a folder").count(), 0);
+}
+
+#[test]
+fn what_could_not_be_made_durable_is_not_there() {
+    // The file's sync goes well, the folder's does not; then the record's.
+    let at = Arc::new(AtomicUsize::new(usize::MAX));
+    let hook = Arc::clone(&at);
+    let broken = move |call| match call {
+        Call::Sync if hook.fetch_sub(1, Ordering::SeqCst) == 0 => Err(ErrorKind::Other.into()),
+        _ => Ok(true),
+    };
+    let space = TestSpace::on(Arc::new(HookFs::new(Disk, broken)));
+    let write = || {
+        let mut writer = space.store.create().expect("a writer");
+        writer.write_all(b"bytes").expect("written");
+        writer.finish("n")
+    };
+    at.store(1, Ordering::SeqCst);
+    let object = ObjectId(Digest::of(b"bytes"));
+    let part = Part { name: "n".to_owned(), object, bytes: 5 };
+    write().expect_err("not durable");
+    assert!(!space.store.contains(&part));
+    at.store(usize::MAX, Ordering::SeqCst);
+    let artifact = Artifact { kind: "n".into(), format: 1, parts: vec![write().expect("durable")] };
+    let record = Record::new("n@1", "dcpipe-key 1\n", artifact, Default::default(), 1);
+    at.store(1, Ordering::SeqCst);
+    space.store.commit(&record).expect_err("not durable");
+    assert_eq!(space.store.record(record.key()).expect("readable"), None);
+}
+
+#[test]
 fn two_runs_on_one_store_end_with_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
     let plan = little(6, 10).plan();
@@ -234,4 +283,23 @@ fn the_first_writer_of_a_record_wins_while_its_bytes_are_there() {
     assert_eq!(space.store.commit(&second).expect("committed").artifact, second.artifact);
     assert_eq!(space.store.record(first.key()).expect("a record").expect("one").artifact, second.artifact);
     assert_eq!(std::fs::read_dir(space.store.root().join("tmp")).expect("a folder").count(), 0);
+}
+
+#[test]
+fn every_promise_of_the_format_names_a_test_that_there_is() {
+    let files = [
+        ("cache", include_str!("cache.rs")),
+        ("crash", include_str!("crash.rs")),
+        ("endings", include_str!("endings.rs")),
+        ("graph", include_str!("graph.rs")),
+        ("keys", include_str!("keys.rs")),
+        ("store_faults", include_str!("store_faults.rs")),
+    ];
+    let named = include_str!("../../docs/format.md").split('`').filter_map(|text| text.split_once("::"));
+    let tests: Vec<_> = named.filter(|(file, _)| files.iter().any(|(name, _)| name == file)).collect();
+    assert!(tests.len() > 20, "{tests:?}");
+    for (file, test) in tests {
+        let (_, code) = files.iter().find(|(name, _)| *name == file).expect("a file");
+        assert!(code.contains(&format!("fn {test}(")), "{file} has no test {test}");
+    }
 }
