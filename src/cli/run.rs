@@ -38,7 +38,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     }
     let outcome = Executor::new(plan, &store, &settings, &observers).run();
     drop(observers);
-    let complaints = results.finish();
+    let complaints = results.finish(&device);
     match outcome {
         Err(EngineError::Interrupted) => Err(CliError::Interrupted { again: again() }),
         Err(error) => Err(error.into()),

@@ -23,26 +23,31 @@ struct Line<'a> {
 pub struct Journal<W: Write + Send> {
     out: Mutex<W>,
     watch: Stopwatch,
+    everything: bool,
 }
 
 impl Journal<File> {
-    /// Appends to `events.jsonl` in `folder`.
+    /// Appends to `events.jsonl` in `folder`: what happened, but not how far a node was at which moment, which would be
+    /// gigabytes over a run of days.
     pub fn append_to(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let file = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("events.jsonl"))?;
-        Ok(Self::to(file))
+        Ok(Self { everything: false, ..Self::to(file) })
     }
 }
 
 impl<W: Write + Send> Journal<W> {
-    /// Writes to `out`.
+    /// Writes every event to `out`.
     pub fn to(out: W) -> Self {
-        Self { out: Mutex::new(out), watch: Stopwatch::new() }
+        Self { out: Mutex::new(out), watch: Stopwatch::new(), everything: true }
     }
 }
 
 impl<W: Write + Send> Observer for Journal<W> {
     fn observe(&self, event: &Event) {
+        if !self.everything && matches!(event, Event::Progress { .. } | Event::Metric { .. }) {
+            return;
+        }
         let line = Line { unix_ms: unix_ms(), t: self.watch.seconds(), event };
         let Ok(mut text) = serde_json::to_vec(&line) else { return };
         text.push(b'\n');

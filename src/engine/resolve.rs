@@ -85,15 +85,10 @@ impl Executor<'_> {
         self.known[id.index()].record.as_ref().is_some_and(|record| self.store.contains_all(&record.artifact))
     }
 
-    /// `id` must run. Inputs whose bytes were evicted must then run before it, and so on backwards.
+    /// `id` must run. Whether its inputs' bytes are there is looked at when it is about to: till then they may go.
     pub(super) fn demand(&mut self, id: NodeId) {
-        let mut stack = vec![id];
-        while let Some(id) = stack.pop() {
-            if matches!(self.board.state(id), NodeState::Ready | NodeState::Running) {
-                continue;
-            }
+        if !matches!(self.board.state(id), NodeState::Ready | NodeState::Running) {
             self.board.advance(id, NodeState::Ready);
-            stack.extend(self.inputs_without_bytes(id));
         }
     }
 

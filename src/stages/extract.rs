@@ -8,7 +8,7 @@ use crate::learn::{device, place};
 use crate::learn::net::Net;
 use crate::stages::decode::parts;
 use crate::stages::{CROPS, FEATURES, WEIGHTS, weights};
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use half::f16;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,8 @@ impl Extract {
             let features = net
                 .features(&pixels, batch.len())
                 .with_context(|| format!("images {} to {}", batch.start, batch.end - 1))?;
-            writer.push(&T::keep(&features))?;
+            let kept = T::keep(&features).with_context(|| format!("images {} to {}", batch.start, batch.end - 1))?;
+            writer.push(&kept)?;
             tell(batch.end)?;
         }
         Ok(writer.finish()?)
@@ -123,17 +124,22 @@ impl Extract {
 
 /// A precision that features can be kept in.
 trait Kept: crate::format::element::Element {
-    fn keep(features: &[f32]) -> Cow<'_, [Self]>;
+    /// Refuses a feature that this precision does not reach.
+    fn keep(features: &[f32]) -> anyhow::Result<Cow<'_, [Self]>>;
 }
 
 impl Kept for f32 {
-    fn keep(features: &[f32]) -> Cow<'_, [Self]> {
-        Cow::Borrowed(features)
+    fn keep(features: &[f32]) -> anyhow::Result<Cow<'_, [Self]>> {
+        Ok(Cow::Borrowed(features))
     }
 }
 
 impl Kept for f16 {
-    fn keep(features: &[f32]) -> Cow<'_, [Self]> {
-        Cow::Owned(features.iter().map(|f| f16::from_f32(*f)).collect())
+    fn keep(features: &[f32]) -> anyhow::Result<Cow<'_, [Self]>> {
+        let largest = f16::MAX.to_f32();
+        if let Some(feature) = features.iter().find(|feature| feature.abs() > largest) {
+            bail!("a feature of {feature} is beyond half precision ({largest}); use precision: f32");
+        }
+        Ok(Cow::Owned(features.iter().map(|feature| f16::from_f32(*feature)).collect()))
     }
 }

@@ -1,24 +1,15 @@
 //! results: the folder `<out>/<name>/`, kept up to date while the run goes.
 
 use crate::base::StageKey;
+use crate::engine::forecast::forecast;
 use crate::engine::{Event, Keep, Node, NodeId, Observer, Plan};
 use crate::format::Dataset;
 use crate::store::{Record, Store};
+use crate::views::ledger::Ledger;
 use crate::views::{files, tables};
 use anyhow::Context;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-
-/// Which key each node's files in the folder were made from, and by which version of this code.
-#[derive(serde::Serialize, serde::Deserialize, Default)]
-struct Index {
-    version: u32,
-    nodes: BTreeMap<String, StageKey>,
-}
-
-/// Counts up when files of the folder change their form, so that those of an older program are written anew.
-const VERSION: u32 = 1;
+use std::sync::{Mutex, PoisonError};
 
 /// Listens to a run and lays out its results.
 pub struct Results<'a> {
@@ -29,7 +20,7 @@ pub struct Results<'a> {
 }
 
 struct State {
-    index: Index,
+    ledger: Ledger,
     complaints: Vec<String>,
 }
 
@@ -37,10 +28,7 @@ impl<'a> Results<'a> {
     /// Opens the folder, which is made where there is none.
     pub fn open(folder: &Path, plan: &'a Plan, store: &'a Store) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let index = std::fs::read(folder.join(".index.json")).ok();
-        let index: Index = index.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        let index = if index.version == VERSION { index } else { Index { version: VERSION, ..Index::default() } };
-        let state = Mutex::new(State { index, complaints: Vec::new() });
+        let state = Mutex::new(State { ledger: Ledger::open(folder), complaints: Vec::new() });
         Ok(Self { folder: folder.to_owned(), plan, store, state })
     }
 
@@ -49,120 +37,154 @@ impl<'a> Results<'a> {
         &self.folder
     }
 
-    /// Writes the index, and says what could not be laid out.
-    pub fn finish(self) -> Vec<String> {
-        let mut state = self.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Ok(text) = serde_json::to_vec(&state.index)
-            && let Err(error) = files::replace(&self.folder.join(".index.json"), &text)
-        {
-            state.complaints.push(format!("could not write to {}: {error}", self.folder.display()));
+    /// Ends the run: removes files of other runs from between this one's, and says what could not be laid out.
+    ///
+    /// Nodes that this run did not reach keep their files if their key is still the one they were made from.
+    pub fn finish(self, device: &str) -> Vec<String> {
+        let State { mut ledger, mut complaints } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let unseen = self.plan.order().iter().any(|id| !ledger.has(&self.plan.node(*id).name()));
+        if unseen && let Ok(lines) = forecast(self.plan, self.store, device) {
+            for line in lines {
+                let name = self.plan.node(line.node).name();
+                if let Some(key) = line.key.map(|text| text.key()).filter(|key| ledger.vouches(&name, *key)) {
+                    ledger.note(&name, key);
+                }
+            }
         }
-        state.complaints
+        for id in self.plan.order() {
+            let node = self.plan.node(*id);
+            // Every epoch's node of a noun shares its folders; one look at them is enough.
+            if node.epoch.0 <= 1 {
+                folders(node).iter().for_each(|folder| ledger.clean(&self.folder.join(folder), &node.noun));
+            }
+        }
+        if let Err(error) = ledger.close() {
+            complaints.push(format!("could not write to {}: {error}", self.folder.display()));
+        }
+        complaints
     }
 
     /// Lays out a node's files, unless those that are there were made from the same key.
     fn update(&self, name: &str, key: StageKey) {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if state.index.nodes.get(name) == Some(&key) {
-            return;
+        let Some(node) = self.node(name) else { return };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.ledger.vouches(name, key) && self.folder.join(principal(node)).exists() {
+            return state.ledger.note(name, key);
         }
-        let laid_out = self.lay_out(name, key);
-        match laid_out {
-            Ok(true) => drop(state.index.nodes.insert(name.to_owned(), key)),
+        match self.lay_out(node, key) {
+            Ok(true) => state.ledger.note(name, key),
             Ok(false) => {}
             Err(error) => state.complaints.push(format!("could not write the results of {name}: {error:#}")),
         }
     }
 
-    fn lay_out(&self, name: &str, key: StageKey) -> anyhow::Result<bool> {
-        let Some(id) = self.node(name) else { return Ok(false) };
+    fn lay_out(&self, node: &Node, key: StageKey) -> anyhow::Result<bool> {
         let Some(record) = self.store.record(key)? else { return Ok(false) };
         if !self.store.contains_all(&record.artifact) {
-            return Ok(false); // Evicted; what was laid out before stays.
+            return Ok(false);
         }
-        let node = self.plan.node(id);
+        let place = tables::Place { store: self.store, record: &record, epoch: node.epoch };
+        let folders = folders(node);
+        let at = |which: usize| self.make(&folders[which], node);
         match node.stage.def().output.name {
             "dataset" => self.dataset(&record)?,
             "clusters" => {
-                let view = self.place(node, &record);
-                let images = Dataset::open(&files::read(&self.folder.join("images.parquet"))?)?;
-                view.clusters(&self.at(node, "")?, &images)?;
-                view.iterations(&self.at(node, "iterations")?)?;
-                let centroids = record.artifact.part("centroids.arrow").context("there is no centroids.arrow")?;
-                files::share(&self.store.path_of(centroids), &self.at(node, "centroids")?.join("centroids.arrow"))?;
+                place.clusters(&at(0)?, &self.images()?)?;
+                place.iterations(&at(1)?)?;
+                self.share(&record, "centroids.arrow", &at(2)?)?;
             }
-            "manifest" => self.place(node, &record).manifest(&self.at(node, "")?)?,
-            "metrics" => self.place(node, &record).metrics(&self.at(node, "")?)?,
-            "weights" if node.keep == Keep::All => self.weights(node, &record)?,
-            "crops" | "features" | "vectors" if node.asked_for => self.arrays(node, &record)?,
+            "manifest" => place.manifest(&at(0)?)?,
+            "metrics" => place.metrics(&at(0)?)?,
+            "weights" if node.keep == Keep::All => {
+                let file = self.folder.join(principal(node));
+                std::fs::create_dir_all(file.parent().unwrap_or(&self.folder))?;
+                let part = record.artifact.part("weights.safetensors").context("there is no weights.safetensors")?;
+                files::share(&self.store.path_of(part), &file)?;
+                if record.artifact.part("steps.parquet").is_some() {
+                    place.steps(&at(1)?)?;
+                }
+            }
+            "crops" | "features" | "vectors" if node.asked_for => {
+                for part in &record.artifact.parts {
+                    let which = usize::from(!part.name.starts_with("part-"));
+                    self.share(&record, &part.name, &at(which)?)?;
+                }
+            }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    fn place<'b>(&'b self, node: &Node, record: &'b Record) -> tables::Place<'b> {
-        tables::Place { store: self.store, record, epoch: node.epoch }
+    fn node(&self, name: &str) -> Option<&Node> {
+        let found: Option<NodeId> = self.plan.find(name).ok().and_then(|found| found.first().copied());
+        found.map(|id| self.plan.node(id))
     }
 
-    fn node(&self, name: &str) -> Option<NodeId> {
-        self.plan.find(name).ok().and_then(|found| found.first().copied())
+    /// Makes a folder of a node's epoch.
+    fn make(&self, folder: &str, node: &Node) -> anyhow::Result<PathBuf> {
+        let path = self.folder.join(folder).join(epoch(node));
+        std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(path)
     }
 
-    /// The folder of a node's files: `<noun>/epoch=0007`, or that of another noun at the same epoch.
-    fn at(&self, node: &Node, noun: &str) -> anyhow::Result<PathBuf> {
-        let noun = if noun.is_empty() { &node.noun } else { noun };
-        let epoch = if node.epoch.0 == 0 { String::new() } else { format!("epoch={:04}", node.epoch.0) };
-        let folder = self.folder.join(noun).join(epoch);
-        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        Ok(folder)
+    fn share(&self, record: &Record, part: &str, folder: &Path) -> anyhow::Result<()> {
+        let found = record.artifact.part(part).with_context(|| format!("there is no {part}"))?;
+        files::share(&self.store.path_of(found), &folder.join(part))
+    }
+
+    fn images(&self) -> anyhow::Result<Dataset> {
+        Ok(Dataset::open(&files::read(&self.folder.join("images.parquet"))?)?)
     }
 
     fn dataset(&self, record: &Record) -> anyhow::Result<()> {
-        for name in ["images.parquet", "bad.parquet"] {
-            let part = record.artifact.part(name).with_context(|| format!("the dataset has no {name}"))?;
-            files::share(&self.store.path_of(part), &self.folder.join(name))?;
-        }
-        if let Some(pack) = record.artifact.part("images.pack") {
-            let images = Dataset::open(&files::read(&self.folder.join("images.parquet"))?)?;
-            files::unpack(&self.folder.join("images"), &images, &self.store.map(pack)?)?;
-        }
-        Ok(())
-    }
-
-    fn weights(&self, node: &Node, record: &Record) -> anyhow::Result<()> {
-        let folder = self.folder.join(&node.noun);
-        std::fs::create_dir_all(&folder)?;
-        let part = record.artifact.part("weights.safetensors").context("there is no weights.safetensors")?;
-        files::share(&self.store.path_of(part), &folder.join(format!("epoch={:04}.safetensors", node.epoch.0)))?;
-        match record.artifact.part("steps.parquet") {
-            Some(_) => self.place(node, record).steps(&self.at(node, "steps")?),
+        self.share(record, "images.parquet", &self.folder)?;
+        self.share(record, "bad.parquet", &self.folder)?;
+        match record.artifact.part("images.pack") {
+            Some(pack) => files::unpack(&self.folder.join("images"), &self.images()?, &self.store.map(pack)?),
             None => Ok(()),
         }
     }
 
-    fn arrays(&self, node: &Node, record: &Record) -> anyhow::Result<()> {
-        let folder = self.at(node, "")?;
-        for part in &record.artifact.parts {
-            let target = if part.name.starts_with("part-") { folder.clone() } else { self.at(node, "whitening")? };
-            files::share(&self.store.path_of(part), &target.join(&part.name))?;
-        }
-        Ok(())
-    }
-
-    /// Removes what shares its bytes with an evicted artifact: kept, it would keep the disk full.
+    /// Removes what shares its bytes with an evicted artifact: kept, it would keep the disk full. Tables are copies, and
+    /// stay.
     fn evicted(&self, name: &str) {
-        let Some(id) = self.node(name) else { return };
-        let node = self.plan.node(id);
-        let noun = node.stage.def().output.name;
-        if noun == "weights" {
-            let file = self.folder.join(&node.noun).join(format!("epoch={:04}.safetensors", node.epoch.0));
-            let _ = std::fs::remove_file(file);
-        } else if ["crops", "features", "vectors"].contains(&noun) {
-            let _ = std::fs::remove_dir_all(self.folder.join(&node.noun).join(format!("epoch={:04}", node.epoch.0)));
+        let Some(node) = self.node(name) else { return };
+        if !["weights", "crops", "features", "vectors"].contains(&node.stage.def().output.name) {
+            return;
         }
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.index.nodes.remove(name);
+        let path = self.folder.join(principal(node));
+        let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ledger.strike(name);
     }
+}
+
+/// The folders that a node's files are in, below the results; the first is named after the node.
+fn folders(node: &Node) -> Vec<String> {
+    let noun = &node.noun;
+    // Two nodes of one kind must not share a folder: what is not called as usual gets its name in front.
+    let beside = |word: &str, usual: &str| if noun == usual { word.to_owned() } else { format!("{noun}-{word}") };
+    let more = match node.stage.def().output.name {
+        "dataset" => return Vec::new(),
+        "clusters" => vec![beside("iterations", "clusters"), beside("centroids", "clusters")],
+        "weights" => vec![beside("steps", "weights")],
+        "vectors" => vec![beside("whitening", "vectors")],
+        _ => Vec::new(),
+    };
+    std::iter::once(noun.clone()).chain(more).collect()
+}
+
+/// The file or folder by which one sees that a node was laid out.
+fn principal(node: &Node) -> PathBuf {
+    match node.stage.def().output.name {
+        "dataset" => PathBuf::from("images.parquet"),
+        "weights" => Path::new(&node.noun).join(format!("epoch={:04}.safetensors", node.epoch.0)),
+        _ => Path::new(&node.noun).join(epoch(node)),
+    }
+}
+
+/// The Hive folder of an epoch; none for what is made once.
+fn epoch(node: &Node) -> String {
+    if node.epoch.0 == 0 { String::new() } else { format!("epoch={:04}", node.epoch.0) }
 }
 
 impl Observer for &Results<'_> {

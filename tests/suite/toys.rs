@@ -284,7 +284,9 @@ impl TestSpace {
     }
 
     pub fn on(io: Arc<dyn StoreIo>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        // In memory where there is such a place: some tests write thousands of files.
+        let memory = tempfile::tempdir_in("/dev/shm");
+        let folder = memory.or_else(|_| tempfile::tempdir()).expect("a temporary folder");
         let store = Store::open_on(&folder.path().join("store"), io).expect("a new store");
         Self { folder, store, cancel: Cancel::default() }
     }

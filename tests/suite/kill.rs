@@ -1,0 +1,110 @@
+//! kill: a run that ends at the wrong moment goes on where it was, and gives the bytes that an undisturbed one gives.
+
+use crate::space::{Output, Space, finished};
+use dcpipe::engine::Event;
+use std::collections::BTreeSet;
+
+const RUN: [&str; 3] = ["run", "tiny.yaml", "--json"];
+
+fn started(events: &[Event], name: &str) -> bool {
+    events.iter().any(|event| matches!(event, Event::NodeStarted { node, .. } if node == name))
+}
+
+/// Whether the node has said more than once how far it is.
+fn under_way(events: &[Event], name: &str) -> bool {
+    events.iter().filter(|event| matches!(event, Event::Progress { node, .. } if node == name)).count() > 1
+}
+
+/// Insists that no node ran whose end had been seen, and adds those whose end was seen now.
+fn remember(events: &[Event], seen: &mut BTreeSet<String>) {
+    for event in events {
+        if let Event::NodeStarted { node, .. } = event {
+            assert!(!seen.contains(node), "{node} had ended before the kill, and runs again");
+        }
+    }
+    seen.extend(finished(events));
+}
+
+/// Runs to the end, and insists that what is there is what an undisturbed run leaves.
+fn goes_on(space: &Space, mut seen: BTreeSet<String>) {
+    let last = space.run(&RUN).ok();
+    remember(&last.events(), &mut seen);
+    assert_eq!(seen.len(), 15, "{seen:?}");
+    let undisturbed = Space::after_a_run();
+    assert_eq!(space.digests(), undisturbed.digests());
+    for path in ["weights/epoch=0002.safetensors", "clusters/epoch=0001/part-0.parquet", "metrics/epoch=0002/part-0.parquet"] {
+        let read = |space: &Space| std::fs::read(space.path("runs/tiny").join(path)).unwrap();
+        assert!(read(space) == read(&undisturbed), "{path} differs");
+    }
+    let rubbish = std::fs::read_dir(space.path(".dcpipe/tmp")).unwrap().count();
+    assert_eq!(rubbish, 0, "a killed run's unfinished files are still there");
+    assert_eq!(space.run(&RUN).ok().ran(), [""; 0]);
+}
+
+/// Kills one run after another on the same store, each when its moment has come.
+fn kill_at(moments: &[&dyn Fn(&[Event]) -> bool]) {
+    let space = Space::filled();
+    let mut seen = BTreeSet::new();
+    for (at, moment) in moments.iter().enumerate() {
+        let mut run = space.start(&RUN);
+        assert!(run.until(moment), "moment {at} did not come: {:?}", run.wait());
+        run.child.kill().unwrap();
+        let killed: Output = run.wait();
+        assert_eq!(killed.signal, Some(9), "the run was faster than its end: moment {at}");
+        remember(&killed.events(), &mut seen);
+    }
+    goes_on(&space, seen);
+}
+
+#[test]
+fn killed_in_the_middle_of_every_kind_of_work_it_goes_on() {
+    kill_at(&[
+        &|events| started(events, "weights@0"),
+        &|events| started(events, "features@1"),
+        &|events| started(events, "vectors@1"),
+        &|events| under_way(events, "weights@1"),
+        &|events| started(events, "clusters@2"),
+        &|events| under_way(events, "weights@2"),
+    ]);
+}
+
+#[test]
+fn killed_after_any_number_of_events_it_goes_on() {
+    // How many events after the last hit; drawn once, and so that each run gets a little further.
+    let after = |count: usize| {
+        move |events: &[Event]| {
+            let news = |event: &&Event| !matches!(event, Event::NodeHit { .. } | Event::RunStarted { .. });
+            events.iter().filter(news).count() >= count
+        }
+    };
+    kill_at(&[&after(1), &after(8), &after(5), &after(17), &after(2), &after(29)]);
+}
+
+#[test]
+fn a_signal_stops_where_nothing_is_lost_and_says_how_to_go_on() {
+    let space = Space::filled();
+    let mut seen = BTreeSet::new();
+    // SIGINT, SIGTERM, and SIGUSR1 that batch systems send before the time is up.
+    for (signal, node) in [(2, "weights@0"), (15, "weights@1"), (10, "weights@2")] {
+        let mut run = space.start(&RUN);
+        assert!(run.until(|events| started(events, node)), "{:?}", run.wait());
+        run.signal(signal);
+        let stopped = run.wait().ended(75).complains_of(&["Go on with the same command", "dcpipe run tiny.yaml --json"]);
+        let events = stopped.events();
+        let last = events.last().unwrap();
+        assert!(matches!(last, Event::RunFinished { interrupted: true, failed: 0, .. }), "{last:?}");
+        remember(&events, &mut seen);
+    }
+    goes_on(&space, seen);
+}
+
+#[test]
+fn two_runs_on_one_store_at_a_time_do_each_other_no_harm() {
+    let space = Space::filled();
+    let [first, second] = [0, 1].map(|_| space.start(&RUN));
+    let [first, second] = [first, second].map(|run| run.wait().ok());
+    let both: BTreeSet<_> = [&first, &second].iter().flat_map(|run| [run.ran(), run.hits()].concat()).collect();
+    assert_eq!(both.len(), 15);
+    assert_eq!(space.digests(), Space::after_a_run().digests());
+    assert_eq!(space.run(&RUN).ok().ran(), [""; 0]);
+}
