@@ -21,7 +21,8 @@ fn jpeg() {
     println!("cargo:rerun-if-changed=native/jpeg.c");
     let mut shim = cc::Build::new();
     shim.file("native/jpeg.c").extra_warnings(true).compile("dcpipe_jpeg");
-    let asked = shim.get_compiler().to_command().arg("-print-file-name=libjpeg.a").output().expect("the C compiler runs");
+    let asked =
+        shim.get_compiler().to_command().arg("-print-file-name=libjpeg.a").output().expect("the C compiler runs");
     let archive = PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim());
     assert!(archive.is_absolute(), "libjpeg.a is missing: run scripts/setup, or install libjpeg-dev (Debian, Ubuntu)");
     std::fs::copy(&archive, out.join("libjpeg.a")).expect("libjpeg.a can be copied");

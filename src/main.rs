@@ -18,7 +18,13 @@ fn main() -> ExitCode {
     }
     match native().and_then(|native| find_torch(&native).map(|()| native)) {
         Ok(native) => {
-            let error = Command::new(&native).args(args).exec();
+            let mut command = Command::new(&native);
+            command.args(args);
+            if std::env::var_os("OMP_WAIT_POLICY").is_none() {
+                // libgomp's idle threads would spin on the cores that the other pool of threads works on.
+                command.env("OMP_WAIT_POLICY", "passive");
+            }
+            let error = command.exec();
             complain(&format!("could not start {}: {error}", native.display()))
         }
         Err(problem) => complain(&problem),
@@ -31,7 +37,10 @@ fn native() -> Result<PathBuf, String> {
     if native.is_file() {
         return Ok(native);
     }
-    Err(format!("{} is missing; it is built together with dcpipe: run make, or cargo build --release", native.display()))
+    Err(format!(
+        "{} is missing; it is built together with dcpipe: run make, or cargo build --release",
+        native.display()
+    ))
 }
 
 /// Looks where the dynamic loader will look: the run path of `dcpipe-native` first, then `LD_LIBRARY_PATH`.

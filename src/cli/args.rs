@@ -8,7 +8,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 a stage failed, 2 usage, 3 pipel
 
 /// DeepCluster as a pipeline of cached stages.
 #[derive(Parser, Debug)]
-#[command(name = "dcpipe", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "dcpipe", bin_name = "dcpipe", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -78,7 +78,7 @@ pub struct RunArgs {
     /// Say more: hits, and why each node runs
     #[arg(short, long)]
     pub verbose: bool,
-    /// Threads for computing; the default is all cores. Results do not depend on it beyond rounding of the networks
+    /// Threads for computing; the default is all cores. Results do not depend on it beyond rounding in networks and whitening
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 }
@@ -115,8 +115,8 @@ pub struct ShowArgs {
     pub pipeline: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,
-    /// How many rows
-    #[arg(long, default_value_t = 8)]
+    /// How many rows; of long rows the first numbers
+    #[arg(long, default_value_t = 20)]
     pub rows: usize,
     /// Only the paths of the node's files
     #[arg(long)]

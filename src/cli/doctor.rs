@@ -116,7 +116,9 @@ fn threads() -> Check {
 fn device_check(asked: &str) -> Check {
     match place::resolve(asked) {
         Ok(name) => ok("device", format!("{name} (for {asked})")),
-        Err(error) => verdict("device", Verdict::Fail, format!("{error:#}"), "use --device cpu, or scripts/setup --cuda"),
+        Err(error) => {
+            verdict("device", Verdict::Fail, format!("{error:#}"), "use --device cpu, or scripts/setup --cuda")
+        }
     }
 }
 
@@ -133,9 +135,12 @@ fn store(path: &Path) -> Check {
 fn disk(path: &Path) -> Check {
     let near = path.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match StoreIo::free_bytes(&Disk, near) {
-        Some(free) if free < DISK_LOW => {
-            verdict("disk", Verdict::Warn, format!("{} free", text::bytes(free)), "free some, or name another disk with --store")
-        }
+        Some(free) if free < DISK_LOW => verdict(
+            "disk",
+            Verdict::Warn,
+            format!("{} free", text::bytes(free)),
+            "free some, or name another disk with --store",
+        ),
         Some(free) => ok("disk", format!("{} free", text::bytes(free))),
         None => verdict("disk", Verdict::Warn, "unknown".to_owned(), "the file system does not say how much is free"),
     }

@@ -29,7 +29,7 @@ pub fn main() -> ExitCode {
         }
     };
     // A panic in a stage is caught and told like any other error; nobody wants its trace over the progress bars.
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(crate::engine::panics::remember));
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::Pipe) => ExitCode::SUCCESS,

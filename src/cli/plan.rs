@@ -25,7 +25,8 @@ pub fn plan(args: &PlanArgs) -> Result<(), CliError> {
     let pending = count(|f| matches!(f, Fate::Pending { .. }));
     let to_write: u64 = lines.iter().filter(|line| line.fate != Fate::Hit).filter_map(|line| line.bytes).sum();
     let free = space.store.free_bytes().map_or(String::new(), |free| format!(", {} free", text::bytes(free)));
-    let summary = format!("\n{hit} hit, {run} run, {pending} pending; about {} to write{free}\n", text::bytes(to_write));
+    let summary =
+        format!("\n{hit} hit, {run} run, {pending} pending; about {} to write{free}\n", text::bytes(to_write));
     text::out(&(text::table(&rows) + &summary))
 }
 

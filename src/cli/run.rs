@@ -15,7 +15,8 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let Workspace { loaded, store, device } = Workspace::open(Some(&args.pipeline), &args.place)?;
     let plan = &loaded.plan;
     let cancel = Cancel::default();
-    signals::listen(cancel.clone()).map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
+    signals::listen(cancel.clone())
+        .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
     crate::learn::device::set_threads(threads(args.threads)?);
     remember(&store, &last_run(args, &device));
     write_resolved(&store.run_folder(&plan.name), &loaded.resolved)?;

@@ -4,8 +4,8 @@ use crate::cli::args::ShowArgs;
 use crate::cli::error::CliError;
 use crate::cli::text;
 use crate::cli::workspace::Workspace;
-use crate::engine::EngineError;
 use crate::engine::forecast::forecast;
+use crate::engine::{EngineError, NodeId};
 use crate::format::{Description, describe};
 use crate::store::{Record, Store};
 use std::fmt::Write;
@@ -18,22 +18,46 @@ pub fn show(args: &ShowArgs) -> Result<(), CliError> {
     let space = Workspace::open(args.pipeline.as_deref(), &args.place)?;
     let plan = &space.loaded.plan;
     let targets = plan.find(&args.node).map_err(EngineError::from)?;
-    let lines = forecast(plan, &space.store, &space.device)?;
     // Of several epochs the last that there is.
-    let found = lines.iter().rev().find(|line| targets.contains(&line.node) && line.record.is_some());
-    let Some((line, record)) = found.and_then(|line| Some((line, line.record.as_ref()?))) else {
-        return Err(CliError::Artifact(format!("{} has not run with this pipeline; dcpipe plan tells more", args.node)));
+    let found = match forecast(plan, &space.store, &space.device) {
+        Ok(mut lines) => {
+            lines.retain(|line| targets.contains(&line.node) && line.record.is_some());
+            lines.pop().and_then(|line| Some((line.node, line.record?)))
+        }
+        // The images may be away; what was made of them is not.
+        Err(EngineError::Observe { .. }) => of_last_run(&space, &targets),
+        Err(error) => return Err(error.into()),
+    };
+    let Some((node, record)) = found else {
+        return Err(CliError::Artifact(format!(
+            "{} has not run with this pipeline; dcpipe plan tells more",
+            args.node
+        )));
     };
     if args.paths {
         let paths = record.artifact.parts.iter().map(|part| format!("{}\n", space.store.path_of(part).display()));
         return text::out(&paths.collect::<String>());
     }
     let mut told = String::new();
-    let name = plan.node(line.node).name();
+    let name = plan.node(node).name();
     let artifact = &record.artifact;
-    let _ = writeln!(told, "{name}: {} v{}, {}, {}", artifact.kind, artifact.format, text::bytes(artifact.bytes()), artifact.digest());
-    parts(&space.store, record, args.rows, &mut told)?;
+    let _ = writeln!(
+        told,
+        "{name}: {} v{}, {}, {}",
+        artifact.kind,
+        artifact.format,
+        text::bytes(artifact.bytes()),
+        artifact.digest()
+    );
+    parts(&space.store, &record, args.rows, &mut told)?;
     text::out(&told)
+}
+
+/// The last of the nodes that the last run of the pipeline has a record of.
+fn of_last_run(space: &Workspace, nodes: &[NodeId]) -> Option<(NodeId, Record)> {
+    let keys = space.store.node_keys(&space.loaded.plan.name);
+    let record = |id: &NodeId| space.store.record(*keys.get(&space.loaded.plan.node(*id).name())?).ok().flatten();
+    nodes.iter().rev().find_map(|id| Some((*id, record(id)?)))
 }
 
 fn parts(store: &Store, record: &Record, rows: usize, told: &mut String) -> Result<(), CliError> {
@@ -46,15 +70,15 @@ fn parts(store: &Store, record: &Record, rows: usize, told: &mut String) -> Resu
             let _ = writeln!(told, "  evicted; what was made from it stays. A run makes it again where it is needed");
             continue;
         }
-        match describe(&part.name, &store.map(part)?) {
-            Ok(description) => tell(&description, rows, told),
+        match describe(&part.name, &store.map(part)?, rows) {
+            Ok(description) => tell(&description, told),
             Err(error) => return Err(CliError::Artifact(format!("{}: {error}", part.name))),
         }
     }
     Ok(())
 }
 
-fn tell(description: &Description, rows: usize, told: &mut String) {
+fn tell(description: &Description, told: &mut String) {
     let _ = writeln!(told, "  schema {}, {} rows", description.schema, description.rows);
     for (key, value) in &description.metadata {
         let _ = writeln!(told, "  {key} = {value}");
@@ -68,11 +92,11 @@ fn tell(description: &Description, rows: usize, told: &mut String) {
         table.push(row);
     }
     told.push_str(&text::table(&table));
-    if description.head.is_empty() || rows == 0 {
+    if description.head.is_empty() {
         return;
     }
     let mut head = vec![description.columns.iter().map(|column| format!("  {}", column.name)).collect::<Vec<_>>()];
-    head.extend(description.head.iter().take(rows).map(|row| row.iter().map(|cell| format!("  {cell}")).collect()));
+    head.extend(description.head.iter().map(|row| row.iter().map(|cell| format!("  {cell}")).collect()));
     told.push('\n');
     told.push_str(&text::table(&head));
 }

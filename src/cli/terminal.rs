@@ -116,7 +116,10 @@ impl Observer for Terminal {
                     at.metrics.insert(name.clone(), *value);
                 }
             }
-            Event::Note { node, text } if self.voice > Voice::Quiet => self.say(&format!("{node}: note: {text}")),
+            Event::Note { node, text } if self.voice > Voice::Quiet => {
+                let about = if node.is_empty() { String::new() } else { format!("{node}: ") };
+                self.say(&format!("{about}note: {text}"));
+            }
             Event::NodeFinished { node, bytes, wall_s, .. } => {
                 let metrics: String = self.ended(node).iter().map(|(n, v)| format!(", {n} {v:.4}")).collect();
                 if self.voice > Voice::Quiet {
@@ -130,7 +133,9 @@ impl Observer for Terminal {
             Event::Drifted { node, was, is } => {
                 self.say(&format!("{node}: note: it gave other bytes than before ({} -> {})", was.short(), is.short()));
             }
-            Event::RunFinished { ran, hit, failed, skipped, wall_s, .. } => self.finished(*ran, *hit, *failed, *skipped, *wall_s),
+            Event::RunFinished { ran, hit, failed, skipped, wall_s, .. } => {
+                self.finished(*ran, *hit, *failed, *skipped, *wall_s)
+            }
             _ => {}
         }
     }

@@ -9,6 +9,9 @@ use crate::engine::forecast::{Fate, Line, forecast};
 use crate::engine::{EngineError, MissReason, NodeId, Plan, why};
 use std::fmt::Write;
 
+/// Named of the nodes between one and what it waits for.
+const NODES_SHOWN: usize = 6;
+
 /// dcpipe why
 pub fn why(args: &NodeArgs) -> Result<(), CliError> {
     let space = Workspace::open(args.pipeline.as_deref(), &args.place)?;
@@ -28,15 +31,20 @@ pub fn why(args: &NodeArgs) -> Result<(), CliError> {
 
 /// Tells about one node, then about the node that it waits for or that changed under it, until one is the root.
 fn explain(plan: &Plan, lines: &[Option<&Line>], target: NodeId, told: &mut String) {
-    let mut at = target;
-    for depth in 0.. {
+    let mut at = waited_for(plan, lines, target, told);
+    for depth in usize::from(at != target).. {
         let Some(line) = lines[at.index()] else { return };
         let name = plan.node(at).name();
         let indent = if depth == 0 { "" } else { "because " };
         let next = match &line.fate {
             Fate::Hit => {
                 let when = line.record.as_ref().map_or(String::new(), |record| {
-                    format!(" (made by {}, first for {}, in {})", record.program, record.node, text::seconds(record.wall_ms as f64 / 1e3))
+                    format!(
+                        " (made by {}, first for {}, in {})",
+                        record.program,
+                        record.node,
+                        text::seconds(record.wall_ms as f64 / 1e3)
+                    )
                 });
                 let _ = writeln!(told, "{indent}{name} would not run: its key has a record{when}");
                 if depth == 0
@@ -50,9 +58,7 @@ fn explain(plan: &Plan, lines: &[Option<&Line>], target: NodeId, told: &mut Stri
             }
             Fate::Pending { .. } => {
                 let _ = writeln!(told, "{indent}{name} has no key yet: it depends on what comes before it");
-                plan.node(at).inputs.iter().map(|(_, from)| *from).find(|from| {
-                    lines[from.index()].is_some_and(|line| line.fate != Fate::Hit)
-                })
+                None
             }
             Fate::Run(reason) => {
                 let _ = writeln!(told, "{indent}{name} would run: {}", headline(reason));
@@ -64,6 +70,27 @@ fn explain(plan: &Plan, lines: &[Option<&Line>], target: NodeId, told: &mut Stri
             None => return,
         }
     }
+}
+
+/// The node that one without a key waits for in the end. On the way to it hundreds of epochs may lie.
+fn waited_for(plan: &Plan, lines: &[Option<&Line>], target: NodeId, told: &mut String) -> NodeId {
+    let (mut at, mut through) = (target, Vec::new());
+    while let Some(Line { fate: Fate::Pending { .. }, .. }) = lines[at.index()] {
+        let unknown = |from: &&NodeId| lines[from.index()].is_some_and(|line| line.fate != Fate::Hit);
+        let Some(next) = plan.node(at).inputs.iter().map(|(_, from)| from).find(unknown) else { break };
+        at = *next;
+        through.push(plan.node(at).name());
+    }
+    let Some(root) = through.pop() else { return at };
+    let more = through.len().saturating_sub(NODES_SHOWN);
+    through.truncate(NODES_SHOWN);
+    let mut way = through.join(", ");
+    if more > 0 {
+        let _ = write!(way, " and {more} more");
+    }
+    let by = if way.is_empty() { way } else { format!(", by way of {way}") };
+    let _ = writeln!(told, "{} has no key yet: it depends on what {root} gives{by}", plan.node(target).name());
+    at
 }
 
 fn headline(reason: &MissReason) -> String {

@@ -75,7 +75,10 @@ pub fn resolve_device(text: &str) -> Result<String, CliError> {
 pub fn last_run(store: &Path) -> Result<LastRun, CliError> {
     let text = std::fs::read(store.join("runs/last.json")).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok()).ok_or_else(|| {
-        CliError::Usage(format!("no pipeline named, and nothing has run on the store {}; name a pipeline file", store.display()))
+        CliError::Usage(format!(
+            "no pipeline named, and nothing has run on the store {}; name a pipeline file",
+            store.display()
+        ))
     })
 }
 

@@ -103,6 +103,14 @@ pub enum EngineError {
         /// The node.
         node: String,
     },
+    /// Something deletes a node's bytes as fast as they are made.
+    #[error(
+        "the bytes of {node} were gone again each time before they could be read; does something else empty the store?"
+    )]
+    KeepsVanishing {
+        /// The node.
+        node: String,
+    },
     /// Stopped on request; the same command goes on.
     #[error("interrupted")]
     Interrupted,

@@ -59,7 +59,8 @@ pub(super) struct Known {
     pub(super) reason: Option<MissReason>,
     /// What it and those before it learned, as of the last [`Executor::spread_facts`].
     pub(super) facts: Arc<Facts>,
-    pub(super) ran: bool,
+    /// How often it has run in this run.
+    pub(super) runs: usize,
     pub(super) drifts: usize,
     /// An input drifted while it ran: what it makes is right, and not what this run is after.
     pub(super) outdated: bool,
@@ -227,9 +228,9 @@ impl<'a> Executor<'a> {
     }
 
     fn finish(self, wall_s: f64) -> Result<Outcome, EngineError> {
-        let ran = self.known.iter().filter(|known| known.ran).count();
+        let ran = self.known.iter().filter(|known| known.runs > 0).count();
         let satisfied = |id: &&NodeId| self.board.state(**id).is_satisfied();
-        let hit = self.plan.order().iter().filter(satisfied).filter(|id| !self.known[id.index()].ran).count();
+        let hit = self.plan.order().iter().filter(satisfied).filter(|id| self.known[id.index()].runs == 0).count();
         let interrupted = matches!(self.failure, Some(EngineError::Interrupted));
         let failed = self.board.count(NodeState::Failed).max(usize::from(self.failure.is_some() && !interrupted));
         let skipped = self.board.count(NodeState::Skipped);

@@ -51,7 +51,7 @@ impl Executor<'_> {
         if record.is_none() {
             let last = self.last.get(&node.name()).copied();
             self.known[id.index()].reason = Some(why::miss_reason(self.store, last, &text));
-        } else if !self.known[id.index()].ran {
+        } else if self.known[id.index()].runs == 0 {
             self.observer.observe(&Event::NodeHit { node: node.name(), key });
         }
         self.known[id.index()].key = Some(text);

@@ -16,6 +16,9 @@ pub const WORKER: &str = "dcpipe-stage";
 /// Which pools there are, and how many nodes of each may run at a time.
 const POOLS: [(Pool, usize); 3] = [(Pool::Device, 1), (Pool::Cpu, 1), (Pool::Light, 8)];
 
+/// How often a node is made in one run before the run asks who keeps deleting its bytes.
+const MAX_RUNS: usize = 10;
+
 type Inputs = Vec<(&'static str, Input)>;
 
 struct Job {
@@ -143,7 +146,7 @@ impl<'a> Executor<'a> {
         };
         let artifact = record.artifact.digest();
         self.board.advance(id, NodeState::Ran);
-        self.known[id.index()].ran = true;
+        self.known[id.index()].runs += 1;
         self.observer.observe(&Event::NodeFinished {
             node: node.name(),
             key: record.key(),
@@ -151,6 +154,9 @@ impl<'a> Executor<'a> {
             bytes: record.artifact.bytes(),
             wall_s: record.wall_ms as f64 / 1e3,
         });
+        if self.known[id.index()].runs > MAX_RUNS {
+            self.failure.get_or_insert(EngineError::KeepsVanishing { node: node.name() });
+        }
         if std::mem::take(&mut self.known[id.index()].outdated) {
             self.board.advance(id, NodeState::Wanted);
             if self.known[id.index()].unresolved == 0 {

@@ -14,8 +14,6 @@ use half::f16;
 const STATISTICS_ROWS: usize = 100_000;
 /// nor at more than this many numbers of a column.
 const STATISTICS_NUMBERS: usize = 4_000_000;
-/// Rows shown.
-const HEAD_ROWS: usize = 10;
 /// Numbers shown of a row of many.
 const HEAD_NUMBERS: usize = 4;
 
@@ -68,11 +66,11 @@ impl Statistics {
     }
 }
 
-/// Describes a file by its name's ending: `.arrow`, `.parquet` or `.safetensors`.
-pub fn describe(name: &str, bytes: &Bytes) -> Result<Description> {
+/// Describes a file by its name's ending, `.arrow`, `.parquet` or `.safetensors`, with the first `head` rows of a table.
+pub fn describe(name: &str, bytes: &Bytes, head: usize) -> Result<Description> {
     match name.rsplit_once('.').map(|(_, ending)| ending) {
-        Some("arrow") => arrow(name, bytes),
-        Some("parquet") => parquet(name, bytes),
+        Some("arrow") => arrow(name, bytes, head),
+        Some("parquet") => parquet(name, bytes, head),
         Some("safetensors") => safetensors(name, bytes),
         _ => Err(damaged(name, "its name ends in none of .arrow, .parquet and .safetensors")),
     }
@@ -83,7 +81,7 @@ fn description(mut metadata: Metadata, rows: usize, columns: Vec<ColumnDescripti
     Description { schema, rows, columns, head: Vec::new(), metadata }
 }
 
-fn arrow(name: &str, bytes: &Bytes) -> Result<Description> {
+fn arrow(name: &str, bytes: &Bytes, head_rows: usize) -> Result<Description> {
     let file = IpcFile::open_any(name, bytes)?;
     let statistics =
         |at: usize, scalar| Statistics::of(file.batches.iter().flat_map(|batch| numbers(scalar, at, batch)));
@@ -95,7 +93,7 @@ fn arrow(name: &str, bytes: &Bytes) -> Result<Description> {
     });
     let columns = columns.collect();
     let head = file.batches.iter().flat_map(|batch| (0..batch.rows).map(move |row| (batch, row)));
-    let head = head.take(HEAD_ROWS).map(|(batch, row)| {
+    let head = head.take(head_rows).map(|(batch, row)| {
         let cells = file.columns.iter().enumerate().map(|(at, (_, holds))| match *holds {
             ColumnType::One(scalar) => numbers(scalar, at, batch).nth(row).map_or_else(String::new, show),
             ColumnType::Row(scalar, width) => {
@@ -132,10 +130,10 @@ fn show(number: f64) -> String {
     if number.fract() == 0.0 && number.abs() < 1e15 { format!("{number}") } else { format!("{number:.6}") }
 }
 
-fn parquet(name: &str, bytes: &Bytes) -> Result<Description> {
+fn parquet(name: &str, bytes: &Bytes, head_rows: usize) -> Result<Description> {
     let table = Table::open_any(name, bytes, STATISTICS_ROWS)?;
     let mut columns = Vec::with_capacity(table.columns.len());
-    let mut head = vec![Vec::new(); table.rows.min(HEAD_ROWS)];
+    let mut head = vec![Vec::new(); table.rows.min(head_rows)];
     for (column, holds) in &table.columns {
         let pieces = table.pieces(column)?;
         let values: Vec<f64> = pieces.iter().flat_map(|piece| doubles(piece)).collect();

@@ -53,12 +53,12 @@ pub struct Listing {
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// Nothing is there, or nothing that can be read.
-    #[error("cannot read the image folder {root}: {source}; check the path (--set vars.images=DIR sets it)")]
+    #[error("cannot read the image folder {root}: {error}; check the path (--set vars.images=DIR sets it)")]
     Root {
         /// As given.
         root: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// A file where a folder was meant.
     #[error("{root} is a file, but the root must be a folder of images; name the folder that holds it")]
@@ -81,7 +81,7 @@ pub enum ListError {
 
 /// Lists the images under `root`, following symbolic links but never into a folder that they come from.
 pub fn list(root: &Path) -> Result<Listing, ListError> {
-    let refuse = |source| ListError::Root { root: root.to_owned(), source };
+    let refuse = |error| ListError::Root { root: root.to_owned(), error };
     let metadata = fs::metadata(root).map_err(refuse)?;
     if !metadata.is_dir() {
         return Err(ListError::NotAFolder { root: root.to_owned() });

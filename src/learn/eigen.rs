@@ -12,8 +12,6 @@ pub struct Eigen {
     pub values: Vec<f64>,
     /// D x d.
     pub vectors: Tensor,
-    /// The others were computed as well, because the spectrum was too flat to do without.
-    pub full: bool,
 }
 
 /// Columns that the Krylov space grows by: enough for the matrix product to be worth its while.
@@ -38,7 +36,6 @@ pub fn largest(matrix: &Tensor, wanted: usize) -> Result<Eigen> {
     let (size, wanted) = (matrix.size()[0], wanted as i64);
     ensure!(wanted >= 1 && wanted <= size, "{wanted} eigenvalues of a matrix of {size}: 1 to {size} can be had");
     let space = if size <= SMALL { None } else { krylov(matrix, wanted)? };
-    let full = space.is_none();
     let (values, vectors) = match space {
         Some(found) => found,
         None => top_of(matrix, wanted)?,
@@ -46,7 +43,7 @@ pub fn largest(matrix: &Tensor, wanted: usize) -> Result<Eigen> {
     let at = vectors.f_abs()?.f_argmax(0, true)?;
     let signs = vectors.f_gather(0, &at, false)?.f_sign()?;
     let values = Vec::<f64>::try_from(values).context("eigenvalues")?;
-    Ok(Eigen { values, vectors: vectors.f_mul(&signs)?, full })
+    Ok(Eigen { values, vectors: vectors.f_mul(&signs)? })
 }
 
 /// The `wanted` largest by solving for all.

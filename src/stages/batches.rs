@@ -34,11 +34,7 @@ pub struct Batch<'a> {
 
 impl Batches<'_> {
     /// Calls `step` with the number and the content of each batch, in order. The first error ends it.
-    pub fn each(
-        &self,
-        batch: usize,
-        mut step: impl FnMut(u64, Batch<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    pub fn each(&self, batch: usize, mut step: impl FnMut(u64, Batch<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let total = self.manifest.image_id.len();
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(AHEAD);

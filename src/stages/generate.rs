@@ -70,13 +70,23 @@ impl Stage for Generate {
                 encode_jpeg(&kinds::draw(kind_of(id), self.size, &mut stream), self.quality)
             })
             .collect();
-        let paths: Vec<String> = (0..self.images).map(|id| format!("{}/{id:06}.jpg", kinds::NAMES[kind_of(id)])).collect();
+        let paths: Vec<String> =
+            (0..self.images).map(|id| format!("{}/{id:06}.jpg", kinds::NAMES[kind_of(id)])).collect();
         let mut offset = 0;
         let mut images = Vec::with_capacity(files.len());
         for ((file, path), id) in files.iter().zip(&paths).zip(0..) {
             let (digest, bytes, label) = (Digest::of(file), file.len() as u64, kinds::NAMES[kind_of(id)]);
             let size = self.size;
-            images.push(Image { path, digest, bytes, width: size, height: size, split: "", label, offset: Some(offset) });
+            images.push(Image {
+                path,
+                digest,
+                bytes,
+                width: size,
+                height: size,
+                split: "",
+                label,
+                offset: Some(offset),
+            });
             offset += bytes;
         }
         cx.write_part("images.parquet", |out| write_images(out, images.iter().copied()).map(drop))?;

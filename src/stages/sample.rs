@@ -27,7 +27,8 @@ impl Stage for Sample {
     const INPUTS: &'static [Port] = &[Port::required("clusters", CLUSTERS.name)];
     const OUTPUT: Noun = MANIFEST;
     const POOL: Pool = Pool::Light;
-    const KEEP: Keep = Keep::UntilUsed;
+    // Small, and what people look at when they ask what was trained on.
+    const KEEP: Keep = Keep::All;
     const DRAWS: bool = true;
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {

@@ -85,7 +85,11 @@ impl Stage for Scan {
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
-        ensure!((0.0..=1.0).contains(&self.max_bad_share), "max_bad_share is {}, not between 0 and 1", self.max_bad_share);
+        ensure!(
+            (0.0..=1.0).contains(&self.max_bad_share),
+            "max_bad_share is {}, not between 0 and 1",
+            self.max_bad_share
+        );
         Ok(())
     }
 
@@ -122,7 +126,8 @@ impl Stage for Scan {
         };
         let looks: Vec<_> = listing.images.par_iter().map(look).collect();
         cx.checkpoint()?;
-        let mut bad: Vec<BadImage> = listing.problems.into_iter().map(|p| bad_file(&p.path, &p.reason, &p.detail)).collect();
+        let mut bad: Vec<BadImage> =
+            listing.problems.into_iter().map(|p| bad_file(&p.path, &p.reason, &p.detail)).collect();
         let mut good = Vec::with_capacity(looks.len());
         for (file, look) in listing.images.iter().zip(looks.into_iter().flatten()) {
             match look {
@@ -180,7 +185,8 @@ impl Scan {
     /// Applies the policy to the bad images.
     fn judge(&self, bad: &[BadImage], good: usize, cx: &Context<'_>) -> anyhow::Result<()> {
         let named = || {
-            let named: Vec<_> = bad.iter().take(NAMED).map(|b| format!("\n  {} ({}: {})", b.path, b.reason, b.detail)).collect();
+            let named: Vec<_> =
+                bad.iter().take(NAMED).map(|b| format!("\n  {} ({}: {})", b.path, b.reason, b.detail)).collect();
             let more = if bad.len() > NAMED { format!("\n  and {} more", bad.len() - NAMED) } else { String::new() };
             named.concat() + &more
         };

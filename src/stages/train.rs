@@ -3,10 +3,10 @@
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::metrics::write_steps;
 use crate::format::{Manifest, Step};
-use crate::learn::{device, place};
 use crate::learn::initial::initial_head;
 use crate::learn::sgd::SgdOptions;
 use crate::learn::train::Trainer;
+use crate::learn::{device, place};
 use crate::stages::batches::Batches;
 use crate::stages::originals::Originals;
 use crate::stages::{DATASET, MANIFEST, WEIGHTS, weights};
@@ -108,7 +108,7 @@ impl Stage for Train {
             cx.checkpoint()?;
             let report = trainer
                 .step(&batch.pixels, batch.labels, seed.number("step", number))
-                .with_context(|| format!("step {number}"))?;
+                .with_context(|| format!("after {seen} images"))?;
             let images = batch.labels.len() as u64;
             seen += images;
             steps.push(Step { step: number, images, loss: report.loss, lr: self.lr });

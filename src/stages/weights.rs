@@ -20,7 +20,10 @@ pub const MOMENTUM_PART: &str = "momentum.safetensors";
 pub fn read(input: &Input) -> anyhow::Result<(NetShape, StateDict)> {
     let bytes = input.part(WEIGHTS_PART)?;
     let file = Tensors::open(&WEIGHTS, &bytes)?;
-    let text = file.metadata().get(SHAPE_KEY).with_context(|| format!("{WEIGHTS_PART} does not say which network it is for"))?;
+    let text = file
+        .metadata()
+        .get(SHAPE_KEY)
+        .with_context(|| format!("{WEIGHTS_PART} does not say which network it is for"))?;
     let shape: NetShape = serde_json::from_str(text).with_context(|| format!("{WEIGHTS_PART}: {SHAPE_KEY}"))?;
     Ok((shape, decode(&bytes)?))
 }
@@ -40,10 +43,18 @@ pub fn write_momentum(cx: &mut Context<'_>, shape: &NetShape, momentum: &StateDi
     write_part(cx, MOMENTUM_PART, &MOMENTUM, shape, momentum)
 }
 
-fn write_part(cx: &mut Context<'_>, name: &str, kind: &Kind, shape: &NetShape, state: &StateDict) -> anyhow::Result<()> {
+fn write_part(
+    cx: &mut Context<'_>,
+    name: &str,
+    kind: &Kind,
+    shape: &NetShape,
+    state: &StateDict,
+) -> anyhow::Result<()> {
     let metadata: Metadata = [(SHAPE_KEY.to_owned(), serde_json::to_string(shape)?)].into();
-    let views: Vec<(&str, TensorBytes)> =
-        state.iter().map(|(name, tensor)| Ok((name.as_str(), TensorBytes::of(tensor)?))).collect::<anyhow::Result<_>>()?;
+    let views: Vec<(&str, TensorBytes)> = state
+        .iter()
+        .map(|(name, tensor)| Ok((name.as_str(), TensorBytes::of(tensor)?)))
+        .collect::<anyhow::Result<_>>()?;
     let bytes: Vec<_> = views.iter().map(|(_, view)| view.data()).collect();
     let shapes: Vec<Vec<usize>> = views.iter().map(|(_, view)| view.shape().to_vec()).collect();
     let mut tensors = Vec::with_capacity(views.len());

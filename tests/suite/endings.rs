@@ -193,3 +193,31 @@ fn a_random_stage_never_loops() {
     assert!(matches!(run.result, Err(EngineError::NeverSettles { .. })), "{:?}", run.result);
     assert!(turn.load(Ordering::SeqCst) <= 6);
 }
+
+#[test]
+fn bytes_that_keep_vanishing_end_the_run() {
+    let space = TestSpace::new();
+    let wipe = |number: u64| {
+        let root = space.store.root().to_owned();
+        Act::new(&number.to_string(), move |cx| {
+            std::fs::remove_dir_all(root.join("objects"))?;
+            std::fs::create_dir(root.join("objects"))?;
+            write(cx, number)
+        })
+    };
+    // Each deletes what the other has made.
+    let draft = Draft::new().node("one", wipe(1), &[]).node("two", wipe(2), &[("a", "one")]);
+    let run = space.run(&draft.node("both", Add::default(), &[("a", "one"), ("b", "two")]).plan());
+    assert!(matches!(run.result, Err(EngineError::KeepsVanishing { .. })), "{:?}", run.result);
+}
+
+#[test]
+fn two_shards_of_one_name_are_a_bug_and_not_a_hit() {
+    let space = TestSpace::new();
+    let work = |cx: &mut Context<'_>| {
+        shards(cx, 2, &|_| ())?;
+        shards(cx, 1, &|_| ())
+    };
+    let run = space.run(&Draft::new().node("many", Act::new("many", work), &[]).plan());
+    assert!(run.error().contains("two shards are called 000"), "{}", run.error());
+}

@@ -250,16 +250,16 @@ fn misaligned_bytes_are_refused_rather_than_copied() {
 
 #[test]
 fn a_description_tells_schema_rows_head_and_statistics() {
-    let clusters = describe("clusters.parquet", &committed("clusters-v1/clusters.parquet")).unwrap();
+    let clusters = describe("clusters.parquet", &committed("clusters-v1/clusters.parquet"), 10).unwrap();
     assert_eq!((clusters.schema.as_str(), clusters.rows), ("clusters/v1", 4));
     assert_eq!(clusters.head[3], ["3", "3", "2", "1"]);
     assert_eq!(clusters.metadata["dcpipe.k"], "5");
     let distance = clusters.columns[2].statistics.unwrap();
     assert_eq!((distance.min, distance.max, distance.mean), (0.0, 2.0, 0.9375));
-    let vectors = describe("part-00000.arrow", &committed("vectors-v1/part-00000.arrow")).unwrap();
+    let vectors = describe("part-00000.arrow", &committed("vectors-v1/part-00000.arrow"), 10).unwrap();
     assert_eq!((vectors.rows, vectors.columns[1].holds.as_str()), (4, "fixed_size_list<float32>[2]"));
     assert_eq!(vectors.head[1], ["1", "[-2.500000, -2.250000]"]);
-    let weights = describe("weights.safetensors", &committed("weights-v1/weights.safetensors")).unwrap();
+    let weights = describe("weights.safetensors", &committed("weights-v1/weights.safetensors"), 10).unwrap();
     assert_eq!((weights.rows, weights.columns[0].holds.as_str()), (3, "float32[1, 2, 1, 1]"));
 }
 

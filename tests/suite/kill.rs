@@ -32,7 +32,9 @@ fn goes_on(space: &Space, mut seen: BTreeSet<String>) {
     assert_eq!(seen.len(), 15, "{seen:?}");
     let undisturbed = Space::after_a_run();
     assert_eq!(space.digests(), undisturbed.digests());
-    for path in ["weights/epoch=0002.safetensors", "clusters/epoch=0001/part-0.parquet", "metrics/epoch=0002/part-0.parquet"] {
+    for path in
+        ["weights/epoch=0002.safetensors", "clusters/epoch=0001/part-0.parquet", "metrics/epoch=0002/part-0.parquet"]
+    {
         let read = |space: &Space| std::fs::read(space.path("runs/tiny").join(path)).unwrap();
         assert!(read(space) == read(&undisturbed), "{path} differs");
     }
@@ -89,7 +91,8 @@ fn a_signal_stops_where_nothing_is_lost_and_says_how_to_go_on() {
         let mut run = space.start(&RUN);
         assert!(run.until(|events| started(events, node)), "{:?}", run.wait());
         run.signal(signal);
-        let stopped = run.wait().ended(75).complains_of(&["Go on with the same command", "dcpipe run tiny.yaml --json"]);
+        let stopped =
+            run.wait().ended(75).complains_of(&["Go on with the same command", "dcpipe run tiny.yaml --json"]);
         let events = stopped.events();
         let last = events.last().unwrap();
         assert!(matches!(last, Event::RunFinished { interrupted: true, failed: 0, .. }), "{last:?}");

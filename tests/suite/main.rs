@@ -1,12 +1,24 @@
 //! suite: every integration test in one binary, so that libtorch and faiss are linked once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod bad_input;
 mod cache;
+mod cli;
 mod clustering;
+mod crash;
+mod endings;
 mod formats;
 mod graph;
+mod hookfs;
 mod image;
+mod keys;
+mod kill;
 mod nets;
 mod pipelines;
+mod readers;
+mod simfs;
+mod space;
+mod store_faults;
 mod tidy;
 mod toys;
+mod walk;

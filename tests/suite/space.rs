@@ -19,6 +19,24 @@ pub const DCPIPE: &str = env!("CARGO_BIN_EXE_dcpipe");
 pub const IMAGES: usize = 60;
 /// The pipeline of a space that was filled.
 pub const TINY: &str = include_str!("../data/walk/tiny.yaml");
+/// The nodes of `tiny.yaml`, sorted.
+pub const NODES: [&str; 15] = [
+    "clusters@1",
+    "clusters@2",
+    "crops@0",
+    "dataset@0",
+    "features@1",
+    "features@2",
+    "manifest@1",
+    "manifest@2",
+    "metrics@1",
+    "metrics@2",
+    "vectors@1",
+    "vectors@2",
+    "weights@0",
+    "weights@1",
+    "weights@2",
+];
 /// Longer than any tiny run takes on a busy machine: who is still running then hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Memory that must be free for a space to be made in it.
@@ -34,8 +52,7 @@ impl Space {
     pub fn empty() -> Self {
         let memory = Path::new("/dev/shm");
         let roomy = StoreIo::free_bytes(&Disk, memory).is_some_and(|free| free > ROOMY);
-        let folder = tempfile::Builder::new().prefix("dcpipe-test-");
-        let folder = if roomy { folder.tempdir_in(memory) } else { folder.tempdir() };
+        let folder = if roomy { TempDir::new_in(memory) } else { TempDir::new() };
         Self { folder: folder.unwrap() }
     }
 
@@ -181,6 +198,11 @@ impl Started {
         }
     }
 
+    fn peak_kb(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
@@ -189,7 +211,11 @@ impl Started {
 
     /// Waits for the end. Whatever the program was told, it must not hang and must not panic.
     pub fn wait(mut self) -> Output {
-        self.poll(|_| false);
+        let mut peak_kb = 0;
+        self.poll(|started| {
+            peak_kb = peak_kb.max(started.peak_kb().unwrap_or(0));
+            false
+        });
         let status = self.child.wait().unwrap();
         let output = Output {
             code: status.code(),
@@ -197,6 +223,7 @@ impl Started {
             stdout: self.read("out"),
             stderr: self.read("err"),
             what: self.what,
+            peak_kb,
         };
         assert!(!output.stderr.contains("panicked") && !output.stderr.contains("BUG"), "{output:?}");
         output
@@ -211,6 +238,8 @@ pub struct Output {
     pub signal: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+    /// Most memory that it was seen to hold.
+    pub peak_kb: u64,
 }
 
 impl Output {

@@ -133,7 +133,7 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
 pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
     let parts = std::slice::from_ref(bytes);
     let file = name.rsplit('/').next().unwrap();
-    let _ = describe(file, bytes);
+    let _ = describe(file, bytes, 10);
     match (name, file) {
         (_, "images.parquet") => Dataset::open(bytes).map(|dataset| assert!(dataset.iter().count() == dataset.len())),
         (_, "bad.parquet") => open_bad(bytes).map(drop),
