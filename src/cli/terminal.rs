@@ -134,7 +134,7 @@ impl Observer for Terminal {
                 self.say(&format!("{node}: note: it gave other bytes than before ({} -> {})", was.short(), is.short()));
             }
             Event::RunFinished { ran, hit, failed, skipped, wall_s, .. } => {
-                self.finished(*ran, *hit, *failed, *skipped, *wall_s)
+                self.finished(*ran, *hit, *failed, *skipped, *wall_s);
             }
             _ => {}
         }

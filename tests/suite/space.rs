@@ -48,12 +48,10 @@ pub struct Space {
 }
 
 impl Space {
-    /// An empty one: in memory where there is plenty, as a tiny run writes half a gigabyte of weights and syncs it all.
+    /// An empty one.
     pub fn empty() -> Self {
-        let memory = Path::new("/dev/shm");
-        let roomy = StoreIo::free_bytes(&Disk, memory).is_some_and(|free| free > ROOMY);
-        let folder = if roomy { TempDir::new_in(memory) } else { TempDir::new() };
-        Self { folder: folder.unwrap() }
+        static ALL: LazyLock<All> = LazyLock::new(All::new);
+        Self { folder: TempDir::new_in(&ALL.folder).unwrap() }
     }
 
     /// One with `tiny.yaml` and sixty images in three folders.
@@ -144,6 +142,26 @@ impl Space {
 
     pub fn store(&self) -> Store {
         Store::open(&self.path(".dcpipe")).unwrap()
+    }
+}
+
+/// The folder of all spaces. It must go even if the tests are stopped, and statics are never dropped, so a shell waits
+/// for the end of this process, which closes its standard input, and removes the folder then.
+struct All {
+    folder: PathBuf,
+    _reaper: Child,
+}
+
+impl All {
+    /// In memory where there is plenty, as a tiny run writes half a gigabyte of weights and syncs it all.
+    fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let roomy = StoreIo::free_bytes(&Disk, memory).is_some_and(|free| free > ROOMY);
+        let folder = if roomy { TempDir::new_in(memory) } else { TempDir::new() }.unwrap().keep();
+        let script = r#"trap "" INT TERM HUP; cat; chmod -R u+w "$0"; rm -rf "$0""#;
+        let mut reaper = Command::new("sh");
+        reaper.args(["-c", script]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { _reaper: reaper.spawn().unwrap(), folder }
     }
 }
 

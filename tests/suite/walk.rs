@@ -1,13 +1,15 @@
 //! walk: the real program on tiny images, from the first run through every kind of second one.
 
-use crate::space::{IMAGES, NODES, Space, finished, image};
+use crate::space::{IMAGES, NODES, Output, Space, finished, image};
+use bytes::Bytes;
 use dcpipe::base::ImageId;
 use dcpipe::engine::Event;
 use dcpipe::format::table::Table;
-use dcpipe::format::{Features, crops};
+use dcpipe::format::whitening::open_mean;
+use dcpipe::format::{Centroids, Features, Whitening, crops, vectors};
 use dcpipe::image::{CentreView, Limits, decode};
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -43,7 +45,7 @@ fn the_same_command_again_runs_nothing() {
 fn another_k_keeps_the_first_epochs_features_and_vectors() {
     let space = Space::after_a_run();
     let before = space.digests();
-    let other = space.run(&["run", "tiny.yaml", "--json", "--set", "clusters.k=5"]).ok();
+    let other = as_planned(&space, "clusters.k=5");
     // Epoch 0's weights had been deleted, and training epoch 1 anew reads them.
     assert_eq!(other.ran(), others(&["crops@0", "dataset@0", "features@1", "vectors@1"]));
     let after = space.digests();
@@ -59,7 +61,7 @@ fn another_k_keeps_the_first_epochs_features_and_vectors() {
 #[test]
 fn more_epochs_run_only_the_new_ones() {
     let space = Space::after_a_run();
-    let more = space.run(&["run", "tiny.yaml", "--json", "--set", "epochs=3"]).ok();
+    let more = as_planned(&space, "epochs=3");
     assert_eq!(more.ran(), ["clusters@3", "features@3", "manifest@3", "metrics@3", "vectors@3", "weights@3"]);
     assert_eq!(more.hits(), NODES);
     assert!(space.path("runs/tiny/clusters/epoch=0003/part-0.parquet").exists());
@@ -85,10 +87,9 @@ fn the_results_are_of_the_last_run_and_of_no_other() {
 #[test]
 fn another_learning_rate_keeps_the_first_epoch_up_to_its_clusters() {
     let space = Space::after_a_run();
-    let set = "weights.lr={from_epoch: {1: 0.05, 2: 0.01}}";
-    let late = space.run(&["run", "tiny.yaml", "--json", "--set", set]).ok();
+    let late = as_planned(&space, "weights.lr={from_epoch: {1: 0.05, 2: 0.01}}");
     assert_eq!(late.ran(), ["weights@2"]);
-    let early = space.run(&["run", "tiny.yaml", "--json", "--set", "weights.lr=0.01"]).ok();
+    let early = as_planned(&space, "weights.lr=0.01");
     for node in ["features@1", "vectors@1", "clusters@1", "metrics@1"] {
         assert!(early.hits().contains(&node.to_owned()), "{node} ran: {:?}", early.ran());
     }
@@ -120,6 +121,23 @@ fn name_and_out_and_store_say_where_things_go() {
     assert_eq!(moved.ran(), [""; 0], "a name or a place is in a key");
     assert!(!space.path(".dcpipe").exists());
     assert_eq!(tree(&space.path("a/b/other")), tree(&space.path("runs/tiny")));
+}
+
+/// Runs with another value, and insists that what ran is what the plan had said.
+fn as_planned(space: &Space, set: &str) -> Output {
+    let plan = space.run(&["plan", "tiny.yaml", "--json", "--set", set]).ok().stdout;
+    let plan: Vec<serde_json::Value> = plan.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let run = space.run(&["run", "tiny.yaml", "--json", "--set", set]).ok();
+    let ran = run.ran();
+    for line in plan {
+        let (node, what) = (line["node"].as_str().unwrap(), line["what"].as_str().unwrap());
+        let did = ran.contains(&node.to_owned());
+        assert!(
+            what == "pending" || (what == "run") == did,
+            "{set}: {node} was planned as {what}; what ran is {ran:?}"
+        );
+    }
+    run
 }
 
 /// Every file below a folder, relative to it, but for what changes with every run.
@@ -295,7 +313,7 @@ fn equal_commands_on_two_stores_make_equal_bytes() {
 fn the_number_of_threads_changes_at_most_the_last_bits_of_the_networks() {
     let [one, many] = ["1", "3"].map(|threads| {
         let space = Space::filled();
-        space.run(&["run", "tiny.yaml", "-q", "--threads", threads]).ok();
+        space.run(&["run", "tiny.yaml", "-q", "--threads", threads, "--to", "manifest@1"]).ok();
         space
     });
     let (alone, together) = (one.digests(), many.digests());
@@ -349,5 +367,68 @@ fn an_image_that_changes_after_the_scan_is_refused_by_name() {
     }));
     space.write(&image(33).0, image(34).1);
     run.wait().ended(1).complains_of(&[&image(33).0[7..], "is not the file that was scanned"]);
-    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    space.run(&["run", "tiny.yaml", "-q", "--to", "features@1"]).ok();
+}
+
+/// Oracle 13: what an epoch's files say of each other, worked out anew in double precision from the files alone.
+#[test]
+fn every_artifact_of_an_epoch_follows_from_the_one_before() {
+    let space = Space::after_a_run();
+    for epoch in [1, 2] {
+        let read = |path: &str| {
+            let path = path.replace("EPOCH", &format!("epoch={epoch:04}"));
+            Bytes::from(fs::read(space.path("runs/tiny").join(path)).unwrap())
+        };
+        let features = Features::open(&[read("features/EPOCH/part-00000.arrow")]).unwrap();
+        let vectors = vectors::open(&[read("vectors/EPOCH/part-00000.arrow")]).unwrap();
+        let whitening = Whitening::open(&read("whitening/EPOCH/whitening.arrow")).unwrap();
+        let mean = open_mean(&read("whitening/EPOCH/mean.arrow")).unwrap();
+        let centroids = Centroids::open(&read("centroids/EPOCH/centroids.arrow")).unwrap().centroids;
+        let table = |path: &str| Table::open_any(path, &read(path), usize::MAX).unwrap();
+        let clusters = table("clusters/EPOCH/part-0.parquet");
+        let (cluster_id, distance) = (clusters.i32("cluster_id").unwrap(), clusters.f32("distance").unwrap());
+
+        let (_, numbers) = features.batch(0);
+        let rows: Vec<&[f32]> = numbers.chunks_exact(4096).collect();
+        for (at, mean) in mean.iter().enumerate() {
+            let sum: f64 = rows.iter().map(|row| f64::from(row[at])).sum();
+            assert!((sum / rows.len() as f64 - mean).abs() < 1e-6 * mean.abs().max(1.0), "mean of feature {at}");
+        }
+        for (image, row) in rows.iter().enumerate() {
+            let centred: Vec<f64> = row.iter().zip(&mean).map(|(value, mean)| f64::from(*value) - mean).collect();
+            let project = |axis: &[f32]| axis.iter().zip(&centred).map(|(a, b)| f64::from(*a) * b).sum::<f64>();
+            let projected: Vec<f64> = whitening.components.chunks_exact(4096).map(project).collect();
+            let length = projected.iter().map(|value| value * value).sum::<f64>().sqrt();
+            let vector = vectors.image(ImageId(image as u32)).unwrap();
+            for (found, wanted) in vector.iter().zip(&projected) {
+                assert!((f64::from(*found) - wanted / length).abs() < 1e-4, "vector of image {image}, epoch {epoch}");
+            }
+            let far = |centroid: &[f32]| {
+                centroid.iter().zip(vector).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>()
+            };
+            let far: Vec<f64> = centroids.chunks_exact(8).map(far).collect();
+            let nearest = far.iter().copied().fold(f64::INFINITY, f64::min);
+            assert!((far[cluster_id[image] as usize] - nearest).abs() < 1e-5, "cluster of image {image}");
+            assert!((f64::from(distance[image]) - nearest).abs() < 1e-5, "distance of image {image}");
+        }
+
+        let filled: BTreeSet<i32> = cluster_id.iter().copied().collect();
+        let labels: BTreeMap<i32, i32> = filled.into_iter().zip(0..).collect();
+        let manifest = table("manifest/EPOCH/part-0.parquet");
+        let drawn = manifest.i64("image_id").unwrap();
+        let mut each = vec![0; labels.len()];
+        for (at, label) in manifest.i32("pseudo_label").unwrap().into_iter().enumerate() {
+            let cluster = cluster_id[drawn[at] as usize];
+            assert_eq!((manifest.i32("cluster_id").unwrap()[at], label), (cluster, labels[&cluster]), "position {at}");
+            each[label as usize] += 1;
+        }
+        // int(60 / 7) + 1 of each cluster, cut to 60 in all.
+        assert!(each.iter().all(|count| (1..=IMAGES / labels.len() + 1).contains(count)), "{each:?}");
+
+        // The head is new, so the first loss is about that of knowing nothing.
+        let steps = table("steps/EPOCH/part-0.parquet");
+        let first = steps.f64("loss").unwrap()[0];
+        assert!((first - 7f64.ln()).abs() < 0.7, "the first loss of epoch {epoch} is {first}");
+        assert_eq!(steps.i64("images").unwrap().iter().sum::<i64>(), IMAGES as i64);
+    }
 }
