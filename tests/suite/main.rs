@@ -7,6 +7,7 @@ mod cli;
 mod clustering;
 mod crash;
 mod endings;
+mod epochs;
 mod formats;
 mod graph;
 mod hookfs;
