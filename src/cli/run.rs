@@ -10,6 +10,9 @@ use crate::engine::{Cancel, EngineError, Executor, Observer, Settings};
 use crate::views::Results;
 use std::path::Path;
 
+/// More threads than this for each core only wait for each other.
+const MOST_THREADS: usize = 8;
+
 /// dcpipe run
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let Workspace { loaded, store, device } = Workspace::open(Some(&args.pipeline), &args.place)?;
@@ -57,10 +60,12 @@ fn voice(args: &RunArgs) -> Voice {
 }
 
 fn threads(asked: Option<usize>) -> Result<usize, CliError> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match asked {
-        Some(0) => Err(CliError::Usage("--threads must be at least 1".to_owned())),
-        Some(n) => Ok(n),
-        None => Ok(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
+        Some(n) if n == 0 || n > MOST_THREADS * cores => {
+            Err(CliError::Usage(format!("--threads {n} would not do: 1 to {} on {cores} cores", MOST_THREADS * cores)))
+        }
+        asked => Ok(asked.unwrap_or(cores)),
     }
 }
 
