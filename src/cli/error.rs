@@ -1,6 +1,6 @@
 //! error: everything that can end a command, and the exit code it ends with.
 
-use crate::engine::EngineError;
+use crate::engine::{EngineError, PlanError};
 use crate::pipeline::PipelineError;
 use crate::store::StoreError;
 
@@ -44,6 +44,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Engine(EngineError::Plan(PlanError::UnknownNode { .. })) => 2,
             Self::Pipeline(_) | Self::Engine(EngineError::Plan(_)) => 3,
             Self::Engine(EngineError::Store(store)) | Self::Store(store) => match store {
                 StoreError::Missing { .. } | StoreError::DamagedRecord { .. } | StoreError::UnknownFormat { .. } => 5,

@@ -7,7 +7,7 @@ use crate::cli::terminal::{Terminal, Voice};
 use crate::cli::workspace::{LastRun, Workspace, remember};
 use crate::engine::journal::Journal;
 use crate::engine::{Cancel, EngineError, Executor, Observer, Settings};
-use crate::views::Results;
+use crate::views::{End, Results};
 use std::path::Path;
 
 /// More threads than this for each core only wait for each other.
@@ -42,7 +42,11 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     }
     let outcome = Executor::new(plan, &store, &settings, &observers).run();
     drop(observers);
-    let complaints = results.finish(&device);
+    let complaints = results.finish(match &outcome {
+        Err(_) => End::Broken,
+        Ok(_) if settings.to.is_empty() => End::Complete,
+        Ok(_) => End::Partial,
+    });
     match outcome {
         Err(EngineError::Interrupted) => Err(CliError::Interrupted { again: again() }),
         Err(error) => Err(error.into()),

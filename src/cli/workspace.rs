@@ -48,13 +48,10 @@ impl Workspace {
                 (last.pipeline, place)
             }
         };
-        let mut loaded = pipeline::load(&pipeline, &place.sets, crate::stages::registry(), &environment)?;
-        if let Some(name) = &place.name {
-            if name.is_empty() || name.contains('/') || name.starts_with('.') {
-                return Err(CliError::Usage(format!("--name {name:?} would not do as the name of a folder")));
-            }
-            loaded.plan.name.clone_from(name);
-        }
+        let mut sets = place.sets.clone();
+        // The loader's rules for a name hold however it is given; a JSON text is a YAML text.
+        sets.extend(place.name.as_ref().map(|name| format!("name={}", serde_json::Value::from(name.as_str()))));
+        let loaded = pipeline::load(&pipeline, &sets, crate::stages::registry(), &environment)?;
         let store = Store::open(&place.store)?;
         Ok(Self { loaded, store, device: resolve_device(&place.device)? })
     }

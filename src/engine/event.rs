@@ -30,7 +30,7 @@ pub enum Event {
     /// A run began.
     RunStarted { run: String, nodes: usize, device: String, program: String },
     /// A node's record was there.
-    NodeHit { node: String, key: StageKey },
+    NodeHit { node: String, key: StageKey, artifact: Digest },
     /// A node began to run.
     NodeStarted { node: String, key: StageKey, reason: MissReason },
     /// A running node got this far.

@@ -48,11 +48,16 @@ impl Executor<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        if record.is_none() {
-            let last = self.last.get(&node.name()).copied();
-            self.known[id.index()].reason = Some(why::miss_reason(self.store, last, &text));
-        } else if self.known[id.index()].runs == 0 {
-            self.observer.observe(&Event::NodeHit { node: node.name(), key });
+        match &record {
+            None => {
+                let last = self.last.get(&node.name()).copied();
+                self.known[id.index()].reason = Some(why::miss_reason(self.store, last, &text));
+            }
+            Some(record) if self.known[id.index()].runs == 0 => {
+                let artifact = record.artifact.digest();
+                self.observer.observe(&Event::NodeHit { node: node.name(), key, artifact });
+            }
+            Some(_) => {}
         }
         self.known[id.index()].key = Some(text);
         Ok(record)

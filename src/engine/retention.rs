@@ -57,7 +57,8 @@ impl Executor<'_> {
     /// Whether a node's bytes are to be there when the run is over.
     fn stays(&self, id: NodeId) -> bool {
         let node = self.plan.node(id);
-        let milestone = node.epoch.0 == 1 || node.epoch.0 == self.plan.epochs || node.epoch.0.is_multiple_of(10);
+        let epoch = node.epoch.0;
+        let milestone = epoch > 0 && (epoch == 1 || epoch == self.plan.epochs || epoch.is_multiple_of(10));
         node.asked_for
             || node.keep == Keep::All
             || (node.keep == Keep::Milestones && milestone)

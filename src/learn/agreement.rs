@@ -48,10 +48,11 @@ impl Contingency {
             return 1.0;
         }
         let information = self.mutual_information();
-        if information <= f64::EPSILON {
+        // A single group tells nothing about the other grouping; what is left of it then is rounding.
+        if self.a.len() <= 1 || self.b.len() <= 1 || information <= f64::EPSILON {
             return 0.0;
         }
-        information / mean(entropy(&self.a), entropy(&self.b))
+        (information / mean(entropy(&self.a), entropy(&self.b))).min(1.0)
     }
 
     /// Mutual information over the arithmetic mean of the entropies: scikit-learn's since 0.22.

@@ -48,6 +48,11 @@ impl Template {
         &self.stages[after.saturating_sub(1)].1
     }
 
+    /// Whether its bytes stay at some epochs only.
+    pub(super) fn is_milestone(&self) -> bool {
+        self.def.keep == Keep::Milestones
+    }
+
     /// How long the bytes stay at an epoch of so many.
     pub(super) fn keep(&self, epoch: Epoch, epochs: u32) -> Keep {
         match self.def.keep {

@@ -34,6 +34,7 @@ fn node(template: &Template, epoch: Epoch, pipeline: &Resolved) -> Node {
         stage: template.stage(epoch).clone(),
         inputs: inputs.collect(),
         keep: template.keep(epoch, pipeline.epochs),
-        asked_for: template.asked_for,
+        // The last epoch's weights are what a run is for: missing ones are made again.
+        asked_for: template.asked_for || (template.is_milestone() && epoch.0 == pipeline.epochs && epoch.0 > 0),
     }
 }

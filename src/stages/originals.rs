@@ -48,7 +48,8 @@ impl Originals {
         let bytes = std::fs::read(&path).with_context(|| format!("image {id}: could not read {}", path.display()))?;
         ensure!(
             Digest::of(&bytes) == image.digest,
-            "image {id}: {} is not the file that was scanned; run the pipeline again to scan it anew",
+            "image {id}: {} is not the file that was scanned. Run the pipeline again; if it says the same, the file changed \
+             under its old size and time: touch it, and it is scanned anew",
             path.display()
         );
         Ok(bytes.into())

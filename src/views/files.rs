@@ -4,22 +4,47 @@ use crate::format::Dataset;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use std::io;
-use std::path::{Component, Path};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 
 /// More carried images than this are left in their pack.
 const UNPACKED_AT_MOST: usize = 20_000;
 
 /// Makes `to` hold the bytes of the object `from`: as a hard link, or where the file system has none, as a copy.
 pub fn share(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let tmp = to.with_extension("tmp");
-    let _ = std::fs::remove_file(&tmp);
-    let make = || std::fs::hard_link(from, &tmp).or_else(|_| std::fs::copy(from, &tmp).map(drop));
-    make().and_then(|()| std::fs::rename(&tmp, to)).with_context(|| format!("writing {}", to.display()))
+    if same_file(from, to) {
+        return Ok(()); // Renaming one link of a file onto another does nothing, and leaves the first.
+    }
+    let tmp = aside(to);
+    let link = || match std::fs::hard_link(from, &tmp) {
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EXDEV | libc::EPERM | libc::EMLINK | libc::ENOTSUP)) =>
+        {
+            std::fs::copy(from, &tmp).map(drop)
+        }
+        done => done,
+    };
+    let done = link().and_then(|()| std::fs::rename(&tmp, to));
+    if done.is_err() {
+        let _ = std::fs::remove_file(&tmp);
+    }
+    done.with_context(|| format!("writing {}", to.display()))
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| std::fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    place(a).is_some() && place(a) == place(b)
+}
+
+/// A name beside `path` that no other process takes; [`super::ledger`] removes what a killed one left.
+pub fn aside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.{}.tmp", std::process::id()))
 }
 
 /// Replaces a small file.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let tmp = path.with_extension("tmp");
+    let tmp = aside(path);
     std::fs::write(&tmp, bytes)?;
     std::fs::rename(&tmp, path)
 }

@@ -1,85 +1,135 @@
-//! ledger: which files of the results folder were made from which key, so that old ones are neither trusted nor left.
+//! ledger: which files of the results folder hold which artifact, so that old ones are neither trusted nor left.
 
-use crate::base::StageKey;
+use crate::base::Digest;
 use crate::views::files;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Counts up when files of the folder change their form, so that those of an older program are written anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const FILE: &str = ".index.json";
+
+/// What is laid out of a node.
+#[derive(serde::Serialize, serde::Deserialize, Clone, PartialEq)]
+pub(super) struct Entry {
+    /// The artifact that the files hold. Not its key: a node that gave other bytes under the same key has other files.
+    pub(super) artifact: Digest,
+    /// The files, below the results folder.
+    pub(super) files: Vec<PathBuf>,
+}
 
 /// The ledger as it is on disk between two runs.
 #[derive(serde::Serialize, serde::Deserialize, Default)]
 struct Page {
     version: u32,
-    nodes: BTreeMap<String, StageKey>,
+    nodes: BTreeMap<String, Entry>,
 }
 
 /// The ledger of a running run.
 pub(super) struct Ledger {
     folder: PathBuf,
-    /// What the last run that ended in order had laid out.
-    before: BTreeMap<String, StageKey>,
-    /// What is known to be right.
-    laid_out: BTreeMap<String, StageKey>,
+    /// What earlier runs had laid out and this one has not come to.
+    before: BTreeMap<String, Entry>,
+    /// What is right as of this run.
+    laid_out: BTreeMap<String, Entry>,
 }
 
 impl Ledger {
-    /// Takes the ledger from `folder`. Until [`Ledger::close`] there is none: a run that is killed leaves files that
-    /// nobody vouches for, and the next one lays them out again.
+    /// Takes the ledger from `folder`.
     pub(super) fn open(folder: &Path) -> Self {
-        let path = folder.join(FILE);
-        let page: Option<Page> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let _ = std::fs::remove_file(path);
+        let text = std::fs::read(folder.join(FILE)).ok();
+        let page: Option<Page> = text.and_then(|text| serde_json::from_slice(&text).ok());
         let before = page.filter(|page| page.version == VERSION).map(|page| page.nodes).unwrap_or_default();
         Self { folder: folder.to_owned(), before, laid_out: BTreeMap::new() }
     }
 
-    /// Whether the files of `node` on disk were made from `key`.
-    pub(super) fn vouches(&self, node: &str, key: StageKey) -> bool {
-        self.laid_out.get(node).or_else(|| self.before.get(node)) == Some(&key)
-    }
-
-    /// Whether the files of `node` are right as of this run.
-    pub(super) fn has(&self, node: &str) -> bool {
-        self.laid_out.contains_key(node)
-    }
-
-    /// Notes that the files of `node` are those of `key`.
-    pub(super) fn note(&mut self, node: &str, key: StageKey) {
-        self.laid_out.insert(node.to_owned(), key);
-    }
-
-    /// Notes that there are no files of `node` any more.
-    pub(super) fn strike(&mut self, node: &str) {
-        self.laid_out.remove(node);
+    /// Accepts the files of `node` if they are all there and hold `artifact`.
+    pub(super) fn accept(&mut self, node: &str, artifact: Digest) -> bool {
+        let Some(entry) = self.laid_out.get(node).or_else(|| self.before.get(node)) else { return false };
+        if entry.artifact != artifact || !entry.files.iter().all(|file| self.folder.join(file).exists()) {
+            return false;
+        }
+        let entry = entry.clone();
         self.before.remove(node);
+        self.laid_out.insert(node.to_owned(), entry);
+        true
     }
 
-    /// Removes the files below `folder` that are of an epoch of `noun` which this ledger does not vouch for.
+    /// Notes what is laid out of `node`.
+    pub(super) fn note(&mut self, node: &str, entry: Entry) -> std::io::Result<()> {
+        self.before.remove(node);
+        self.laid_out.insert(node.to_owned(), entry);
+        self.write()
+    }
+
+    /// Notes, before any of them is touched, that the files of `node` are not vouched for: a run that is killed half-way
+    /// leaves nothing that the next one would trust.
+    /// Says whether there were any.
+    pub(super) fn strike(&mut self, node: &str) -> std::io::Result<bool> {
+        let known = self.laid_out.remove(node).or(self.before.remove(node));
+        if known.is_some() {
+            self.write()?;
+        }
+        Ok(known.is_some())
+    }
+
+    /// Removes the files of `node`, unless this run has laid them out or accepted them.
+    pub(super) fn remove(&mut self, node: &str) {
+        for file in self.before.remove(node).into_iter().flat_map(|entry| entry.files) {
+            let path = self.folder.join(file);
+            let _ = std::fs::remove_file(&path);
+            let _ = path.parent().map(std::fs::remove_dir); // Only if it is empty.
+        }
+    }
+
+    /// Notes that one file of `node` is gone.
+    pub(super) fn forget(&mut self, node: &str, file: &Path) {
+        for nodes in [&mut self.laid_out, &mut self.before] {
+            if let Some(entry) = nodes.get_mut(node) {
+                entry.files.retain(|known| known != file);
+            }
+        }
+    }
+
+    fn write(&self) -> std::io::Result<()> {
+        let nodes =
+            self.before.iter().chain(&self.laid_out).map(|(node, entry)| (node.clone(), entry.clone())).collect();
+        let text = serde_json::to_vec(&Page { version: VERSION, nodes }).map_err(std::io::Error::other)?;
+        files::replace(&self.folder.join(FILE), &text)
+    }
+
+    /// Removes the files below `folder` that are of an epoch of `noun` which this run did not lay out.
     ///
-    /// Only names that dcpipe itself gives are touched.
+    /// Only for a run that reached its end: one that did not has no say about what it has not come to. Only names that
+    /// dcpipe itself gives are touched.
     pub(super) fn clean(&self, folder: &Path, noun: &str) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let epoch = name.strip_prefix("epoch=").map(|rest| rest.trim_end_matches(".safetensors"));
             let epoch = match epoch.map(str::parse::<u32>) {
                 Some(Ok(epoch)) => epoch,
+                _ if name.ends_with(".tmp") => {
+                    let _ = std::fs::remove_file(entry.path());
+                    continue;
+                }
                 None if name.starts_with("part-") && name.ends_with(".arrow") => 0,
                 _ => continue,
             };
-            if !self.has(&format!("{noun}@{epoch}")) {
-                let _ = std::fs::remove_dir_all(entry.path()).or_else(|_| std::fs::remove_file(entry.path()));
+            let inside = entry.path();
+            let ours = self.laid_out.get(&format!("{noun}@{epoch}"));
+            let held = |entry: &Entry| entry.files.iter().any(|file| self.folder.join(file).starts_with(&inside));
+            if !ours.is_some_and(held) {
+                let _ = std::fs::remove_dir_all(&inside).or_else(|_| std::fs::remove_file(&inside));
             }
         }
         let _ = std::fs::remove_dir(folder); // Only if it is empty.
     }
 
-    /// Puts the ledger back.
-    pub(super) fn close(self) -> std::io::Result<()> {
-        let page = Page { version: VERSION, nodes: self.laid_out };
-        let text = serde_json::to_vec(&page).map_err(std::io::Error::other)?;
-        files::replace(&self.folder.join(FILE), &text)
+    /// Writes the ledger. After a run that reached its end nothing of earlier ones is left to vouch for.
+    pub(super) fn close(mut self, complete: bool) -> std::io::Result<()> {
+        if complete {
+            self.before.clear();
+        }
+        self.write()
     }
 }

@@ -5,4 +5,4 @@ mod ledger;
 mod results;
 mod tables;
 
-pub use results::Results;
+pub use results::{End, Results};

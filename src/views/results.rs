@@ -1,11 +1,10 @@
 //! results: the folder `<out>/<name>/`, kept up to date while the run goes.
 
-use crate::base::StageKey;
-use crate::engine::forecast::forecast;
+use crate::base::{Digest, StageKey};
 use crate::engine::{Event, Keep, Node, NodeId, Observer, Plan};
 use crate::format::Dataset;
 use crate::store::{Record, Store};
-use crate::views::ledger::Ledger;
+use crate::views::ledger::{Entry, Ledger};
 use crate::views::{files, tables};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -21,14 +20,27 @@ pub struct Results<'a> {
 
 struct State {
     ledger: Ledger,
+    /// Nodes whose files hold something else than before this run.
+    replaced: Vec<String>,
     complaints: Vec<String>,
+}
+
+/// How far a run came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// To the end of its plan.
+    Complete,
+    /// To the nodes that were asked for.
+    Partial,
+    /// It failed or was interrupted.
+    Broken,
 }
 
 impl<'a> Results<'a> {
     /// Opens the folder, which is made where there is none.
     pub fn open(folder: &Path, plan: &'a Plan, store: &'a Store) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let state = Mutex::new(State { ledger: Ledger::open(folder), complaints: Vec::new() });
+        let state = Mutex::new(State { ledger: Ledger::open(folder), replaced: Vec::new(), complaints: Vec::new() });
         Ok(Self { folder: folder.to_owned(), plan, store, state })
     }
 
@@ -37,82 +49,95 @@ impl<'a> Results<'a> {
         &self.folder
     }
 
-    /// Ends the run: removes files of other runs from between this one's, and says what could not be laid out.
+    /// Ends the run, and says what could not be laid out.
     ///
-    /// Nodes that this run did not reach keep their files if their key is still the one they were made from.
-    pub fn finish(self, device: &str) -> Vec<String> {
-        let State { mut ledger, mut complaints } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let unseen = self.plan.order().iter().any(|id| !ledger.has(&self.plan.node(*id).name()));
-        if unseen && let Ok(lines) = forecast(self.plan, self.store, device) {
-            for line in lines {
-                let name = self.plan.node(line.node).name();
-                if let Some(key) = line.key.map(|text| text.key()).filter(|key| ledger.vouches(&name, *key)) {
-                    ledger.note(&name, key);
+    /// A complete run leaves only its own files between its own. One that stopped where it was asked to removes what was
+    /// made from something that it replaced. A broken one removes nothing: the same command goes on.
+    pub fn finish(self, end: End) -> Vec<String> {
+        let State { mut ledger, replaced, mut complaints } =
+            self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match end {
+            End::Complete if complaints.is_empty() => {
+                // Every epoch's node of a noun shares its folders; one look at them is enough.
+                for node in self.plan.order().iter().map(|id| self.plan.node(*id)).filter(|node| node.epoch.0 <= 1) {
+                    folders(node).iter().for_each(|folder| ledger.clean(&self.folder.join(folder), &node.noun));
                 }
             }
+            End::Partial => downstream(self.plan, &replaced).iter().for_each(|name| ledger.remove(name)),
+            End::Complete | End::Broken => {}
         }
-        for id in self.plan.order() {
-            let node = self.plan.node(*id);
-            // Every epoch's node of a noun shares its folders; one look at them is enough.
-            if node.epoch.0 <= 1 {
-                folders(node).iter().for_each(|folder| ledger.clean(&self.folder.join(folder), &node.noun));
-            }
-        }
-        if let Err(error) = ledger.close() {
+        if let Err(error) = ledger.close(end == End::Complete) {
             complaints.push(format!("could not write to {}: {error}", self.folder.display()));
         }
         complaints
     }
 
-    /// Lays out a node's files, unless those that are there were made from the same key.
-    fn update(&self, name: &str, key: StageKey) {
+    /// Lays out a node's files, unless those that are there hold the same artifact.
+    fn update(&self, name: &str, key: StageKey, artifact: Digest) {
         let Some(node) = self.node(name) else { return };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.ledger.vouches(name, key) && self.folder.join(principal(node)).exists() {
-            return state.ledger.note(name, key);
+        if state.ledger.accept(name, artifact) || !self.can_lay_out(key) {
+            return;
         }
-        match self.lay_out(node, key) {
-            Ok(true) => state.ledger.note(name, key),
-            Ok(false) => {}
-            Err(error) => state.complaints.push(format!("could not write the results of {name}: {error:#}")),
+        let mut lay_out = || {
+            if state.ledger.strike(name)? {
+                state.replaced.push(name.to_owned());
+            }
+            let files = self.lay_out(node, key)?;
+            if files.is_empty() { Ok(()) } else { Ok(state.ledger.note(name, Entry { artifact, files })?) }
+        };
+        let done: anyhow::Result<()> = lay_out();
+        if let Err(error) = done {
+            state.complaints.push(format!("could not write the results of {name}: {error:#}"));
         }
     }
 
-    fn lay_out(&self, node: &Node, key: StageKey) -> anyhow::Result<bool> {
-        let Some(record) = self.store.record(key)? else { return Ok(false) };
-        if !self.store.contains_all(&record.artifact) {
-            return Ok(false);
-        }
+    /// Whether the bytes behind `key` are there; evicted ones leave what was laid out before.
+    fn can_lay_out(&self, key: StageKey) -> bool {
+        self.store.record(key).is_ok_and(|record| record.is_some_and(|r| self.store.contains_all(&r.artifact)))
+    }
+
+    /// Lays out a node's files and names them; none where it has no place in the results.
+    fn lay_out(&self, node: &Node, key: StageKey) -> anyhow::Result<Vec<PathBuf>> {
+        let record = self.store.record(key)?.context("its record is gone")?;
         let place = tables::Place { store: self.store, record: &record, epoch: node.epoch };
         let folders = folders(node);
         let at = |which: usize| self.make(&folders[which], node);
+        let table = |which: usize| Path::new(&folders[which]).join(epoch(node)).join(tables::FILE);
+        let mut made = Vec::new();
         match node.stage.def().output.name {
-            "dataset" => self.dataset(&record)?,
+            "dataset" => made.extend(self.dataset(&record)?),
             "clusters" => {
                 place.clusters(&at(0)?, &self.images()?)?;
                 place.iterations(&at(1)?)?;
-                self.share(&record, "centroids.arrow", &at(2)?)?;
+                made.extend([table(0), table(1), self.share(&record, "centroids.arrow", &at(2)?)?]);
             }
-            "manifest" => place.manifest(&at(0)?)?,
-            "metrics" => place.metrics(&at(0)?)?,
-            "weights" if node.keep == Keep::All => {
-                let file = self.folder.join(principal(node));
-                std::fs::create_dir_all(file.parent().unwrap_or(&self.folder))?;
-                let part = record.artifact.part("weights.safetensors").context("there is no weights.safetensors")?;
-                files::share(&self.store.path_of(part), &file)?;
+            "manifest" => {
+                place.manifest(&at(0)?)?;
+                made.push(table(0));
+            }
+            "metrics" => {
+                place.metrics(&at(0)?)?;
+                made.push(table(0));
+            }
+            "weights" => {
                 if record.artifact.part("steps.parquet").is_some() {
                     place.steps(&at(1)?)?;
+                    made.push(table(1));
+                }
+                if node.keep == Keep::All {
+                    made.push(self.weights(node, &record)?);
                 }
             }
             "crops" | "features" | "vectors" if node.asked_for => {
                 for part in &record.artifact.parts {
                     let which = usize::from(!part.name.starts_with("part-"));
-                    self.share(&record, &part.name, &at(which)?)?;
+                    made.push(self.share(&record, &part.name, &at(which)?)?);
                 }
             }
-            _ => return Ok(false),
+            _ => {}
         }
-        Ok(true)
+        Ok(made)
     }
 
     fn node(&self, name: &str) -> Option<&Node> {
@@ -127,35 +152,66 @@ impl<'a> Results<'a> {
         Ok(path)
     }
 
-    fn share(&self, record: &Record, part: &str, folder: &Path) -> anyhow::Result<()> {
+    fn share(&self, record: &Record, part: &str, folder: &Path) -> anyhow::Result<PathBuf> {
         let found = record.artifact.part(part).with_context(|| format!("there is no {part}"))?;
-        files::share(&self.store.path_of(found), &folder.join(part))
+        let file = folder.join(part);
+        files::share(&self.store.path_of(found), &file)?;
+        Ok(file.strip_prefix(&self.folder).unwrap_or(&file).to_owned())
+    }
+
+    fn weights(&self, node: &Node, record: &Record) -> anyhow::Result<PathBuf> {
+        let file = weights_file(node);
+        let part = record.artifact.part("weights.safetensors").context("there is no weights.safetensors")?;
+        std::fs::create_dir_all(self.folder.join(&node.noun))?;
+        files::share(&self.store.path_of(part), &self.folder.join(&file))?;
+        Ok(file)
     }
 
     fn images(&self) -> anyhow::Result<Dataset> {
         Ok(Dataset::open(&files::read(&self.folder.join("images.parquet"))?)?)
     }
 
-    fn dataset(&self, record: &Record) -> anyhow::Result<()> {
-        self.share(record, "images.parquet", &self.folder)?;
-        self.share(record, "bad.parquet", &self.folder)?;
-        match record.artifact.part("images.pack") {
-            Some(pack) => files::unpack(&self.folder.join("images"), &self.images()?, &self.store.map(pack)?),
-            None => Ok(()),
+    fn dataset(&self, record: &Record) -> anyhow::Result<Vec<PathBuf>> {
+        let made = ["images.parquet", "bad.parquet"].map(|part| self.share(record, part, &self.folder));
+        if let Some(pack) = record.artifact.part("images.pack") {
+            files::unpack(&self.folder.join("images"), &self.images()?, &self.store.map(pack)?)?;
         }
+        made.into_iter().collect()
     }
 
     /// Removes what shares its bytes with an evicted artifact: kept, it would keep the disk full. Tables are copies, and
     /// stay.
     fn evicted(&self, name: &str) {
         let Some(node) = self.node(name) else { return };
-        if !["weights", "crops", "features", "vectors"].contains(&node.stage.def().output.name) {
-            return;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match node.stage.def().output.name {
+            "weights" => {
+                let file = weights_file(node);
+                let _ = std::fs::remove_file(self.folder.join(&file));
+                state.ledger.forget(name, &file);
+            }
+            "crops" | "features" | "vectors" => {
+                let _ = std::fs::remove_dir_all(self.folder.join(&node.noun).join(epoch(node)));
+                let _ = state.ledger.strike(name);
+            }
+            _ => {}
         }
-        let path = self.folder.join(principal(node));
-        let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).ledger.strike(name);
     }
+}
+
+/// The nodes that read, directly or not, what one of `names` makes.
+fn downstream(plan: &Plan, names: &[String]) -> Vec<String> {
+    let mut after = vec![false; plan.len()];
+    let mut found = Vec::new();
+    for id in plan.order() {
+        let node = plan.node(*id);
+        if node.inputs.iter().any(|(_, from)| after[from.index()]) {
+            found.push(node.name());
+            after[id.index()] = true;
+        }
+        after[id.index()] |= names.contains(&node.name());
+    }
+    found
 }
 
 /// The folders that a node's files are in, below the results; the first is named after the node.
@@ -173,13 +229,8 @@ fn folders(node: &Node) -> Vec<String> {
     std::iter::once(noun.clone()).chain(more).collect()
 }
 
-/// The file or folder by which one sees that a node was laid out.
-fn principal(node: &Node) -> PathBuf {
-    match node.stage.def().output.name {
-        "dataset" => PathBuf::from("images.parquet"),
-        "weights" => Path::new(&node.noun).join(format!("epoch={:04}.safetensors", node.epoch.0)),
-        _ => Path::new(&node.noun).join(epoch(node)),
-    }
+fn weights_file(node: &Node) -> PathBuf {
+    Path::new(&node.noun).join(format!("epoch={:04}.safetensors", node.epoch.0))
 }
 
 /// The Hive folder of an epoch; none for what is made once.
@@ -190,7 +241,9 @@ fn epoch(node: &Node) -> String {
 impl Observer for &Results<'_> {
     fn observe(&self, event: &Event) {
         match event {
-            Event::NodeHit { node, key } | Event::NodeFinished { node, key, .. } => self.update(node, *key),
+            Event::NodeHit { node, key, artifact } | Event::NodeFinished { node, key, artifact, .. } => {
+                self.update(node, *key, *artifact);
+            }
             Event::Evicted { node, .. } => self.evicted(node),
             _ => {}
         }

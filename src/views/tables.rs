@@ -7,12 +7,13 @@ use crate::base::Epoch;
 use crate::format::metrics::{open_metrics, open_steps};
 use crate::format::{Clusters, Column, Dataset, Manifest, Metadata, clusters, write_table};
 use crate::store::{Record, Store};
+use crate::views::files;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use std::path::Path;
 
 /// The file in each folder.
-const FILE: &str = "part-0.parquet";
+pub const FILE: &str = "part-0.parquet";
 
 /// Which node's tables are written.
 pub struct Place<'a> {
@@ -34,7 +35,7 @@ impl Place<'_> {
         let epoch = self.epoch.0 as i32;
         columns.insert(0, ("epoch_idx", Column::i32(std::iter::repeat_n(epoch, rows))));
         let metadata: Metadata = [("dcpipe.artifact".to_owned(), self.record.artifact.digest().to_string())].into();
-        let tmp = folder.join(format!("{FILE}.tmp"));
+        let tmp = files::aside(&folder.join(FILE));
         let file = std::fs::File::create(&tmp).with_context(|| format!("writing {}", tmp.display()))?;
         write_table(file, &format!("{noun}-view/v1"), columns, &metadata)?;
         std::fs::rename(&tmp, folder.join(FILE)).with_context(|| format!("writing to {}", folder.display()))

@@ -174,7 +174,7 @@ fn a_place_that_cannot_be_written_is_named() {
         assert!([1, 6].contains(&run.code.unwrap()), "{run:?}");
         run.complains_of(&[args[1]]);
     }
-    space.run(&["run", "tiny.yaml", "--name", "../up"]).ended(2).complains_of(&["../up"]);
+    space.run(&["run", "tiny.yaml", "--name", "../up"]).ended(3).complains_of(&["../up"]);
     space.run(&["run", "tiny.yaml", "--threads", "0"]).ended(2).complains_of(&["--threads"]);
     space.run(&["run", "tiny.yaml", "--device", "gpu"]).ended(2).complains_of(&["--device", "gpu"]);
     space.run(&["run", "tiny.yaml", "--device", "cuda:7"]).ended(6).complains_of(&["cuda:7"]);

@@ -85,6 +85,24 @@ fn the_results_are_of_the_last_run_and_of_no_other() {
 }
 
 #[test]
+fn a_run_that_fails_or_begins_anew_leaves_the_results_that_are_there() {
+    let space = Space::after_a_run();
+    let before = tree(&space.path("runs/tiny"));
+    fs::rename(space.path("images"), space.path("away")).unwrap();
+    space.run(&["run", "tiny.yaml", "-q"]).ended(1);
+    assert_eq!(tree(&space.path("runs/tiny")), before, "the images were away, the results were not");
+    fs::rename(space.path("away"), space.path("images")).unwrap();
+    fs::rename(space.path(".dcpipe"), space.path("elsewhere")).unwrap();
+    space.run(&["run", "tiny.yaml", "-q", "--to", "dataset@0"]).ok();
+    assert_eq!(tree(&space.path("runs/tiny")), before, "nothing was made anew but the list of images");
+    fs::remove_file(space.path("runs/tiny/metrics/epoch=0002/part-0.parquet")).unwrap();
+    fs::remove_dir_all(space.path(".dcpipe")).unwrap();
+    fs::rename(space.path("elsewhere"), space.path(".dcpipe")).unwrap();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    assert_eq!(tree(&space.path("runs/tiny")), before, "what was deleted is laid out again");
+}
+
+#[test]
 fn another_learning_rate_keeps_the_first_epoch_up_to_its_clusters() {
     let space = Space::after_a_run();
     let late = as_planned(&space, "weights.lr={from_epoch: {1: 0.05, 2: 0.01}}");
@@ -107,7 +125,7 @@ fn to_stops_once_the_node_is_done() {
     assert_eq!(clusters.ran(), ["clusters@1", "metrics@1"]);
     let every = space.run(&["run", "tiny.yaml", "--json", "--to", "features"]).ok();
     assert_eq!(every.ran(), ["features@2", "manifest@1", "weights@1"]);
-    let none = space.run(&["run", "tiny.yaml", "--to", "feature"]).ended(3).complains_of(&["feature", "features"]);
+    let none = space.run(&["run", "tiny.yaml", "--to", "feature"]).ended(2).complains_of(&["feature", "features"]);
     assert_eq!(none.stdout, "");
 }
 
