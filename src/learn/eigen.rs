@@ -138,7 +138,6 @@ fn ritz(image: &Tensor, coupling: &Tensor, held: i64, wanted: i64) -> Result<((T
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
 
