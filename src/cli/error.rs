@@ -34,6 +34,9 @@ pub enum CliError {
         /// The command.
         again: String,
     },
+    /// Another process is at work where this one must be alone.
+    #[error("{0}")]
+    Locked(String),
     /// Something about files of ours outside the store.
     #[error("{0}")]
     Files(String),
@@ -50,6 +53,7 @@ impl CliError {
                 StoreError::Missing { .. } | StoreError::DamagedRecord { .. } | StoreError::UnknownFormat { .. } => 5,
                 StoreError::Io { .. } => 1,
             },
+            Self::Locked(_) => 4,
             Self::Artifact(_) => 5,
             Self::Environment(_) => 6,
             Self::Interrupted { .. } | Self::Engine(EngineError::Interrupted) => 75,

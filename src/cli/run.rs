@@ -4,14 +4,19 @@ use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
 use crate::cli::signals;
 use crate::cli::terminal::{Terminal, Voice};
+use crate::cli::text;
 use crate::cli::workspace::{LastRun, Workspace, remember};
 use crate::engine::journal::Journal;
 use crate::engine::{Cancel, EngineError, Executor, Observer, Settings};
 use crate::views::{End, Results};
 use std::path::Path;
+use std::time::Duration;
 
 /// More threads than this for each core only wait for each other.
 const MOST_THREADS: usize = 8;
+
+/// How often a run looks whether another one of its name has ended.
+const TURN: Duration = Duration::from_millis(100);
 
 /// dcpipe run
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
@@ -42,6 +47,9 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     }
     let outcome = Executor::new(plan, &store, &settings, &observers).run();
     drop(observers);
+    if outcome.is_ok() {
+        wait_for_turn(&results, &settings.cancel)?;
+    }
     let complaints = results.finish(match &outcome {
         Err(_) => End::Broken,
         Ok(_) if settings.to.is_empty() => End::Complete,
@@ -52,6 +60,28 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
         Err(error) => Err(error.into()),
         Ok(_) if !complaints.is_empty() => Err(CliError::Files(complaints.join("\n"))),
         Ok(_) => Ok(()),
+    }
+}
+
+/// Two runs of one name share a results folder: the second lays its results out when the first has ended.
+fn wait_for_turn(results: &Results<'_>, cancel: &Cancel) -> Result<(), CliError> {
+    let folder = results.folder().display();
+    let mut told = false;
+    loop {
+        if results.catch_up().map_err(|error| CliError::Files(format!("could not write to {folder}: {error:#}")))? {
+            return Ok(());
+        }
+        if cancel.is_requested() {
+            return Err(CliError::Locked(format!(
+                "everything is in the store, but another run of this name still writes to {folder}; when it has ended \
+                 the same command lays these results out"
+            )));
+        }
+        if !told {
+            text::note(&format!("done; waiting to lay the results out: another run of this name writes to {folder}"));
+            told = true;
+        }
+        std::thread::sleep(TURN);
     }
 }
 

@@ -102,6 +102,9 @@ impl Observer for Terminal {
                 self.say(&format!("{run}: {nodes} nodes on {device}"));
             }
             Event::NodeHit { node, .. } if self.voice == Voice::Verbose => self.say(&format!("{node}: hit")),
+            Event::NodeWaits { node, .. } if self.voice > Voice::Quiet => {
+                self.say(&format!("{node}: another run is making it; this one waits, and takes what it makes"));
+            }
             Event::NodeStarted { node, reason, .. } => {
                 if self.voice == Voice::Verbose {
                     self.say(&format!("{node}: runs, {}", in_words(reason)));

@@ -9,6 +9,11 @@ pub fn out(text: &str) -> Result<(), CliError> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|_| CliError::Pipe)
 }
 
+/// Tells a person something on standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "dcpipe: {text}");
+}
+
 /// An error as a person sees it.
 pub fn complaint(error: &CliError) -> String {
     match error {

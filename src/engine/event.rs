@@ -31,6 +31,8 @@ pub enum Event {
     RunStarted { run: String, nodes: usize, device: String, program: String },
     /// A node's record was there.
     NodeHit { node: String, key: StageKey, artifact: Digest },
+    /// Another process is making the node; this one waits for it.
+    NodeWaits { node: String, key: StageKey },
     /// A node began to run.
     NodeStarted { node: String, key: StageKey, reason: MissReason },
     /// A running node got this far.

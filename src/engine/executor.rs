@@ -10,13 +10,14 @@ use crate::engine::plan::{NodeId, Plan};
 use crate::engine::workers::Crew;
 use crate::engine::{EngineError, Facts, KeyText, NodeState};
 use crate::store::run::NodeKeys;
-use crate::store::{Record, Store};
+use crate::store::{KeyLock, Record, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// How long the loop sleeps at most before it looks whether it is to stop.
+/// How long the loop sleeps at most before it looks whether it is to stop, and whether another process is done with what
+/// it waits for.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// What a run is told besides its plan.
@@ -57,6 +58,8 @@ pub(super) struct Known {
     pub(super) digest: Option<Digest>,
     /// Why it is going to run.
     pub(super) reason: Option<MissReason>,
+    /// The right to make it, from its start to its record.
+    pub(super) lock: Option<KeyLock>,
     /// What it and those before it learned, as of the last [`Executor::spread_facts`].
     pub(super) facts: Arc<Facts>,
     /// How often it has run in this run.
@@ -77,6 +80,10 @@ pub struct Executor<'a> {
     pub(super) known: Vec<Known>,
     /// Nodes to look up, by rank: their inputs have just become known.
     pub(super) resolvable: BTreeSet<u32>,
+    /// Nodes that another process is making.
+    pub(super) waiting: BTreeSet<NodeId>,
+    /// Nodes of which it was said that another process makes them.
+    pub(super) waited: BTreeSet<NodeId>,
     /// Nodes whose facts are to be worked out again, by rank.
     pub(super) fresh_facts: BTreeSet<u32>,
     pub(super) holders: Option<Holders>,
@@ -97,6 +104,8 @@ impl<'a> Executor<'a> {
             board: Board::new(plan),
             known: (0..plan.len()).map(|_| Known::default()).collect(),
             resolvable: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            waited: BTreeSet::new(),
             fresh_facts: BTreeSet::new(),
             holders: None,
             busy: [0; 3],
@@ -156,7 +165,12 @@ impl<'a> Executor<'a> {
     where
         'a: 'scope,
     {
+        let mut looked = Stopwatch::new();
         loop {
+            if looked.elapsed() >= LOOK_UP {
+                self.wake_waiting();
+                looked = Stopwatch::new();
+            }
             self.resolve();
             if self.goes_on() {
                 self.start_ready(crew);
@@ -166,10 +180,12 @@ impl<'a> Executor<'a> {
                 if !self.goes_on() || !self.board.has_work() {
                     break;
                 }
-                if self.resolvable.is_empty() && !self.board.any_startable() {
+                if self.resolvable.is_empty() && !self.board.any_startable() && self.waiting.is_empty() {
                     panic!("BUG: nothing runs and nodes are left: {:?}", self.left());
                 }
-                continue;
+                if self.waiting.is_empty() || self.board.any_startable() {
+                    continue;
+                }
             }
             match receiver.recv_timeout(LOOK_UP) {
                 Ok(Message::Event(event)) => self.observer.observe(&event),

@@ -6,8 +6,11 @@
 /// Unwanted -> Wanted -> Hit          its record is there
 ///                \       \-> Ready   ... but bytes are needed that are gone
 ///                 \-> Ready -> Running -> Ran
-/// Wanted | Ready | Running -> Failed, Skipped
-/// Hit | Ready | Ran -> Wanted        something before it gave other bytes than it used to
+///                      |  ^\-> Hit   another process made it in the meantime
+///                      v  |
+///                    Waiting         another process is making it
+/// Wanted | Ready | Waiting | Running -> Failed, Skipped
+/// Hit | Ready | Waiting | Ran -> Wanted   something before it gave other bytes than it used to
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
@@ -19,6 +22,8 @@ pub enum NodeState {
     Hit,
     /// It must run, and waits for its pool, or for an input whose bytes are being made again.
     Ready,
+    /// As ready, but another process has the right to make it (see [`crate::store::KeyLock`]).
+    Waiting,
     /// A worker has it.
     Running,
     /// It ran and its record is committed.
@@ -45,13 +50,14 @@ impl NodeState {
     /// # Panics
     /// On a move that the ladder does not have, which is a bug of the executor.
     pub fn advance(&mut self, next: Self) {
-        use NodeState::{Failed, Hit, Ran, Ready, Running, Skipped, Unwanted, Wanted};
+        use NodeState::{Failed, Hit, Ran, Ready, Running, Skipped, Unwanted, Waiting, Wanted};
         let legal = matches!(
             (*self, next),
             (Unwanted, Wanted)
                 | (Wanted, Hit | Ready | Skipped | Failed)
                 | (Hit, Ready | Wanted) // the bytes are needed and gone | an input drifted
-                | (Ready, Running | Skipped | Failed | Wanted)
+                | (Ready, Running | Waiting | Hit | Skipped | Failed | Wanted)
+                | (Waiting, Ready | Skipped | Failed | Wanted)
                 | (Running, Ran | Failed | Skipped)
                 | (Ran, Wanted | Ready) // an input drifted | evicted, and needed once more
         );

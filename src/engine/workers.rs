@@ -3,6 +3,7 @@
 use crate::engine::context::Input;
 use crate::engine::executor::{Executor, Message};
 use crate::engine::plan::NodeId;
+use crate::engine::sharing::Taken;
 use crate::engine::worker::run_stage;
 use crate::engine::{EngineError, Event, Interrupted, KeyText, MissReason, NodeState, Pool};
 use crate::store::{Record, StoreError};
@@ -79,17 +80,23 @@ impl<'a> Executor<'a> {
     where
         'a: 'scope,
     {
+        let key = self.known[id.index()].key.clone().expect("BUG: a node starts without a key");
+        match self.take(id, &key) {
+            Ok(Taken::Ours) => {}
+            Ok(Taken::Theirs) => return,
+            Err(error) => return self.fail(id, error.into()),
+        }
         // Retention, or another run, may have deleted an input since it was looked up.
         let gone = self.inputs_without_bytes(id);
         if !gone.is_empty() {
+            self.known[id.index()].lock = None;
             return gone.into_iter().for_each(|from| self.demand(from));
         }
         let opened = match self.open_inputs(id) {
             // Deleted between the look and the opening: the next round sees it.
-            Err(StoreError::Missing { .. }) => return,
+            Err(StoreError::Missing { .. }) => return self.known[id.index()].lock = None,
             other => other,
         };
-        let key = self.known[id.index()].key.clone().expect("BUG: a node starts without a key");
         let reason = self.known[id.index()].reason.take().unwrap_or(MissReason::FirstRun);
         self.observer.observe(&Event::NodeStarted { node: self.plan.node(id).name(), key: key.key(), reason });
         self.board.advance(id, NodeState::Running);
@@ -135,6 +142,7 @@ impl<'a> Executor<'a> {
     pub(super) fn done(&mut self, id: NodeId, result: Result<Record, anyhow::Error>) {
         let node = self.plan.node(id);
         self.busy[node.stage.def().pool as usize] -= 1;
+        self.known[id.index()].lock = None;
         let record = match result {
             Ok(record) => record,
             Err(error) if error.is::<Interrupted>() => {

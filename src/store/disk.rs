@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The real file system.
@@ -84,11 +84,14 @@ impl StoreIo for Disk {
     }
 
     fn try_lock_alone(&self, path: &Path) -> io::Result<Option<Lock>> {
-        let file = open_lock(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+        loop {
+            let file = open_lock(path)?;
+            match file.try_lock() {
+                Ok(()) if stands_at(&file, path) => return Ok(Some(Lock::new(file))),
+                Ok(()) => {} // Its last holder removed it between the two calls.
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
         }
     }
 
@@ -119,6 +122,12 @@ fn open_regular(path: &Path) -> io::Result<(File, u64)> {
 fn open_lock(path: &Path) -> io::Result<File> {
     let made = OpenOptions::new().create(true).truncate(false).write(true).open(path);
     made.or_else(|error| File::open(path).map_err(|_| error))
+}
+
+fn stands_at(file: &File, path: &Path) -> bool {
+    let place = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    let (ours, there) = (file.metadata().map(place), std::fs::metadata(path).map(place));
+    matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
 }
 
 #[expect(unsafe_code, reason = "std has no rename without replacing")]

@@ -63,8 +63,10 @@ fn is_full(error: &io::Error) -> bool {
 fn advice(error: &io::Error) -> &'static str {
     if is_full(error) {
         "; free some space or name another folder with --store, then run the same command: what is committed stays"
-    } else if error.kind() == io::ErrorKind::PermissionDenied {
-        "; the store must be writable by the user who runs dcpipe"
+    } else if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+        "; a run that has work to do needs a store that its user may write: name another with --store"
+    } else if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP)) {
+        "; the file system of the store has no locks: name a store on another with --store"
     } else {
         ""
     }

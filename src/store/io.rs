@@ -59,7 +59,8 @@ pub trait StoreIo: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// The entries of a folder, in no order.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
-    /// Locks the file at `path` against everybody, or says `None` where somebody holds it.
+    /// Locks the file at `path` against everybody, or says `None` where somebody holds it. The file may be removed by
+    /// who holds it: what is locked in the end is what stands at `path`.
     fn try_lock_alone(&self, path: &Path) -> io::Result<Option<Lock>>;
     /// Locks the file at `path` against those who want to be alone, and waits for them.
     fn lock_shared(&self, path: &Path) -> io::Result<Lock>;

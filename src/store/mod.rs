@@ -20,6 +20,7 @@ pub mod disk;
 mod durable;
 pub mod error;
 pub mod io;
+pub mod locks;
 pub mod map;
 pub mod object;
 mod open;
@@ -29,6 +30,7 @@ pub mod run;
 pub use disk::Disk;
 pub use error::StoreError;
 pub use io::StoreIo;
+pub use locks::KeyLock;
 pub use object::ObjectWriter;
 pub use record::Record;
 

@@ -24,9 +24,10 @@ impl Store {
             io.create_dir(&path).map_err(|error| StoreError::io("create", &path, error))?;
         }
         let lock_path = root.join("locks/store");
-        // Alone here: everything in tmp/ belongs to processes that are gone.
+        // Alone here: everything in tmp/ and every lock of a key belongs to processes that are gone.
         if let Ok(Some(_alone)) = io.try_lock_alone(&lock_path) {
-            for path in io.list(&root.join("tmp")).unwrap_or_default() {
+            let left = ["tmp", "locks"].iter().flat_map(|folder| io.list(&root.join(folder)).unwrap_or_default());
+            for path in left.filter(|path| *path != lock_path) {
                 let _ = io.remove(&path);
             }
         }

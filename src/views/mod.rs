@@ -4,5 +4,6 @@ mod files;
 mod ledger;
 mod results;
 mod tables;
+mod turn;
 
 pub use results::{End, Results};

@@ -5,6 +5,7 @@ use crate::engine::{Event, Keep, Node, NodeId, Observer, Plan};
 use crate::format::Dataset;
 use crate::store::{Record, Store};
 use crate::views::ledger::{Entry, Ledger};
+use crate::views::turn::Turn;
 use crate::views::{files, tables};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ pub struct Results<'a> {
 }
 
 struct State {
+    /// The right to write to the folder; while another run has it, what this one made is laid out later.
+    turn: Option<Turn>,
+    later: Vec<(String, StageKey, Digest)>,
     ledger: Ledger,
     /// Nodes whose files hold something else than before this run.
     replaced: Vec<String>,
@@ -40,8 +44,31 @@ impl<'a> Results<'a> {
     /// Opens the folder, which is made where there is none.
     pub fn open(folder: &Path, plan: &'a Plan, store: &'a Store) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let state = Mutex::new(State { ledger: Ledger::open(folder), replaced: Vec::new(), complaints: Vec::new() });
-        Ok(Self { folder: folder.to_owned(), plan, store, state })
+        let state = State {
+            turn: Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?,
+            later: Vec::new(),
+            ledger: Ledger::open(folder),
+            replaced: Vec::new(),
+            complaints: Vec::new(),
+        };
+        Ok(Self { folder: folder.to_owned(), plan, store, state: Mutex::new(state) })
+    }
+
+    /// Lays out what could not be while another run wrote to the folder. False while it still does.
+    pub fn catch_up(&self) -> anyhow::Result<bool> {
+        let later = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.turn.is_none() {
+                state.turn = Turn::take(&self.folder).with_context(|| format!("locking {}", self.folder.display()))?;
+                if state.turn.is_none() {
+                    return Ok(false);
+                }
+                state.ledger = Ledger::open(&self.folder);
+            }
+            std::mem::take(&mut state.later)
+        };
+        later.into_iter().for_each(|(node, key, artifact)| self.update(&node, key, artifact));
+        Ok(true)
     }
 
     /// Where the results are.
@@ -54,8 +81,11 @@ impl<'a> Results<'a> {
     /// A complete run leaves only its own files between its own. One that stopped where it was asked to removes what was
     /// made from something that it replaced. A broken one removes nothing: the same command goes on.
     pub fn finish(self, end: End) -> Vec<String> {
-        let State { mut ledger, replaced, mut complaints } =
+        let State { turn, mut ledger, replaced, mut complaints, .. } =
             self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if turn.is_none() {
+            return complaints;
+        }
         match end {
             End::Complete if complaints.is_empty() => {
                 // Every epoch's node of a noun shares its folders; one look at them is enough.
@@ -76,6 +106,9 @@ impl<'a> Results<'a> {
     fn update(&self, name: &str, key: StageKey, artifact: Digest) {
         let Some(node) = self.node(name) else { return };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.turn.is_none() {
+            return state.later.push((name.to_owned(), key, artifact));
+        }
         if state.ledger.accept(name, artifact) || !self.can_lay_out(key) {
             return;
         }
@@ -185,6 +218,7 @@ impl<'a> Results<'a> {
         let Some(node) = self.node(name) else { return };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match node.stage.def().output.name {
+            _ if state.turn.is_none() => {}
             "weights" => {
                 let file = weights_file(node);
                 let _ = std::fs::remove_file(self.folder.join(&file));

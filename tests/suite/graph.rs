@@ -320,7 +320,7 @@ fn a_rebuilt_chain_keeps_its_order() {
             draft = draft
                 .node(
                     &format!("n@{i}"),
-                    Act::new("x", |cx| crate::toys::write(cx, 0)),
+                    Act::new(&i.to_string(), move |cx| crate::toys::write(cx, 100 + i)),
                     &[("a", &format!("n@{}", i - 1))],
                 )
                 .until_used();

@@ -9,7 +9,6 @@ use dcpipe::store::io::{Found, Lock, StoreFile};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +50,12 @@ pub const ALL_UNSYNCED: [Unsynced; 4] = [Unsynced::Empty, Unsynced::Torn, Unsync
 #[derive(Clone, Default)]
 pub struct SimFs {
     state: Arc<Mutex<State>>,
-    locks: Arc<AtomicUsize>,
+    locks: Locks,
 }
+
+/// By path how many share the lock; ALONE where one has it for itself.
+type Locks = Arc<Mutex<BTreeMap<String, usize>>>;
+const ALONE: usize = usize::MAX;
 
 impl SimFs {
     pub fn new() -> Self {
@@ -190,11 +193,15 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path that is text")
 }
 
-struct Held(Arc<AtomicUsize>);
+struct Held(Locks, String);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        let mut locks = self.0.lock().expect("no panic while it is held");
+        match locks.remove(&self.1) {
+            None | Some(1 | ALONE) => {}
+            Some(shared) => drop(locks.insert(self.1.clone(), shared - 1)),
+        }
     }
 }
 
@@ -318,8 +325,9 @@ impl StoreIo for SimFs {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
+        let entry = state.get(path)?; // Where there is nothing, nothing is done.
         state.operate()?;
-        match state.get(path)? {
+        match entry {
             Entry::File(_) => {
                 state.names.remove(text(path));
                 Ok(())
@@ -334,13 +342,21 @@ impl StoreIo for SimFs {
         Ok(State::below(&state.names, path).map(|(path, _)| PathBuf::from(path)).collect())
     }
 
-    fn try_lock_alone(&self, _: &Path) -> io::Result<Option<Lock>> {
-        Ok((self.locks.load(Ordering::SeqCst) == 0).then(|| Lock::new(())))
+    fn try_lock_alone(&self, path: &Path) -> io::Result<Option<Lock>> {
+        let mut locks = self.locks.lock().expect("no panic while it is held");
+        if locks.contains_key(text(path)) {
+            return Ok(None);
+        }
+        locks.insert(text(path).to_owned(), ALONE);
+        Ok(Some(Lock::new(Held(Arc::clone(&self.locks), text(path).to_owned()))))
     }
 
-    fn lock_shared(&self, _: &Path) -> io::Result<Lock> {
-        self.locks.fetch_add(1, Ordering::SeqCst);
-        Ok(Lock::new(Held(Arc::clone(&self.locks))))
+    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
+        let mut locks = self.locks.lock().expect("no panic while it is held");
+        let shared = locks.entry(text(path).to_owned()).or_default();
+        assert_ne!(*shared, ALONE, "a test would wait for ever");
+        *shared += 1;
+        Ok(Lock::new(Held(Arc::clone(&self.locks), text(path).to_owned())))
     }
 
     fn free_bytes(&self, _: &Path) -> Option<u64> {

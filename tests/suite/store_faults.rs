@@ -249,19 +249,22 @@ fn what_could_not_be_made_durable_is_not_there() {
 }
 
 #[test]
-fn two_runs_on_one_store_end_with_the_same() {
+fn runs_at_a_time_on_one_store_make_each_node_once_and_end_with_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
     let plan = little(6, 10).plan();
-    let digests: Vec<_> = std::thread::scope(|scope| {
+    let runs: Vec<Run> = std::thread::scope(|scope| {
         let run = || {
             let store = Store::open_on(folder.path(), Arc::new(HookFs::unsynced(Disk))).expect("a store");
-            run_on(&store, &plan, Vec::new(), Cancel::default()).digests()
+            run_on(&store, &plan, Vec::new(), Cancel::default())
         };
         let runs: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
         runs.into_iter().map(|run| run.join().expect("a run")).collect()
     });
-    let undisturbed = TestSpace::new().run(&plan).digests();
-    assert!(digests.iter().all(|one| *one == undisturbed));
+    let undisturbed = TestSpace::new().run(&plan);
+    assert!(runs.iter().all(|run| run.digests() == undisturbed.digests()));
+    let mut made: Vec<_> = runs.iter().flat_map(Run::finished).collect();
+    made.sort();
+    assert_eq!(made, undisturbed.finished());
     let store = Store::open(folder.path()).expect("a store");
     assert_eq!(run_on(&store, &plan, Vec::new(), Cancel::default()).outcome().ran, 0);
 }
