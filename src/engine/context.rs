@@ -1,12 +1,13 @@
 //! context: what a running stage may touch: its inputs, its output, its random streams, and a voice.
 
-use crate::base::clock::Stopwatch;
-use crate::base::{Artifact, Epoch, Part, Seed};
+use crate::base::{Artifact, Epoch, Seed, StageKey};
+use crate::engine::output::Output;
+use crate::engine::resume::Unfinished;
 use crate::engine::{Event, Facts, Interrupted, KeyText, Noun};
-use crate::store::{ObjectWriter, Record, Store, StoreError};
-use anyhow::{Context as _, anyhow};
+use crate::store::{Store, StoreError};
+use anyhow::anyhow;
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,15 +69,15 @@ pub struct Context<'a> {
     pub(super) node: String,
     pub(super) epoch: Epoch,
     pub(super) key: KeyText,
-    pub(super) output: Noun,
+    pub(super) noun: Noun,
     pub(super) inputs: Vec<(&'static str, Input)>,
     pub(super) seed: Option<Seed>,
     pub(super) device: &'a str,
     pub(super) cancel: &'a Cancel,
     pub(super) emit: &'a (dyn Fn(Event) + Sync),
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Output<'a>,
     pub(super) facts: Facts,
-    pub(super) shards: BTreeSet<String>,
+    pub(super) progress: Unfinished,
 }
 
 impl<'a> Context<'a> {
@@ -90,72 +91,23 @@ impl<'a> Context<'a> {
         self.inputs.iter().find(|(name, _)| *name == port).map(|(_, input)| input)
     }
 
-    /// Begins a part of the output. Hand it to [`Context::finish`].
-    pub fn create(&self) -> anyhow::Result<ObjectWriter<'a>> {
-        Ok(self.store.create()?)
-    }
-
-    /// Makes a part durable as `name` of the output.
-    pub fn finish(&mut self, writer: ObjectWriter<'_>, name: &str) -> anyhow::Result<()> {
-        self.parts.push(writer.finish(name)?);
-        Ok(())
+    /// The output, to be written part by part.
+    pub fn output(&mut self) -> &mut Output<'a> {
+        &mut self.parts
     }
 
     /// Writes the part `name` of the output by `write`.
     pub fn write_part<E: Into<anyhow::Error>>(
         &mut self,
         name: &str,
-        write: impl FnOnce(&mut (dyn std::io::Write + Send)) -> Result<(), E>,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), E>,
     ) -> anyhow::Result<()> {
-        let mut writer = std::io::BufWriter::with_capacity(1 << 20, self.create()?);
-        write(&mut writer).map_err(|error| error.into().context(format!("writing {name}")))?;
-        let writer = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        self.finish(writer, name)
+        self.parts.write_part(name, write)
     }
 
-    /// Does one shard of the work, or takes it from the store if an earlier, interrupted run got that far.
-    ///
-    /// `name` says which shard it is, and must not depend on how many workers there are. The shard's parts become parts
-    /// of the output, in the order of the calls.
-    pub fn shard(
-        &mut self,
-        name: &str,
-        work: impl FnOnce(&mut ShardDraft<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let parts = self.step(name, work)?;
-        self.parts.extend(parts);
-        Ok(())
-    }
-
-    /// As [`Context::shard`], but its parts stay out of the output: a place to go on from, such as the weights after a
-    /// thousand steps. Read them with [`Context::open`].
-    pub fn step(
-        &mut self,
-        name: &str,
-        work: impl FnOnce(&mut ShardDraft<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Vec<Part>> {
-        if !self.shards.insert(name.to_owned()) {
-            return Err(anyhow!("BUG: two shards are called {name}"));
-        }
-        let key = self.key.shard(name);
-        match self.store.record(key.key()) {
-            Ok(Some(record)) if self.store.contains_all(&record.artifact) => return Ok(record.artifact.parts),
-            Ok(_) => {}
-            Err(error) => self.note(format!("shard {name}: {error}")),
-        }
-        self.checkpoint()?;
-        let watch = Stopwatch::new();
-        let mut draft = ShardDraft { store: self.store, parts: Vec::new() };
-        work(&mut draft).with_context(|| format!("in shard {name}"))?;
-        let artifact = Artifact { kind: self.output.name.to_owned(), format: self.output.format, parts: draft.parts };
-        let wall_ms = watch.elapsed().as_millis() as u64;
-        let record = Record::new(&self.node, key.as_str(), artifact, Facts::new(), wall_ms);
-        Ok(self.store.commit(&record)?.artifact.parts)
-    }
-
-    /// The bytes of a part that this node has written.
-    pub fn open(&self, part: &Part) -> anyhow::Result<Bytes> {
-        Ok(self.store.map(part)?)
+    /// The node's key.
+    pub fn key(&self) -> StageKey {
+        self.key.key()
     }
 
     /// The node's random streams. Only stages that declare `DRAWS` have any.
@@ -231,25 +183,6 @@ impl Voice<'_> {
     /// See [`Context::checkpoint`].
     pub fn checkpoint(&self) -> anyhow::Result<()> {
         if self.cancel.is_requested() { Err(Interrupted.into()) } else { Ok(()) }
-    }
-}
-
-/// A shard being written.
-pub struct ShardDraft<'a> {
-    store: &'a Store,
-    parts: Vec<Part>,
-}
-
-impl<'a> ShardDraft<'a> {
-    /// Begins a part of the shard. Hand it to [`ShardDraft::finish`].
-    pub fn create(&self) -> anyhow::Result<ObjectWriter<'a>> {
-        Ok(self.store.create()?)
-    }
-
-    /// Makes a part durable as `name`.
-    pub fn finish(&mut self, writer: ObjectWriter<'_>, name: &str) -> anyhow::Result<()> {
-        self.parts.push(writer.finish(name)?);
-        Ok(())
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Event {
     NodeWaits { node: String, key: StageKey },
     /// A node began to run.
     NodeStarted { node: String, key: StageKey, reason: MissReason },
+    /// A running node put down a shard of its output, or a state to go on from; or found one of an interrupted run.
+    PutDown { node: String, part: String, hit: bool },
     /// A running node got this far.
     Progress { node: String, done: u64, total: u64, unit: String },
     /// A running node measured something.

@@ -4,11 +4,12 @@ use crate::base::clock::Stopwatch;
 use crate::base::{Artifact, Digest, Seed};
 use crate::engine::context::Input;
 use crate::engine::executor::Settings;
+use crate::engine::output::Output;
 use crate::engine::panics;
 use crate::engine::plan::{NodeId, Plan};
+use crate::engine::resume::Unfinished;
 use crate::engine::{Context, EngineError, Event, Facts, KeyText};
 use crate::store::{Record, Store};
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Makes the key of `id` from the digests of its inputs and, for a source, from a look at the outside world.
@@ -44,19 +45,22 @@ pub(super) fn run_stage(
         node: node.name(),
         epoch: node.epoch,
         key,
-        output: def.output,
+        noun: def.output,
         inputs,
         seed: def.draws.then(|| Seed::of_node(plan.seed, &node.name())),
         device: settings.device,
         cancel: &settings.cancel,
         emit,
-        parts: Vec::new(),
+        parts: Output::new(store),
         facts: Facts::new(),
-        shards: BTreeSet::new(),
+        progress: Unfinished::default(),
     };
     panics::caught(|| node.stage.run(&mut cx))?;
-    let artifact = Artifact { kind: def.output.name.to_owned(), format: def.output.format, parts: cx.parts };
+    let parts = std::mem::take(&mut cx.parts.parts);
+    let artifact = Artifact { kind: def.output.name.to_owned(), format: def.output.format, parts };
     let wall_ms = watch.elapsed().as_millis() as u64;
-    let record = Record::new(&node.name(), cx.key.as_str(), artifact, cx.facts, wall_ms);
-    Ok(store.commit(&record)?)
+    let record = Record::new(&node.name(), cx.key.as_str(), artifact, std::mem::take(&mut cx.facts), wall_ms);
+    let record = store.commit(&record)?;
+    cx.clear();
+    Ok(record)
 }

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod rows;
 pub mod rows_writer;
 pub mod schema;
+pub mod search;
 pub mod table;
 pub mod table_writer;
 pub mod vectors;

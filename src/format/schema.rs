@@ -1,11 +1,11 @@
 //! schema: every kind of file there is, and each as a page a person reads.
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
-use super::{centroids, clusters, crops, dataset, features, manifest, metrics, vectors, weights, whitening};
+use super::{centroids, clusters, crops, dataset, features, manifest, metrics, search, vectors, weights, whitening};
 use std::fmt::Write;
 
 /// Every kind of file there is.
-pub static KINDS: [&Kind; 15] = [
+pub static KINDS: [&Kind; 16] = [
     &dataset::IMAGES,
     &dataset::BAD,
     &crops::CROPS,
@@ -16,6 +16,7 @@ pub static KINDS: [&Kind; 15] = [
     &centroids::CENTROIDS,
     &clusters::CLUSTERS,
     &clusters::ITERATIONS,
+    &search::SEARCH,
     &manifest::MANIFEST,
     &weights::WEIGHTS,
     &weights::MOMENTUM,

@@ -14,6 +14,16 @@ use tch::{Device, Kind, Reduction, Tensor};
 const NORM_MOMENTUM: f64 = 0.1;
 const HEAD: [&str; 2] = ["top_layer.weight", "top_layer.bias"];
 
+/// A head: weight [k, dims] and bias [k].
+pub type Head = (Tensor, Tensor);
+
+/// The head among the `weights` of a network in training.
+pub fn head(weights: &StateDict) -> Result<Head> {
+    let tensor =
+        |name| weights.get(name).map(Tensor::shallow_clone).with_context(|| format!("tensor {name} is missing"));
+    Ok((tensor(HEAD[0])?, tensor(HEAD[1])?))
+}
+
 /// What a step has to tell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {

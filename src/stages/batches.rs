@@ -33,13 +33,19 @@ pub struct Batch<'a> {
 }
 
 impl Batches<'_> {
-    /// Calls `step` with the number and the content of each batch, in order. The first error ends it.
-    pub fn each(&self, batch: usize, mut step: impl FnMut(u64, Batch<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    /// Calls `step` with the number and the content of each batch from number `first` on, in order. The first error ends
+    /// it.
+    pub fn each(
+        &self,
+        batch: usize,
+        first: usize,
+        mut step: impl FnMut(u64, Batch<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let total = self.manifest.image_id.len();
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(AHEAD);
             scope.spawn(move || {
-                for from in (0..total).step_by(batch) {
+                for from in (first * batch..total).step_by(batch) {
                     let positions = from..(from + batch).min(total);
                     let pixels = self.render(positions.clone());
                     let failed = pixels.is_err();
@@ -48,7 +54,7 @@ impl Batches<'_> {
                     }
                 }
             });
-            for number in 0..total.div_ceil(batch) as u64 {
+            for number in first as u64..total.div_ceil(batch) as u64 {
                 let (positions, pixels) = receiver.recv().map_err(|_| anyhow!("BUG: the batches ended early"))?;
                 step(number, Batch { pixels: pixels?, labels: &self.manifest.pseudo_label[positions] })?;
             }

@@ -2,6 +2,7 @@
 
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::clusters::write_iterations;
+use crate::format::search::{SEARCH, Search};
 use crate::format::{self, Centroids, Iteration, vectors};
 use crate::learn::kmeans::Lloyd;
 use crate::learn::place::assigner_on;
@@ -9,6 +10,7 @@ use crate::stages::{CLUSTERS, VECTORS};
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Groups the vectors by k-means, as faiss does: random vectors to begin with, empty clusters refilled by splitting.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -55,15 +57,18 @@ impl Stage for Cluster {
         let vectors = table.whole().context("the vectors are in several batches")?;
         let dims = table.width();
         let mut assigner = assigner_on(cx.device())?;
-        let mut lloyd = Lloyd::from_permutation(vectors, dims, self.k as usize, cx.seed()?)?;
-        let mut iterations = Vec::with_capacity(self.iterations as usize);
-        for done in 1..=self.iterations {
-            cx.checkpoint()?;
+        let (mut lloyd, mut iterations) = self.start(cx, vectors, dims)?;
+        let every = iterations_between_saves(vectors.len(), self.k as usize);
+        for done in lloyd.iteration + 1..=self.iterations {
             let report = lloyd.step(vectors, &mut *assigner)?;
             let (splits, empty, moved) = (report.splits, report.empty, report.moved);
             iterations.push(Iteration { objective: report.objective, splits, empty, moved });
             cx.metric("objective", report.objective);
             cx.progress(u64::from(done), u64::from(self.iterations) + 1, "iterations");
+            if done.is_multiple_of(every) || cx.is_interrupted() {
+                save(cx, &lloyd, &iterations)?;
+                cx.checkpoint()?;
+            }
         }
         let assigned = lloyd.assign(vectors, &mut *assigner)?;
         let margin = assigned.margins(vectors, &lloyd.centroids, dims);
@@ -76,5 +81,52 @@ impl Stage for Cluster {
         cx.write_part("clusters.parquet", |out| clusters.write(out).map(drop))?;
         cx.write_part("centroids.arrow", |out| centroids.write(out).map(drop))?;
         cx.write_part("iterations.parquet", |out| write_iterations(out, &iterations).map(drop))
+    }
+}
+
+/// Multiplications that a save may be far from the last: seconds of one core.
+const SAVE_AFTER: u64 = 1 << 38;
+
+/// From the sizes alone, so that an interrupted run and an undisturbed one save the same. Numbers of all vectors are
+/// multiplied with every centroid.
+fn iterations_between_saves(numbers: usize, k: usize) -> u32 {
+    let each = (numbers as u64).saturating_mul(k as u64).max(1);
+    u32::try_from(SAVE_AFTER.div_ceil(each)).unwrap_or(u32::MAX)
+}
+
+fn name_of(iteration: u32) -> String {
+    format!("after iteration {iteration}")
+}
+
+fn save(cx: &mut Context<'_>, lloyd: &Lloyd, iterations: &[Iteration]) -> anyhow::Result<()> {
+    let owner = cx.key().to_string();
+    let state = Search {
+        k: lloyd.k,
+        dims: lloyd.dims,
+        centroids: Cow::Borrowed(&lloyd.centroids),
+        previous: Cow::Borrowed(&lloyd.previous),
+        iterations: Cow::Borrowed(iterations),
+    };
+    cx.save(&name_of(lloyd.iteration), |out| out.write_part(SEARCH.file, |out| state.write(out, &owner).map(drop)))
+}
+
+impl Cluster {
+    /// The first centroids, or those that an interrupted run came to, with how it went so far.
+    fn start(&self, cx: &mut Context<'_>, vectors: &[f32], dims: usize) -> anyhow::Result<(Lloyd, Vec<Iteration>)> {
+        let saved = cx.saved((1..=self.iterations).rev().map(name_of));
+        let opened = saved.map(|saved| Ok::<_, anyhow::Error>(Search::open(&saved.part(SEARCH.file)?)?));
+        let state = match opened {
+            Some(Ok(state)) => state,
+            other => {
+                if let Some(Err(error)) = other {
+                    cx.note(format!("what an interrupted run saved cannot be read ({error:#}); starting anew"));
+                }
+                return Ok((Lloyd::from_permutation(vectors, dims, self.k as usize, cx.seed()?)?, Vec::new()));
+            }
+        };
+        let mut lloyd = Lloyd::from_centroids(state.centroids.into_owned(), state.dims)?;
+        lloyd.iteration = state.iterations.len() as u32;
+        lloyd.previous = state.previous.into_owned();
+        Ok((lloyd, state.iterations.into_owned()))
     }
 }

@@ -67,7 +67,6 @@ impl Stage for Decode {
         let total = originals.dataset.len();
         let view = self.view();
         for (at, rows) in parts(total, PART_BYTES / view.bytes()).enumerate() {
-            cx.checkpoint()?;
             let name = format!("part-{at:05}.arrow");
             cx.progress(rows.start as u64, total as u64, "images");
             let voice = cx.voice();
@@ -77,7 +76,6 @@ impl Stage for Decode {
                 let mut pixels = vec![0; CHUNK * view.bytes()];
                 for from in rows.clone().step_by(CHUNK) {
                     let chunk = from..(from + CHUNK).min(rows.end);
-                    voice.checkpoint()?;
                     render(&originals, &view, chunk.clone(), &mut pixels)?;
                     writer.push(&pixels[..chunk.len() * view.bytes()])?;
                     voice.progress(chunk.end as u64, total as u64, "images");

@@ -83,8 +83,8 @@ impl Stage for Extract {
             let name = format!("part-{at:05}.arrow");
             let plan = features::plan(shape.feature_dims(), ImageId(rows.start as u32), rows.len());
             let voice = cx.voice();
-            let tell = |done: usize| voice.checkpoint().map(|()| voice.progress(done as u64, total as u64, "images"));
-            tell(rows.start)?;
+            let tell = |done: usize| voice.progress(done as u64, total as u64, "images");
+            tell(rows.start);
             cx.shard(&name, |shard| {
                 let writer = match self.precision {
                     Precision::F32 => self.part::<f32, _>(shard.create()?, plan, &net, &crops, rows, &tell)?,
@@ -105,7 +105,7 @@ impl Extract {
         net: &Net,
         crops: &Rows<u8>,
         rows: Range<usize>,
-        tell: &dyn Fn(usize) -> anyhow::Result<()>,
+        tell: &dyn Fn(usize),
     ) -> anyhow::Result<W> {
         let mut writer = RowsWriter::<T, _>::create(out, plan)?;
         for from in rows.clone().step_by(self.batch as usize) {
@@ -116,7 +116,7 @@ impl Extract {
                 .with_context(|| format!("images {} to {}", batch.start, batch.end - 1))?;
             let kept = T::keep(&features).with_context(|| format!("images {} to {}", batch.start, batch.end - 1))?;
             writer.push(&kept)?;
-            tell(batch.end)?;
+            tell(batch.end);
         }
         Ok(writer.finish()?)
     }

@@ -1,6 +1,7 @@
 //! init: nothing -> weights: a network as it is before the first epoch.
 
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::format::Metadata;
 use crate::learn::arch::{Arch, NetShape};
 use crate::learn::initial::initial_trunk;
 use crate::stages::{WEIGHTS, weights};
@@ -52,6 +53,6 @@ impl Stage for Init {
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let shape = self.shape();
         let state = initial_trunk(&shape, cx.seed()?)?;
-        weights::write(cx, &shape, &state)
+        weights::write(cx.output(), &shape, &state, None, &Metadata::new())
     }
 }

@@ -1,11 +1,13 @@
 //! train: dataset, manifest, weights -> weights: one pass over the manifest, towards the pseudo-labels.
 
-use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
-use crate::format::metrics::write_steps;
-use crate::format::{Manifest, Step};
+use crate::engine::{Context, Facts, Input, Keep, Noun, Pool, Port, Stage};
+use crate::format::metrics::{open_steps, write_steps};
+use crate::format::{Manifest, Metadata, Step};
+use crate::learn::arch::NetShape;
 use crate::learn::initial::initial_head;
 use crate::learn::sgd::SgdOptions;
-use crate::learn::train::Trainer;
+use crate::learn::state::StateDict;
+use crate::learn::train::{self, Head, Trainer};
 use crate::learn::{device, place};
 use crate::stages::batches::Batches;
 use crate::stages::originals::Originals;
@@ -38,7 +40,17 @@ pub struct Train {
     #[serde(default = "default_dropout")]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
+    /// Steps between two saves, from which an interrupted run goes on; an eighth of the epoch, but 32 at least, if left
+    /// out. Results do not depend on it.
+    #[serde(default, skip_serializing)]
+    #[schemars(range(min = 1))]
+    pub save_every: Option<u32>,
 }
+
+/// Saves in an epoch: each writes the weights and their momentum, 0.5 GB for AlexNet.
+const SAVES: u64 = 8;
+/// On few steps a save would cost more than the steps.
+const FEWEST_STEPS: u64 = 32;
 
 fn default_batch() -> u32 {
     256
@@ -84,42 +96,96 @@ impl Stage for Train {
         let decay = self.weight_decay;
         ensure!(decay.is_finite() && decay >= 0.0, "weight_decay is {decay}, not a number from 0 on");
         ensure!((0.0..1.0).contains(&self.dropout), "dropout is {}, not between 0 and 1", self.dropout);
+        ensure!(self.save_every != Some(0), "save_every is 0, not a number of steps from 1 on");
         Ok(())
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let originals = Originals::open(cx.input("dataset")?)?;
         let manifest = Manifest::open(&cx.input("manifest")?.part("manifest.parquet")?)?;
-        let (shape, state) = weights::read(cx.input("weights")?)?;
-        let momentum = weights::read_momentum(cx.input("weights")?)?;
-        let seed = cx.seed()?.clone();
-        // As published the head has an output for every cluster, though targets are only those that hold an image.
-        let (weight, bias) = initial_head(manifest.k as usize, shape.feature_dims(), &seed)?;
+        let total = manifest.image_id.len().div_ceil(self.batch as usize) as u64;
+        let start = self.start(cx, &manifest, total)?;
+        let (shape, seed) = (start.shape, cx.seed()?.clone());
         let options = SgdOptions { lr: self.lr, momentum: self.momentum, weight_decay: self.weight_decay };
         let device = device::open(cx.device().parse()?)?;
-        let mut trainer = Trainer::new(&shape, &state, &momentum, (&weight, &bias), options, self.dropout, device)?;
-        drop((state, momentum, weight, bias));
+        let head = (&start.head.0, &start.head.1);
+        let mut trainer = Trainer::new(&shape, &start.state, &start.momentum, head, options, self.dropout, device)?;
+        let mut steps = start.steps;
+        drop((start.state, start.momentum, start.head));
 
-        let total = manifest.image_id.len() as u64;
-        let mut steps: Vec<Step> = Vec::new();
-        let mut seen = 0;
+        let images = manifest.image_id.len() as u64;
+        let mut seen: u64 = steps.iter().map(|step| step.images).sum();
+        let every = self.save_every.map_or((total / SAVES).max(FEWEST_STEPS), u64::from);
         let batches = Batches { originals: &originals, manifest: &manifest, seed: &seed, size: shape.input };
-        batches.each(self.batch as usize, |number, batch| {
-            cx.checkpoint()?;
+        batches.each(self.batch as usize, steps.len(), |number, batch| {
             let report = trainer
                 .step(&batch.pixels, batch.labels, seed.number("step", number))
                 .with_context(|| format!("after {seen} images"))?;
-            let images = batch.labels.len() as u64;
-            seen += images;
-            steps.push(Step { step: number, images, loss: report.loss, lr: self.lr });
+            let size = batch.labels.len() as u64;
+            seen += size;
+            steps.push(Step { step: number, images: size, loss: report.loss, lr: self.lr });
             cx.metric("loss", report.loss);
-            cx.progress(seen, total, "images");
+            cx.progress(seen, images, "images");
+            let done = number + 1;
+            if done < total && (done.is_multiple_of(every) || cx.is_interrupted()) {
+                save(cx, done, &shape, &trainer, &steps)?;
+                cx.checkpoint()?;
+            }
             Ok(())
         })?;
         let mean = steps.iter().map(|step| step.loss * step.images as f64).sum::<f64>() / seen.max(1) as f64;
         cx.metric("loss", mean);
-        weights::write(cx, &shape, &trainer.weights()?)?;
-        weights::write_momentum(cx, &shape, &trainer.momentum()?)?;
-        cx.write_part("steps.parquet", |out| write_steps(out, &steps).map(drop))
+        weights::write(cx.output(), &shape, &trainer.weights()?, Some(&trainer.momentum()?), &Metadata::new())?;
+        cx.write_part(STEPS_PART, |out| write_steps(out, &steps).map(drop))
     }
+}
+
+const STEPS_PART: &str = "steps.parquet";
+/// In the files of a save: the key of the node whose it is.
+const OWNER_KEY: &str = "dcpipe.save";
+
+/// Where an epoch begins, or goes on.
+struct Start {
+    shape: NetShape,
+    state: StateDict,
+    momentum: StateDict,
+    head: Head,
+    steps: Vec<Step>,
+}
+
+impl Train {
+    fn start(&self, cx: &mut Context<'_>, manifest: &Manifest, total: u64) -> anyhow::Result<Start> {
+        match cx.saved((1..total).rev().map(name_of)).map(|saved| reopen(&saved)) {
+            Some(Ok(start)) => return Ok(start),
+            Some(Err(error)) => {
+                cx.note(format!("what an interrupted run saved cannot be read ({error:#}); the epoch starts anew"));
+            }
+            None => {}
+        }
+        let (shape, state) = weights::read(cx.input("weights")?)?;
+        // As published the head has an output for every cluster, though targets are only those that hold an image.
+        let head = initial_head(manifest.k as usize, shape.feature_dims(), cx.seed()?)?;
+        let momentum = weights::read_momentum(cx.input("weights")?)?;
+        Ok(Start { shape, state, momentum, head, steps: Vec::new() })
+    }
+}
+
+fn reopen(saved: &Input) -> anyhow::Result<Start> {
+    let (shape, state) = weights::read(saved)?;
+    let (head, momentum) = (train::head(&state)?, weights::read_momentum(saved)?);
+    Ok(Start { shape, state, momentum, head, steps: open_steps(&saved.part(STEPS_PART)?)? })
+}
+
+fn name_of(steps: u64) -> String {
+    format!("after step {steps}")
+}
+
+/// Weights, batch-norm statistics, head, momentum and losses: all that decides how the epoch goes on. What is drawn is
+/// drawn by position.
+fn save(cx: &mut Context<'_>, done: u64, shape: &NetShape, trainer: &Trainer, steps: &[Step]) -> anyhow::Result<()> {
+    let metadata: Metadata = [(OWNER_KEY.to_owned(), cx.key().to_string())].into();
+    cx.save(&name_of(done), |out| {
+        weights::write(out, shape, &trainer.weights()?, Some(&trainer.momentum()?), &metadata)?;
+        out.write_part(STEPS_PART, |out| write_steps(out, steps).map(drop))
+    })
 }

@@ -1,6 +1,6 @@
 //! weights: a network's tensors, between the artifact's files and the learning room.
 
-use crate::engine::{Context, Input};
+use crate::engine::{Input, Output};
 use crate::format::kind::Metadata;
 use crate::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
 use crate::format::{Kind, Scalar, TensorRef, Tensors};
@@ -33,24 +33,27 @@ pub fn read_momentum(input: &Input) -> anyhow::Result<StateDict> {
     input.part_if_any(MOMENTUM_PART).map_or_else(|| Ok(StateDict::new()), |bytes| decode(&bytes))
 }
 
-/// Writes the tensors of a network of `shape`.
-pub fn write(cx: &mut Context<'_>, shape: &NetShape, weights: &StateDict) -> anyhow::Result<()> {
-    write_part(cx, WEIGHTS_PART, &WEIGHTS, shape, weights)
-}
-
-/// Writes the body's momentum.
-pub fn write_momentum(cx: &mut Context<'_>, shape: &NetShape, momentum: &StateDict) -> anyhow::Result<()> {
-    write_part(cx, MOMENTUM_PART, &MOMENTUM, shape, momentum)
+/// Writes the tensors of a network, and after the first step the body's momentum. `metadata` is what else the files say.
+pub fn write(
+    out: &mut Output<'_>,
+    shape: &NetShape,
+    weights: &StateDict,
+    momentum: Option<&StateDict>,
+    metadata: &Metadata,
+) -> anyhow::Result<()> {
+    let mut metadata = metadata.clone();
+    metadata.insert(SHAPE_KEY.to_owned(), serde_json::to_string(shape)?);
+    write_part(out, WEIGHTS_PART, &WEIGHTS, weights, &metadata)?;
+    momentum.map_or(Ok(()), |momentum| write_part(out, MOMENTUM_PART, &MOMENTUM, momentum, &metadata))
 }
 
 fn write_part(
-    cx: &mut Context<'_>,
+    out: &mut Output<'_>,
     name: &str,
     kind: &Kind,
-    shape: &NetShape,
     state: &StateDict,
+    metadata: &Metadata,
 ) -> anyhow::Result<()> {
-    let metadata: Metadata = [(SHAPE_KEY.to_owned(), serde_json::to_string(shape)?)].into();
     let views: Vec<(&str, TensorBytes)> = state
         .iter()
         .map(|(name, tensor)| Ok((name.as_str(), TensorBytes::of(tensor)?)))
@@ -61,7 +64,7 @@ fn write_part(
     for (((name, view), bytes), shape) in views.iter().zip(&bytes).zip(&shapes) {
         tensors.push(TensorRef { name, scalar: scalar(view.dtype())?, shape, bytes });
     }
-    cx.write_part(name, |out| write_tensors(out, kind, &tensors, &metadata).map(drop))
+    out.write_part(name, |out| write_tensors(out, kind, &tensors, metadata).map(drop))
 }
 
 fn scalar(dtype: Dtype) -> anyhow::Result<Scalar> {

@@ -131,6 +131,18 @@ impl Store {
         Ok(ObjectId(hasher.finalize().into()) == part.object)
     }
 
+    /// Whether a part's object is there and is to the last bit what its name promises. A wrong one is quarantined.
+    pub fn proves(&self, part: &Part) -> bool {
+        match self.verify(part) {
+            Ok(true) => true,
+            Ok(false) => {
+                self.quarantine(part.object, "has other bytes than its name promises");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Moves a wrong object out of the way, so that it is never served and can still be looked at, and reports it.
     pub fn quarantine(&self, object: ObjectId, why: &str) {
         self.set_aside(&self.object_path(object), &format!("object {object} {why}"));

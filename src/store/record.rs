@@ -145,6 +145,19 @@ impl Store {
         Ok(holds.unwrap_or_else(|| record.clone()))
     }
 
+    /// Deletes a record; what was made from its artifact, and the artifact's objects, stay.
+    pub fn remove_record(&self, key: StageKey) {
+        let _ = self.io().remove(&self.record_path(key));
+    }
+
+    /// Deletes a record and then its objects, which must be nobody else's. What cannot be deleted is left to a collection.
+    pub fn discard(&self, record: &Record) {
+        self.remove_record(record.key());
+        for part in &record.artifact.parts {
+            let _ = self.evict(part.object);
+        }
+    }
+
     /// Moves a record out of the way.
     pub fn drop_record(&self, key: StageKey) {
         let path = self.record_path(key);

@@ -10,6 +10,7 @@ use dcpipe::base::{ClusterId, Digest, ImageId, PseudoLabel};
 use dcpipe::format::dataset::{open_bad, write_images};
 use dcpipe::format::element::Element;
 use dcpipe::format::metrics::{open_metrics, open_steps};
+use dcpipe::format::search::Search;
 use dcpipe::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
 use dcpipe::format::{clusters, crops, features, schema, vectors, whitening, *};
 use half::f16;
@@ -78,6 +79,7 @@ fn committed_samples_still_hold_their_values() {
     assert_eq!(Centroids::open(&committed("clusters-v1/centroids.arrow")).unwrap(), sample_centroids());
     let iterations = clusters::open_iterations(&committed("clusters-v1/iterations.parquet")).unwrap();
     assert_eq!(iterations, sample_iterations());
+    assert_eq!(Search::open(&committed("clusters-v1/search.safetensors")).unwrap(), sample_search());
     assert_eq!(Manifest::open(&committed("manifest-v1/manifest.parquet")).unwrap(), sample_manifest());
     assert_eq!(open_metrics(&committed("metrics-v1/metrics.parquet")).unwrap(), sample_metrics());
     assert_eq!(open_steps(&committed("weights-v1/steps.parquet")).unwrap(), sample_steps());

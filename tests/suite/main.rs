@@ -17,6 +17,7 @@ mod kill;
 mod nets;
 mod pipelines;
 mod readers;
+mod resume;
 mod simfs;
 mod space;
 mod store_faults;

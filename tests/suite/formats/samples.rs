@@ -5,6 +5,7 @@ use dcpipe::base::{ClusterId, Digest, ImageId, PseudoLabel};
 use dcpipe::format::dataset::{open_bad, write_bad, write_images};
 use dcpipe::format::element::{Element, bytes_of};
 use dcpipe::format::metrics::{open_metrics, open_steps, write_metrics, write_steps};
+use dcpipe::format::search::Search;
 use dcpipe::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
 use dcpipe::format::{clusters, crops, features, vectors, whitening, *};
 use half::f16;
@@ -64,6 +65,11 @@ pub fn sample_iterations() -> Vec<Iteration> {
     vec![one(12.5, 1, 2, 4), one(3.75, 0, 1, 1)]
 }
 
+pub fn sample_search() -> Search<'static> {
+    let previous = [2, 0, 2, 3].map(ClusterId).to_vec().into();
+    Search { k: 5, dims: 3, centroids: sample_numbers(15).into(), previous, iterations: sample_iterations().into() }
+}
+
 pub fn sample_centroids() -> Centroids {
     Centroids { dims: 3, sizes: vec![1, 0, 2, 1, 0], centroids: sample_numbers(15) }
 }
@@ -121,6 +127,7 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
             "clusters-v1/iterations.parquet",
             clusters::write_iterations(Vec::new(), &sample_iterations()).unwrap().into(),
         ),
+        ("clusters-v1/search.safetensors", sample_search().write(Vec::new(), "a key").unwrap().into()),
         ("manifest-v1/manifest.parquet", sample_manifest().write(Vec::new()).unwrap().into()),
         ("weights-v1/weights.safetensors", sample_tensors(&WEIGHTS).into()),
         ("weights-v1/momentum.safetensors", sample_tensors(&MOMENTUM).into()),
@@ -145,6 +152,7 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
         (_, "clusters.parquet") => Clusters::open(bytes).map(|clusters| drop(clusters.sizes())),
         (_, "centroids.arrow") => Centroids::open(bytes).map(drop),
         (_, "iterations.parquet") => clusters::open_iterations(bytes).map(drop),
+        (_, "search.safetensors") => Search::open(bytes).map(drop),
         (_, "manifest.parquet") => Manifest::open(bytes).map(drop),
         (_, "weights.safetensors") => Tensors::open(&WEIGHTS, bytes).map(drop),
         (_, "momentum.safetensors") => Tensors::open(&MOMENTUM, bytes).map(drop),
