@@ -1,6 +1,7 @@
 //! cli: speaks to people: arguments, progress, exit codes.
 
 mod args;
+mod changes;
 mod doctor;
 mod error;
 mod ls;

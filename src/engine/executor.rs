@@ -9,7 +9,7 @@ use crate::engine::holders::Holders;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::workers::Crew;
 use crate::engine::{EngineError, Facts, KeyText, NodeState};
-use crate::store::run::NodeKeys;
+use crate::store::run::KeyHistory;
 use crate::store::{KeyLock, Record, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub struct Executor<'a> {
     pub(super) store: &'a Store,
     pub(super) settings: &'a Settings<'a>,
     pub(super) observer: &'a dyn Observer,
-    pub(super) last: NodeKeys,
+    pub(super) history: KeyHistory,
     pub(super) board: Board<'a>,
     pub(super) known: Vec<Known>,
     /// Nodes to look up, by rank: their inputs have just become known.
@@ -100,7 +100,7 @@ impl<'a> Executor<'a> {
             store,
             settings,
             observer,
-            last: store.node_keys(&plan.name),
+            history: store.key_history(&plan.name),
             board: Board::new(plan),
             known: (0..plan.len()).map(|_| Known::default()).collect(),
             resolvable: BTreeSet::new(),
@@ -230,14 +230,14 @@ impl<'a> Executor<'a> {
     }
 
     fn remember_keys(&self) {
-        let mut keys = self.last.clone();
+        let mut history = self.history.clone();
         for id in self.plan.order() {
             if let Some(key) = &self.known[id.index()].key {
-                keys.insert(self.plan.node(*id).name(), key.key());
+                history.learn(&self.plan.node(*id).name(), key.key());
             }
         }
-        if keys != self.last
-            && let Err(error) = self.store.write_node_keys(&self.plan.name, &keys)
+        if history != self.history
+            && let Err(error) = self.store.write_key_history(&self.plan.name, &history)
         {
             self.observer.observe(&Event::Note { node: String::new(), text: error.to_string() });
         }

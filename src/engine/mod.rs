@@ -14,6 +14,7 @@ pub mod panics;
 pub mod plan;
 mod resolve;
 mod retention;
+pub mod roots;
 mod sharing;
 pub mod stage;
 pub mod state;

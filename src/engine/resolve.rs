@@ -50,8 +50,8 @@ impl Executor<'_> {
         };
         match &record {
             None => {
-                let last = self.last.get(&node.name()).copied();
-                self.known[id.index()].reason = Some(why::miss_reason(self.store, last, &text));
+                let reason = why::miss_reason(self.store, self.history.of(&node.name()), &text);
+                self.known[id.index()].reason = Some(reason);
             }
             Some(record) if self.known[id.index()].runs == 0 => {
                 let artifact = record.artifact.digest();
