@@ -2,15 +2,19 @@
 
 mod args;
 mod changes;
+mod diff;
 mod doctor;
 mod error;
+mod log;
 mod ls;
 mod plan;
 mod run;
+mod runs;
 mod show;
 mod signals;
 mod terminal;
 mod text;
+mod trace;
 mod why;
 mod workspace;
 
@@ -46,6 +50,8 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::plan(args),
         Command::Why(args) => why::why(args),
+        Command::Log(args) => log::log(args),
+        Command::Diff(args) => diff::diff(args),
         Command::Show(args) => show::show(args),
         Command::Ls(args) => ls::ls(args),
         Command::Doctor(args) => doctor::doctor(args),

@@ -26,7 +26,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     signals::listen(cancel.clone())
         .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
     crate::learn::device::set_threads(threads(args.threads)?);
-    remember(&store, &last_run(args, &device));
+    remember(&store, &last_run(args, &plan.name, &device));
     write_resolved(&store.run_folder(&plan.name), &loaded.resolved)?;
 
     let mut to = Vec::new();
@@ -103,11 +103,12 @@ fn threads(asked: Option<usize>) -> Result<usize, CliError> {
     }
 }
 
-fn last_run(args: &RunArgs, device: &str) -> LastRun {
+fn last_run(args: &RunArgs, run: &str, device: &str) -> LastRun {
     LastRun {
         pipeline: std::path::absolute(&args.pipeline).unwrap_or_else(|_| args.pipeline.clone()),
         sets: args.place.sets.clone(),
         name: args.place.name.clone(),
+        run: run.to_owned(),
         device: device.to_owned(),
     }
 }

@@ -18,6 +18,9 @@ pub struct LastRun {
     pub sets: Vec<String>,
     /// The name, if one was given.
     pub name: Option<String>,
+    /// The name that the run has.
+    #[serde(default)]
+    pub run: String,
     /// The device, resolved.
     pub device: String,
 }

@@ -20,6 +20,7 @@ mod readers;
 mod simfs;
 mod space;
 mod store_faults;
+mod telling;
 mod tidy;
 mod toys;
 mod walk;
