@@ -19,9 +19,13 @@ struct Line<'a> {
     event: &'a Event,
 }
 
+/// So many bytes of lines are kept back at most.
+const TOGETHER: usize = 1 << 16;
+
 /// Writes events to a file or a stream.
 pub struct Journal<W: Write + Send> {
-    out: Mutex<W>,
+    /// Where to, and lines on their way there.
+    out: Mutex<(W, Vec<u8>)>,
     watch: Stopwatch,
     everything: bool,
 }
@@ -39,7 +43,7 @@ impl Journal<File> {
 impl<W: Write + Send> Journal<W> {
     /// Writes every event to `out`.
     pub fn to(out: W) -> Self {
-        Self { out: Mutex::new(out), watch: Stopwatch::new(), everything: true }
+        Self { out: Mutex::new((out, Vec::new())), watch: Stopwatch::new(), everything: true }
     }
 }
 
@@ -49,10 +53,19 @@ impl<W: Write + Send> Observer for Journal<W> {
             return;
         }
         let line = Line { unix_ms: unix_ms(), t: self.watch.seconds(), event };
-        let Ok(mut text) = serde_json::to_vec(&line) else { return };
-        text.push(b'\n');
         let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // History is worth having, and no reason to stop a run of days. One write a line keeps lines whole.
-        let _ = out.write_all(&text).and_then(|()| out.flush());
+        let (out, lines) = &mut *out;
+        let whole = lines.len();
+        if serde_json::to_writer(&mut *lines, &line).is_err() {
+            return lines.truncate(whole);
+        }
+        lines.push(b'\n');
+        // Hits come by thousands and no time passes between them.
+        if matches!(event, Event::NodeHit { .. }) && lines.len() < TOGETHER {
+            return;
+        }
+        // History is worth having, and no reason to stop a run of days. Each write has whole lines.
+        let _ = out.write_all(lines).and_then(|()| out.flush());
+        lines.clear();
     }
 }
