@@ -1,6 +1,7 @@
 //! runs: the runs that a store remembers, by name.
 
 use crate::cli::error::CliError;
+use crate::cli::program::this;
 use crate::cli::workspace::last_run;
 use crate::engine::Plan;
 use crate::pipeline;
@@ -39,5 +40,5 @@ fn there_are(store: &Path) -> String {
 /// The plan that the last run called `name` had.
 pub fn plan(store: &Path, name: &str) -> Result<Plan, CliError> {
     let path = store.join("runs").join(name).join("pipeline.yaml");
-    Ok(pipeline::load(&path, &[], crate::stages::registry(), &|_| None)?.plan)
+    Ok(pipeline::load(&path, &[], (this().stages)(), &|_| None)?.plan)
 }

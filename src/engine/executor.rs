@@ -5,6 +5,7 @@ use crate::base::{Artifact, Digest};
 use crate::engine::board::Board;
 use crate::engine::context::Cancel;
 use crate::engine::event::{Event, MissReason, Observer};
+use crate::engine::held::Held;
 use crate::engine::holders::Holders;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::workers::Crew;
@@ -28,6 +29,9 @@ pub struct Settings<'a> {
     pub to: Vec<NodeId>,
     /// The wish to stop.
     pub cancel: Cancel,
+    /// Whether nothing may run: with the first node that must, the run is over, and nobody was told anything, nor was
+    /// anything written.
+    pub hits_only: bool,
 }
 
 /// How a run ended.
@@ -74,7 +78,7 @@ pub struct Executor<'a> {
     pub(super) plan: &'a Plan,
     pub(super) store: &'a Store,
     pub(super) settings: &'a Settings<'a>,
-    pub(super) observer: &'a dyn Observer,
+    pub(super) observer: Held<'a>,
     pub(super) history: KeyHistory,
     pub(super) board: Board<'a>,
     pub(super) known: Vec<Known>,
@@ -99,7 +103,7 @@ impl<'a> Executor<'a> {
             plan,
             store,
             settings,
-            observer,
+            observer: Held::new(observer, !settings.hits_only),
             history: store.key_history(&plan.name),
             board: Board::new(plan),
             known: (0..plan.len()).map(|_| Known::default()).collect(),
@@ -128,6 +132,10 @@ impl<'a> Executor<'a> {
             let (sender, receiver) = channel();
             self.drive(&mut Crew::new(scope, sender), &receiver);
         });
+        if let Some(failure) = self.failure.take_if(|failure| matches!(failure, EngineError::MustRun { .. })) {
+            return Err(failure);
+        }
+        self.observer.open();
         if self.failure.is_none() {
             self.retire_all();
         }

@@ -26,6 +26,9 @@ struct Line<'a> {
     event: &'a Event,
 }
 
+/// So many bytes of lines are kept back at most.
+const TOGETHER: usize = 1 << 16;
+
 /// Writes events to a file or a stream.
 pub struct Journal<W: Write + Send> {
     out: Mutex<Out<W>>,
@@ -36,6 +39,8 @@ pub struct Journal<W: Write + Send> {
 
 struct Out<W> {
     to: W,
+    /// Lines on their way there.
+    lines: Vec<u8>,
     /// What running nodes measured last: node -> name -> value.
     measured: BTreeMap<String, BTreeMap<String, f64>>,
 }
@@ -65,26 +70,34 @@ impl<W: Write + Send> Journal<W> {
     /// Writes every event to `out`.
     pub fn to(out: W) -> Self {
         let random = RandomState::new().hash_one((std::process::id(), unix_ms()));
-        let out = Mutex::new(Out { to: out, measured: BTreeMap::new() });
+        let out = Mutex::new(Out { to: out, lines: Vec::new(), measured: BTreeMap::new() });
         Self { out, id: format!("{random:016x}"), watch: Stopwatch::new(), everything: true }
     }
 
-    fn write(&self, to: &mut W, event: &Event) {
+    fn write(&self, out: &mut Out<W>, event: &Event) {
         let line = Line { unix_ms: unix_ms(), t: self.watch.seconds(), id: &self.id, event };
-        let Ok(mut text) = serde_json::to_vec(&line) else { return };
-        text.push(b'\n');
-        // History is worth having, and no reason to stop a run of days. One write a line keeps lines whole.
-        let _ = to.write_all(&text).and_then(|()| to.flush());
+        let whole = out.lines.len();
+        if serde_json::to_writer(&mut out.lines, &line).is_err() {
+            return out.lines.truncate(whole);
+        }
+        out.lines.push(b'\n');
+        // Hits come by thousands and no time passes between them.
+        if matches!(event, Event::NodeHit { .. }) && out.lines.len() < TOGETHER {
+            return;
+        }
+        // History is worth having, and no reason to stop a run of days. Each write has whole lines.
+        let _ = out.to.write_all(&out.lines).and_then(|()| out.to.flush());
+        out.lines.clear();
     }
 }
 
 impl<W: Write + Send> Observer for Journal<W> {
     fn observe(&self, event: &Event) {
         let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Out { to, measured } = &mut *out;
         if self.everything {
-            return self.write(to, event);
+            return self.write(&mut out, event);
         }
+        let measured = &mut out.measured;
         let ended = match event {
             Event::Progress { .. } => return,
             Event::Metric { node, name, value } => {
@@ -99,9 +112,9 @@ impl<W: Write + Send> Observer for Journal<W> {
         };
         for (node, values) in ended {
             for (name, value) in values {
-                self.write(to, &Event::Metric { node: node.clone(), name, value });
+                self.write(&mut out, &Event::Metric { node: node.clone(), name, value });
             }
         }
-        self.write(to, event);
+        self.write(&mut out, event);
     }
 }

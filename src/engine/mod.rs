@@ -7,6 +7,7 @@ pub mod event;
 pub mod executor;
 mod facts;
 pub mod forecast;
+mod held;
 pub mod history;
 mod holders;
 pub mod journal;
