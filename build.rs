@@ -13,6 +13,9 @@ fn main() {
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../../.native/torch/lib:{root}/.native/torch/lib");
     // libtorch_cpu.so finds libcudart and libcupti through its own run path; the linker need not.
     println!("cargo:rustc-link-arg=-Wl,--allow-shlib-undefined");
+    // dcpipe refers to no library of dcpipe-native's, so lld drops them; but not as long as it would offer them the
+    // template functions that they have in common. tests/suite/noop.rs looks whether it worked.
+    println!("cargo:rustc-link-arg-bin=dcpipe=-Wl,--exclude-libs,ALL");
 }
 
 /// The shim, and libjpeg-turbo as an archive, so that the binary carries the decoder that its crops depend on.

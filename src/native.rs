@@ -1,5 +1,5 @@
-//! native: the program itself: hands its arguments to the cli and turns the outcome into an exit code.
+//! native: the same program with libtorch, faiss and libjpeg: it also runs stages.
 
 fn main() -> std::process::ExitCode {
-    dcpipe::cli::main()
+    dcpipe::cli::main(&dcpipe::cli::NATIVE)
 }

@@ -29,7 +29,8 @@ pub struct Artifact {
 impl Artifact {
     /// Names the artifact by its content: kind, format, and each part's name and digest.
     pub fn digest(&self) -> Digest {
-        let mut text = format!("dcpipe-artifact 1\n{} {}\n", self.kind, self.format);
+        let mut text = String::with_capacity(64 + 128 * self.parts.len());
+        let _ = writeln!(text, "dcpipe-artifact 1\n{} {}", self.kind, self.format);
         for part in &self.parts {
             let _ = writeln!(text, "{} {} {}", part.object, part.bytes, part.name);
         }

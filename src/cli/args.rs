@@ -24,6 +24,10 @@ pub enum Command {
     Plan(PlanArgs),
     /// Tell why a node would run, down to the root cause
     Why(NodeArgs),
+    /// Tell what a run did: what ran and why, how long it took, and what is slowest
+    Log(LogArgs),
+    /// Tell where two runs of a store differ, and what made them differ
+    Diff(DiffArgs),
     /// Show what a node made: schema, rows, statistics
     Show(ShowArgs),
     /// List the nodes of a run, or the runs of a store
@@ -104,6 +108,42 @@ pub struct NodeArgs {
     pub pipeline: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,
+}
+
+/// dcpipe log
+#[derive(Args, Debug)]
+pub struct LogArgs {
+    /// Name of the run; without one, the store's last run
+    pub name: Option<String>,
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
+    /// Folder of the results, as in run: the history is DIR/NAME/events.jsonl
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// List all runs of that name instead of telling the last
+    #[arg(long)]
+    pub all: bool,
+    /// Write the last run as a Chrome trace, which ui.perfetto.dev and chrome://tracing open
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "json"])]
+    pub trace: Option<PathBuf>,
+    /// Print one JSON object per run
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// dcpipe diff
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// Name of the one run
+    #[arg(value_name = "RUN")]
+    pub one: String,
+    /// Name of the other run
+    #[arg(value_name = "RUN")]
+    pub other: String,
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
 }
 
 /// dcpipe show

@@ -3,12 +3,11 @@
 use crate::cli::args::DoctorArgs;
 use crate::cli::error::CliError;
 use crate::cli::text;
-use crate::learn::{device, place};
+use crate::learn::device;
+use crate::learn::place::{self, TORCH};
 use crate::store::{Disk, Store, StoreIo};
 use std::path::Path;
 
-/// The libtorch that the program is built for.
-const TORCH: &str = "2.11.0";
 /// Less free disk than this is worth a word.
 const DISK_LOW: u64 = 5_000_000_000;
 
@@ -78,7 +77,7 @@ fn torch() -> Check {
     if version == TORCH {
         ok("libtorch", found)
     } else {
-        verdict("libtorch", Verdict::Fail, found, "this build needs libtorch 2.11.0: run scripts/setup")
+        verdict("libtorch", Verdict::Fail, found, &format!("this build needs libtorch {TORCH}: run scripts/setup"))
     }
 }
 

@@ -37,6 +37,9 @@ pub enum CliError {
     /// Another process is at work where this one must be alone.
     #[error("{0}")]
     Locked(String),
+    /// Only the program with libtorch can do it: [`crate::cli::main`] becomes it.
+    #[error("BUG: dcpipe-native needs itself")]
+    NeedsNative,
     /// Something about files of ours outside the store.
     #[error("{0}")]
     Files(String),
@@ -57,7 +60,7 @@ impl CliError {
             Self::Artifact(_) => 5,
             Self::Environment(_) => 6,
             Self::Interrupted { .. } | Self::Engine(EngineError::Interrupted) => 75,
-            Self::Engine(_) | Self::Pipe | Self::Files(_) => 1,
+            Self::Engine(_) | Self::Pipe | Self::NeedsNative | Self::Files(_) => 1,
         }
     }
 }

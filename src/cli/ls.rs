@@ -2,6 +2,7 @@
 
 use crate::cli::args::LsArgs;
 use crate::cli::error::CliError;
+use crate::cli::runs;
 use crate::cli::text;
 use crate::cli::workspace::Workspace;
 use crate::engine::forecast::{Fate, forecast};
@@ -11,22 +12,14 @@ use crate::store::Store;
 pub fn ls(args: &LsArgs) -> Result<(), CliError> {
     let rows = match &args.pipeline {
         Some(pipeline) => nodes(&Workspace::open(Some(pipeline), &args.place)?)?,
-        None => runs(&Store::open(&args.place.store)?),
+        None => all(&Store::open(&args.place.store)?),
     };
     text::out(&text::table(&rows))
 }
 
-fn runs(store: &Store) -> Vec<Vec<String>> {
-    let mut names: Vec<String> = std::fs::read_dir(store.root().join("runs"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
+fn all(store: &Store) -> Vec<Vec<String>> {
     let mut rows = vec![["run", "nodes", "pipeline"].map(str::to_owned).to_vec()];
-    rows.extend(names.into_iter().map(|name| {
+    rows.extend(runs::names(store.root()).into_iter().map(|name| {
         let resolved = store.run_folder(&name).join("pipeline.yaml");
         vec![name.clone(), store.node_keys(&name).len().to_string(), resolved.display().to_string()]
     }));

@@ -1,17 +1,27 @@
 //! cli: speaks to people: arguments, progress, exit codes.
 
 mod args;
+mod changes;
+mod diff;
 mod doctor;
 mod error;
+mod listeners;
+mod log;
 mod ls;
+mod native;
 mod plan;
+mod program;
 mod run;
+mod runs;
 mod show;
 mod signals;
 mod terminal;
 mod text;
+mod trace;
 mod why;
 mod workspace;
+
+pub use program::{LIGHT, NATIVE, Program};
 
 use args::{Arguments, Command};
 use clap::{CommandFactory, Parser};
@@ -20,7 +30,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 /// Parses the process's arguments, does what they say, and answers with an exit code.
-pub fn main() -> ExitCode {
+pub fn main(program: &'static Program) -> ExitCode {
+    program::become_this(program);
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -30,7 +41,12 @@ pub fn main() -> ExitCode {
     };
     // A panic in a stage is caught and told like any other error; nobody wants its trace over the progress bars.
     std::panic::set_hook(Box::new(crate::engine::panics::remember));
-    match dispatch(&arguments) {
+    let outcome = match dispatch(&arguments) {
+        // By now all that was opened is closed.
+        Err(CliError::NeedsNative) => Err(native::become_native()),
+        outcome => outcome,
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::Pipe) => ExitCode::SUCCESS,
         Err(error) => {
@@ -45,11 +61,13 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::plan(args),
         Command::Why(args) => why::why(args),
+        Command::Log(args) => log::log(args),
+        Command::Diff(args) => diff::diff(args),
         Command::Show(args) => show::show(args),
         Command::Ls(args) => ls::ls(args),
-        Command::Doctor(args) => doctor::doctor(args),
+        Command::Doctor(args) => (program::this().doctor)(args),
         Command::Schema => {
-            let schema = crate::pipeline::schema(crate::stages::registry());
+            let schema = crate::pipeline::schema((program::this().stages)());
             text::out(&format!("{schema:#}\n"))
         }
         Command::Completions { shell } => {

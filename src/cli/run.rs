@@ -1,95 +1,44 @@
-//! run: runs a pipeline, with listeners for the terminal, the journal and the result folder.
+//! run: runs a pipeline, or finds that all of it is there.
 
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
+use crate::cli::listeners::Listeners;
+use crate::cli::program::this;
 use crate::cli::signals;
-use crate::cli::terminal::{Terminal, Voice};
-use crate::cli::text;
-use crate::cli::workspace::{LastRun, Workspace, remember};
-use crate::engine::journal::Journal;
-use crate::engine::{Cancel, EngineError, Executor, Observer, Settings};
-use crate::views::{End, Results};
-use std::path::Path;
-use std::time::Duration;
+use crate::cli::workspace::Workspace;
+use crate::engine::{Cancel, EngineError, Executor, Settings};
+use crate::views::End;
 
 /// More threads than this for each core only wait for each other.
 const MOST_THREADS: usize = 8;
 
-/// How often a run looks whether another one of its name has ended.
-const TURN: Duration = Duration::from_millis(100);
-
 /// dcpipe run
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
-    let Workspace { loaded, store, device } = Workspace::open(Some(&args.pipeline), &args.place)?;
-    let plan = &loaded.plan;
+    let space = Workspace::open(Some(&args.pipeline), &args.place)?;
+    let plan = &space.loaded.plan;
     let cancel = Cancel::default();
     signals::listen(cancel.clone())
         .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
-    crate::learn::device::set_threads(threads(args.threads)?);
-    remember(&store, &last_run(args, &device));
-    write_resolved(&store.run_folder(&plan.name), &loaded.resolved)?;
-
+    (this().set_threads)(threads(args.threads)?);
     let mut to = Vec::new();
     for name in &args.to {
         to.extend(plan.find(name).map_err(EngineError::from)?);
     }
-    let settings = Settings { device: &device, to, cancel };
-    let results = Results::open(&args.out.join(&plan.name), plan, &store)
-        .map_err(|error| CliError::Files(format!("could not prepare {}: {error:#}", args.out.display())))?;
-    let mut observers: Vec<Box<dyn Observer + '_>> = vec![Box::new(&results)];
-    if let Ok(journal) = Journal::append_to(results.folder()) {
-        observers.push(Box::new(journal));
-    }
-    if args.json {
-        observers.push(Box::new(Journal::to(std::io::stdout())));
-    } else {
-        observers.push(Box::new(Terminal::new(voice(args))));
-    }
-    let outcome = Executor::new(plan, &store, &settings, &observers).run();
-    drop(observers);
-    if outcome.is_ok() {
-        wait_for_turn(&results, &settings.cancel)?;
-    }
-    let complaints = results.finish(match &outcome {
+    let settings = Settings { device: &space.device, to, cancel, hits_only: !this().runs };
+    let listeners = Listeners::new(args, &space);
+    let listeners = if this().runs { listeners.open()? } else { listeners };
+    let outcome = Executor::new(plan, &space.store, &settings, &listeners).run();
+    let end = match &outcome {
         Err(_) => End::Broken,
         Ok(_) if settings.to.is_empty() => End::Complete,
         Ok(_) => End::Partial,
-    });
+    };
+    let finished = listeners.finish(end, &settings.cancel);
     match outcome {
-        Err(EngineError::Interrupted) => Err(CliError::Interrupted { again: again() }),
+        Err(EngineError::MustRun { .. }) if !settings.cancel.is_requested() => Err(CliError::NeedsNative),
+        Err(EngineError::MustRun { .. } | EngineError::Interrupted) => Err(CliError::Interrupted { again: again() }),
         Err(error) => Err(error.into()),
-        Ok(_) if !complaints.is_empty() => Err(CliError::Files(complaints.join("\n"))),
-        Ok(_) => Ok(()),
-    }
-}
-
-/// Two runs of one name share a results folder: the second lays its results out when the first has ended.
-fn wait_for_turn(results: &Results<'_>, cancel: &Cancel) -> Result<(), CliError> {
-    let folder = results.folder().display();
-    let mut told = false;
-    loop {
-        if results.catch_up().map_err(|error| CliError::Files(format!("could not write to {folder}: {error:#}")))? {
-            return Ok(());
-        }
-        if cancel.is_requested() {
-            return Err(CliError::Locked(format!(
-                "everything is in the store, but another run of this name still writes to {folder}; when it has ended \
-                 the same command lays these results out"
-            )));
-        }
-        if !told {
-            text::note(&format!("done; waiting to lay the results out: another run of this name writes to {folder}"));
-            told = true;
-        }
-        std::thread::sleep(TURN);
-    }
-}
-
-fn voice(args: &RunArgs) -> Voice {
-    match (args.quiet, args.verbose) {
-        (true, _) => Voice::Quiet,
-        (_, true) => Voice::Verbose,
-        _ => Voice::Plain,
+        Ok(_) => finished,
     }
 }
 
@@ -101,23 +50,6 @@ fn threads(asked: Option<usize>) -> Result<usize, CliError> {
         }
         asked => Ok(asked.unwrap_or(cores)),
     }
-}
-
-fn last_run(args: &RunArgs, device: &str) -> LastRun {
-    LastRun {
-        pipeline: std::path::absolute(&args.pipeline).unwrap_or_else(|_| args.pipeline.clone()),
-        sets: args.place.sets.clone(),
-        name: args.place.name.clone(),
-        device: device.to_owned(),
-    }
-}
-
-fn write_resolved(folder: &Path, resolved: &str) -> Result<(), CliError> {
-    let write = || {
-        std::fs::create_dir_all(folder)?;
-        std::fs::write(folder.join("pipeline.yaml"), resolved)
-    };
-    write().map_err(|error| CliError::Files(format!("could not write to {}: {error}", folder.display())))
 }
 
 /// The command that goes on, as it was typed.

@@ -1,15 +1,17 @@
 //! why: follows a node's reason to run back to its root cause.
 
 use crate::cli::args::NodeArgs;
+use crate::cli::changes::{changes, group};
 use crate::cli::error::CliError;
 use crate::cli::plan::{in_words, shorten};
 use crate::cli::text;
 use crate::cli::workspace::Workspace;
 use crate::engine::forecast::{Fate, Line, forecast};
-use crate::engine::{EngineError, MissReason, NodeId, Plan, why};
+use crate::engine::roots::{Cause, Step, Tracer};
+use crate::engine::{EngineError, MissReason, Plan};
 use std::fmt::Write;
 
-/// Named of the nodes between one and what it waits for.
+/// Named of the nodes between one and what it waits for, and told of those between one and its root.
 const NODES_SHOWN: usize = 6;
 
 /// dcpipe why
@@ -18,95 +20,118 @@ pub fn why(args: &NodeArgs) -> Result<(), CliError> {
     let plan = &space.loaded.plan;
     let targets = plan.find(&args.node).map_err(EngineError::from)?;
     let lines = forecast(plan, &space.store, &space.device)?;
-    let mut by_node: Vec<Option<&Line>> = vec![None; plan.len()];
-    for line in &lines {
-        by_node[line.node.index()] = Some(line);
-    }
+    let mut tracer = Tracer::new(plan, &space.store, &space.device, &lines);
     let mut told = String::new();
     for target in targets {
-        explain(plan, &by_node, target, &mut told);
+        let Some(line) = tracer.line(target) else { continue };
+        if line.fate == Fate::Hit {
+            hit(plan, line, &mut told);
+            continue;
+        }
+        let steps = tracer.trace(target)?;
+        let roots = roots(plan, &steps);
+        if let Some(first) = roots.first() {
+            way(plan, &tracer, &steps, *first, &mut told);
+        }
+        name_roots(plan, &steps, &roots, &mut told);
     }
     text::out(&told)
 }
 
-/// Tells about one node, then about the node that it waits for or that changed under it, until one is the root.
-fn explain(plan: &Plan, lines: &[Option<&Line>], target: NodeId, told: &mut String) {
-    let mut at = waited_for(plan, lines, target, told);
-    for depth in usize::from(at != target).. {
-        let Some(line) = lines[at.index()] else { return };
-        let name = plan.node(at).name();
-        let indent = if depth == 0 { "" } else { "because " };
-        let next = match &line.fate {
-            Fate::Hit => {
-                let when = line.record.as_ref().map_or(String::new(), |record| {
-                    format!(
-                        " (made by {}, first for {}, in {})",
-                        record.program,
-                        record.node,
-                        text::seconds(record.wall_ms as f64 / 1e3)
-                    )
-                });
-                let _ = writeln!(told, "{indent}{name} would not run: its key has a record{when}");
-                if depth == 0
-                    && let Some(key) = &line.key
-                {
-                    for text in key.as_str().lines() {
-                        let _ = writeln!(told, "    {}", shorten(text));
-                    }
-                }
-                None
-            }
-            Fate::Pending { .. } => {
-                let _ = writeln!(told, "{indent}{name} has no key yet: it depends on what comes before it");
-                None
-            }
-            Fate::Run(reason) => {
-                let _ = writeln!(told, "{indent}{name} would run: {}", headline(reason));
-                following(plan, at, reason, told)
-            }
-        };
-        match next {
-            Some(next) => at = next,
-            None => return,
-        }
-    }
+/// Explains the key of a node that would not run.
+fn hit(plan: &Plan, line: &Line, told: &mut String) {
+    let when = line.record.as_ref().map_or(String::new(), |record| {
+        let took = text::seconds(record.wall_ms as f64 / 1e3);
+        format!(" (made by {}, first for {}, in {took})", record.program, record.node)
+    });
+    let _ = writeln!(told, "{} would not run: its key has a record{when}", plan.node(line.node).name());
+    tell_lines(line.key.iter().flat_map(|key| key.as_str().lines()), told);
 }
 
-/// The node that one without a key waits for in the end. On the way to it hundreds of epochs may lie.
-fn waited_for(plan: &Plan, lines: &[Option<&Line>], target: NodeId, told: &mut String) -> NodeId {
-    let (mut at, mut through) = (target, Vec::new());
-    while let Some(Line { fate: Fate::Pending { .. }, .. }) = lines[at.index()] {
-        let unknown = |from: &&NodeId| lines[from.index()].is_some_and(|line| line.fate != Fate::Hit);
-        let Some(next) = plan.node(at).inputs.iter().map(|(_, from)| from).find(unknown) else { break };
-        at = *next;
-        through.push(plan.node(at).name());
-    }
-    let Some(root) = through.pop() else { return at };
-    let more = through.len().saturating_sub(NODES_SHOWN);
-    through.truncate(NODES_SHOWN);
-    let mut way = through.join(", ");
-    if more > 0 {
-        let _ = write!(way, " and {more} more");
-    }
-    let by = if way.is_empty() { way } else { format!(", by way of {way}") };
-    let _ = writeln!(told, "{} has no key yet: it depends on what {root} gives{by}", plan.node(target).name());
-    at
-}
-
-fn headline(reason: &MissReason) -> String {
-    match reason {
-        MissReason::KeyChanged { .. } => "its key is not the last run's".to_owned(),
-        other => in_words(other),
-    }
-}
-
-/// Prints the changed lines and names the input whose change stands behind them, if one does.
-fn following(plan: &Plan, at: NodeId, reason: &MissReason, told: &mut String) -> Option<NodeId> {
-    let MissReason::KeyChanged { lines } = reason else { return None };
+fn tell_lines<'a>(lines: impl Iterator<Item = &'a str>, told: &mut String) {
     for line in lines {
         let _ = writeln!(told, "    {}", shorten(line));
     }
-    let ports = why::changed_inputs(lines);
-    let node = plan.node(at);
-    node.inputs.iter().find(|(port, _)| ports.iter().any(|p| p == port)).map(|(_, from)| *from)
+}
+
+/// The steps that have a cause, in the plan's order.
+fn roots(plan: &Plan, steps: &[Step]) -> Vec<usize> {
+    let mut roots: Vec<usize> = (0..steps.len()).filter(|at| !steps[*at].look.causes.is_empty()).collect();
+    roots.sort_by_key(|at| plan.rank(steps[*at].node));
+    roots
+}
+
+/// Tells the way from the target to a root. On it hundreds of epochs may lie.
+fn way(plan: &Plan, tracer: &Tracer<'_>, steps: &[Step], root: usize, told: &mut String) {
+    let mut way: Vec<&Step> = std::iter::successors(Some(root), |at| steps[*at].after).map(|at| &steps[at]).collect();
+    way.reverse();
+    let waits = |step: &Step| matches!(tracer.line(step.node), Some(Line { fate: Fate::Pending { .. }, .. }));
+    let waiting = way.iter().take_while(|step| waits(step)).count();
+    let name = |step: &Step| plan.node(step.node).name();
+    if let (Some(target), Some(first)) = (way[..waiting].first(), way.get(waiting)) {
+        let through: Vec<_> = way[1..waiting].iter().map(|step| name(step)).collect();
+        let by = if through.is_empty() { String::new() } else { format!(", by way of {}", named(&through)) };
+        let _ = writeln!(told, "{} has no key yet: it depends on what {} gives{by}", name(target), name(first));
+    }
+    let shown = &way[waiting..];
+    let left_out = shown.len().saturating_sub(NODES_SHOWN);
+    for (at, step) in shown.iter().enumerate() {
+        // The root itself is always told.
+        let last = at + 1 == shown.len();
+        if left_out > 1 && at + 1 >= NODES_SHOWN && !last {
+            if at + 1 == NODES_SHOWN {
+                let _ = writeln!(told, "because of {left_out} more nodes, each of which read something else");
+            }
+            continue;
+        }
+        let because = if waiting + at == 0 { "" } else { "because " };
+        let _ = writeln!(told, "{because}{} {}", name(step), headline(tracer.line(step.node)));
+        tell_lines(step.look.lines.iter().map(String::as_str), told);
+    }
+}
+
+fn named(nodes: &[String]) -> String {
+    let more = nodes.len().saturating_sub(NODES_SHOWN);
+    let shown = nodes[..nodes.len() - more].join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
+fn headline(line: Option<&Line>) -> String {
+    match line.map(|line| &line.fate) {
+        Some(Fate::Run(MissReason::KeyChanged { .. })) => "would run: its key is not the last run's".to_owned(),
+        Some(Fate::Run(reason)) => format!("would run: {}", in_words(reason)),
+        Some(Fate::Hit) => "has run with another key since, and what it gave is not the same".to_owned(),
+        _ => "has no key yet: it depends on what comes before it".to_owned(),
+    }
+}
+
+/// Names what all of it comes from, last.
+fn name_roots(plan: &Plan, steps: &[Step], roots: &[usize], told: &mut String) {
+    let said = roots.iter().flat_map(|at| {
+        let node = plan.node(steps[*at].node).name();
+        steps[*at].look.causes.iter().map(move |cause| (node.clone(), vec![in_short(cause)]))
+    });
+    let groups = group(said);
+    for (at, root) in groups.iter().enumerate() {
+        let which =
+            if groups.len() == 1 { "the root".to_owned() } else { format!("root {} of {}", at + 1, groups.len()) };
+        let _ = writeln!(told, "{which}: {}: {}{}", root.node, root.what.join(", "), root.also());
+    }
+    if groups.is_empty() {
+        let _ = writeln!(told, "what it comes from is not known");
+    }
+}
+
+fn in_short(cause: &Cause) -> String {
+    match cause {
+        Cause::Changed { lines } => changes(lines).join(", "),
+        Cause::FirstRun => in_words(&MissReason::FirstRun),
+        Cause::NeverFinished => in_words(&MissReason::NeverFinished),
+        Cause::AskedFor => "its bytes are gone and keep: asks for them".to_owned(),
+        Cause::Forgotten { port, from, was } => format!(
+            "its {port} were {}, which no remembered key of {from} gave: it was longer ago than history reaches, or \
+             {port} was connected to another node",
+            shorten(was)
+        ),
+    }
 }

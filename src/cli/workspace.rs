@@ -2,8 +2,8 @@
 
 use crate::cli::args::Place;
 use crate::cli::error::CliError;
+use crate::cli::program::this;
 use crate::learn::device::DeviceChoice;
-use crate::learn::place;
 use crate::pipeline::{self, Loaded};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ pub struct LastRun {
     pub sets: Vec<String>,
     /// The name, if one was given.
     pub name: Option<String>,
+    /// The name that the run has.
+    #[serde(default)]
+    pub run: String,
     /// The device, resolved.
     pub device: String,
 }
@@ -51,7 +54,7 @@ impl Workspace {
         let mut sets = place.sets.clone();
         // The loader's rules for a name hold however it is given; a JSON text is a YAML text.
         sets.extend(place.name.as_ref().map(|name| format!("name={}", serde_json::Value::from(name.as_str()))));
-        let loaded = pipeline::load(&pipeline, &sets, crate::stages::registry(), &environment)?;
+        let loaded = pipeline::load(&pipeline, &sets, (this().stages)(), &environment)?;
         let store = Store::open(&place.store)?;
         Ok(Self { loaded, store, device: resolve_device(&place.device)? })
     }
@@ -65,7 +68,7 @@ fn environment(name: &str) -> Option<String> {
 /// Turns `auto` into the device that would be used, and checks that a named one is there.
 pub fn resolve_device(text: &str) -> Result<String, CliError> {
     text.parse::<DeviceChoice>().map_err(|error| CliError::Usage(format!("--device: {error:#}")))?;
-    place::resolve(text).map_err(|error| CliError::Environment(format!("{error:#}")))
+    (this().device)(text)
 }
 
 /// What `dcpipe run` was last told on this store.

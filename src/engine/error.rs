@@ -111,6 +111,12 @@ pub enum EngineError {
         /// The node.
         node: String,
     },
+    /// A run that takes what is there, and no more, met a node that is not.
+    #[error("{node} must run")]
+    MustRun {
+        /// The node.
+        node: String,
+    },
     /// Stopped on request; the same command goes on.
     #[error("interrupted")]
     Interrupted,

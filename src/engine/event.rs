@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum MissReason {
     /// No run of this name has had this node before.
     FirstRun,
-    /// The key differs from the last run's in these lines.
+    /// The key differs in these lines from the last one that the node finished with.
     KeyChanged {
         /// `-old` and `+new` lines of the two key texts.
         lines: Vec<String>,

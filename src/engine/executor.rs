@@ -5,11 +5,12 @@ use crate::base::{Artifact, Digest};
 use crate::engine::board::Board;
 use crate::engine::context::Cancel;
 use crate::engine::event::{Event, MissReason, Observer};
+use crate::engine::held::Held;
 use crate::engine::holders::Holders;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::workers::Crew;
 use crate::engine::{EngineError, Facts, KeyText, NodeState};
-use crate::store::run::NodeKeys;
+use crate::store::run::KeyHistory;
 use crate::store::{KeyLock, Record, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ pub struct Settings<'a> {
     pub to: Vec<NodeId>,
     /// The wish to stop.
     pub cancel: Cancel,
+    /// Whether nothing may run: with the first node that must, the run is over, and nobody was told anything, nor was
+    /// anything written.
+    pub hits_only: bool,
 }
 
 /// How a run ended.
@@ -74,8 +78,8 @@ pub struct Executor<'a> {
     pub(super) plan: &'a Plan,
     pub(super) store: &'a Store,
     pub(super) settings: &'a Settings<'a>,
-    pub(super) observer: &'a dyn Observer,
-    pub(super) last: NodeKeys,
+    pub(super) observer: Held<'a>,
+    pub(super) history: KeyHistory,
     pub(super) board: Board<'a>,
     pub(super) known: Vec<Known>,
     /// Nodes to look up, by rank: their inputs have just become known.
@@ -99,8 +103,8 @@ impl<'a> Executor<'a> {
             plan,
             store,
             settings,
-            observer,
-            last: store.node_keys(&plan.name),
+            observer: Held::new(observer, !settings.hits_only),
+            history: store.key_history(&plan.name),
             board: Board::new(plan),
             known: (0..plan.len()).map(|_| Known::default()).collect(),
             resolvable: BTreeSet::new(),
@@ -128,6 +132,10 @@ impl<'a> Executor<'a> {
             let (sender, receiver) = channel();
             self.drive(&mut Crew::new(scope, sender), &receiver);
         });
+        if let Some(failure) = self.failure.take_if(|failure| matches!(failure, EngineError::MustRun { .. })) {
+            return Err(failure);
+        }
+        self.observer.open();
         if self.failure.is_none() {
             self.retire_all();
         }
@@ -230,14 +238,14 @@ impl<'a> Executor<'a> {
     }
 
     fn remember_keys(&self) {
-        let mut keys = self.last.clone();
+        let mut history = self.history.clone();
         for id in self.plan.order() {
             if let Some(key) = &self.known[id.index()].key {
-                keys.insert(self.plan.node(*id).name(), key.key());
+                history.learn(&self.plan.node(*id).name(), key.key());
             }
         }
-        if keys != self.last
-            && let Err(error) = self.store.write_node_keys(&self.plan.name, &keys)
+        if history != self.history
+            && let Err(error) = self.store.write_key_history(&self.plan.name, &history)
         {
             self.observer.observe(&Event::Note { node: String::new(), text: error.to_string() });
         }

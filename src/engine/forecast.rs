@@ -6,7 +6,7 @@ use crate::engine::facts::inherit;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::worker::key_of;
 use crate::engine::{EngineError, Facts, KeyText, MissReason, PlanError, why};
-use crate::store::run::NodeKeys;
+use crate::store::run::KeyHistory;
 use crate::store::{Record, Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,14 +41,14 @@ pub struct Line {
 
 /// Tells what a run of `plan` on `store` would do, in the plan's order.
 pub fn forecast(plan: &Plan, store: &Store, device: &str) -> Result<Vec<Line>, EngineError> {
-    let last = store.node_keys(&plan.name);
+    let history = store.key_history(&plan.name);
     let mut lines: Vec<Option<Line>> = (0..plan.len()).map(|_| None).collect();
     let mut digests: Vec<Option<Digest>> = vec![None; plan.len()];
     let mut facts: Vec<Arc<Facts>> = vec![Arc::default(); plan.len()];
     let mut typical: BTreeMap<&str, u64> = BTreeMap::new();
     for id in plan.order() {
         let node = plan.node(*id);
-        let line = look_up(plan, store, device, *id, &digests, &lines, &last)?;
+        let line = look_up(plan, store, device, *id, &digests, &lines, &history)?;
         let inherited = || node.inputs.iter().map(|(_, from)| &facts[from.index()]);
         match &line.record {
             Some(record) => {
@@ -83,7 +83,7 @@ fn look_up(
     id: NodeId,
     digests: &[Option<Digest>],
     lines: &[Option<Line>],
-    last: &NodeKeys,
+    history: &KeyHistory,
 ) -> Result<Line, EngineError> {
     let node = plan.node(id);
     let inputs: Option<Vec<(&str, Digest)>> =
@@ -99,7 +99,7 @@ fn look_up(
     };
     let fate = match &record {
         Some(_) => Fate::Hit,
-        None => Fate::Run(why::miss_reason(store, last.get(&node.name()).copied(), &key)),
+        None => Fate::Run(why::miss_reason(store, history.of(&node.name()), &key)),
     };
     let bytes = record.as_ref().map(|record| record.artifact.bytes());
     Ok(Line { node: id, fate, key: Some(key), record, bytes })

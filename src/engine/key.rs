@@ -3,10 +3,14 @@
 use crate::base::{Digest, Seed, StageKey};
 use crate::engine::AnyStage;
 use serde_json::Value;
+use std::fmt::Write;
 
 /// The text of a key. It is written so that a person can read it and a line diff explains a re-run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyText(String);
+pub struct KeyText {
+    text: String,
+    key: StageKey,
+}
 
 impl KeyText {
     /// Builds the text from what decides the bytes: the stage and its version, its parameters, the content of its
@@ -26,10 +30,9 @@ impl KeyText {
         params.sort_unstable();
         let mut ports: Vec<_> = inputs.iter().map(|(port, digest)| format!("input {port} = {digest}")).collect();
         ports.sort_unstable();
-        let mut text = format!(
-            "dcpipe-key 1\nstage {} {}\noutput {} {}\n",
-            def.verb, def.version, def.output.name, def.output.format
-        );
+        let mut text = String::with_capacity(1024);
+        let _ = writeln!(text, "dcpipe-key 1\nstage {} {}", def.verb, def.version);
+        let _ = writeln!(text, "output {} {}", def.output.name, def.output.format);
         let heads = [
             numerics.map(|n| format!("numerics {}", one_line(n))),
             seed.map(|s| format!("seed {}", one_line(s.line()))),
@@ -39,22 +42,26 @@ impl KeyText {
             text.push_str(&line);
             text.push('\n');
         }
-        Self(text)
+        Self::from(text)
+    }
+
+    fn from(text: String) -> Self {
+        Self { key: StageKey(Digest::of(text.as_bytes())), text }
     }
 
     /// The key of a shard of this node: the same text and one line more.
     pub fn shard(&self, name: &str) -> Self {
-        Self(format!("{}shard {}\n", self.0, one_line(name)))
+        Self::from(format!("{}shard {}\n", self.text, one_line(name)))
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The name that a record with this text has.
     pub fn key(&self) -> StageKey {
-        StageKey(Digest::of(self.0.as_bytes()))
+        self.key
     }
 }
 

@@ -43,15 +43,17 @@ impl Executor<'_> {
             Ok(record) => record,
             Err(error @ StoreError::DamagedRecord { .. }) => {
                 self.observer.observe(&Event::Note { node: node.name(), text: error.to_string() });
-                self.store.drop_record(key);
+                if !self.settings.hits_only {
+                    self.store.drop_record(key);
+                }
                 None
             }
             Err(error) => return Err(error.into()),
         };
         match &record {
             None => {
-                let last = self.last.get(&node.name()).copied();
-                self.known[id.index()].reason = Some(why::miss_reason(self.store, last, &text));
+                let reason = why::miss_reason(self.store, self.history.of(&node.name()), &text);
+                self.known[id.index()].reason = Some(reason);
             }
             Some(record) if self.known[id.index()].runs == 0 => {
                 let artifact = record.artifact.digest();
@@ -87,11 +89,20 @@ impl Executor<'_> {
     }
 
     pub(super) fn has_bytes(&self, id: NodeId) -> bool {
-        self.known[id.index()].record.as_ref().is_some_and(|record| self.store.contains_all(&record.artifact))
+        let there = |artifact| match self.settings.hits_only {
+            true => self.store.seems_to_contain(artifact),
+            false => self.store.contains_all(artifact),
+        };
+        self.known[id.index()].record.as_ref().is_some_and(|record| there(&record.artifact))
     }
 
     /// `id` must run. Whether its inputs' bytes are there is looked at when it is about to: till then they may go.
     pub(super) fn demand(&mut self, id: NodeId) {
+        if self.settings.hits_only {
+            let node = self.plan.node(id).name();
+            self.failure.get_or_insert(EngineError::MustRun { node });
+            return;
+        }
         if !matches!(self.board.state(id), NodeState::Ready | NodeState::Running) {
             self.board.advance(id, NodeState::Ready);
         }
@@ -125,7 +136,7 @@ impl Executor<'_> {
             match self.board.state(at) {
                 NodeState::Running => self.known[at.index()].outdated = true,
                 NodeState::Hit | NodeState::Ready | NodeState::Waiting | NodeState::Ran => {
-                    self.board.advance(at, NodeState::Wanted)
+                    self.board.advance(at, NodeState::Wanted);
                 }
                 _ => {}
             }

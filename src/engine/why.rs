@@ -4,15 +4,15 @@ use crate::base::StageKey;
 use crate::engine::{KeyText, MissReason};
 use crate::store::Store;
 
-/// Why a node with this key runs, given the key that its name had in the last run.
-pub fn miss_reason(store: &Store, last: Option<StageKey>, key: &KeyText) -> MissReason {
-    let Some(last) = last else { return MissReason::FirstRun };
-    if last == key.key() {
+/// Why a node with this key runs, given the keys that its name had before, newest first.
+pub fn miss_reason(store: &Store, before: impl IntoIterator<Item = StageKey>, key: &KeyText) -> MissReason {
+    let mut before = before.into_iter().peekable();
+    if before.peek() == Some(&key.key()) {
         return MissReason::NeverFinished;
     }
-    match store.record(last) {
-        Ok(Some(record)) => MissReason::KeyChanged { lines: difference(&record.key_text, key.as_str()) },
-        _ => MissReason::FirstRun,
+    match before.find_map(|key| store.record(key).ok().flatten()) {
+        Some(record) => MissReason::KeyChanged { lines: difference(&record.key_text, key.as_str()) },
+        None => MissReason::FirstRun,
     }
 }
 
@@ -33,10 +33,9 @@ fn name_of(line: &str) -> &str {
     line.split_once(" = ").map_or_else(|| line.split(' ').next().unwrap_or(line), |(name, _)| name)
 }
 
-/// The ports whose input differs, according to the lines of a [`difference`].
-pub fn changed_inputs(lines: &[String]) -> Vec<String> {
-    let ports = lines.iter().filter_map(|line| line.strip_prefix("+ input "));
-    ports.filter_map(|rest| rest.split_once(" = ").map(|(port, _)| port.to_owned())).collect()
+/// The port that a line is about, with the digest of what was read there, where the line is about an input.
+pub fn input_of(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("input ")?.split_once(" = ")
 }
 
 #[cfg(test)]
@@ -50,8 +49,8 @@ mod tests {
     }
 
     #[test]
-    fn changed_inputs_are_named_by_their_port() {
-        let lines = difference("input vectors = aa\n", "input vectors = bb\n");
-        assert_eq!(changed_inputs(&lines), ["vectors"]);
+    fn an_input_is_told_from_a_parameter_of_that_name() {
+        assert_eq!(input_of("input vectors = aa"), Some(("vectors", "aa")));
+        assert_eq!(input_of("param.input = 64"), None);
     }
 }

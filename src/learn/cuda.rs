@@ -1,6 +1,7 @@
 //! cuda: the GPU part of libtorch, loaded into a binary that was linked with the CPU part alone.
 
 use super::device::torch_library;
+use super::place::TORCH;
 use anyhow::{Context, Result, bail, ensure};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::ffi::c_void;
@@ -35,7 +36,7 @@ fn load() -> Result<()> {
         return Ok(());
     }
     // The driver first: a machine without it is spared a half-gigabyte library.
-    open_library("libcuda.so.1".into()).context("no NVIDIA driver")?;
+    driver()?;
     let mut refusals = Vec::new();
     for candidate in candidates() {
         match open_library(candidate.clone()) {
@@ -47,9 +48,14 @@ fn load() -> Result<()> {
         }
     }
     bail!(
-        "{PART} could not be loaded; `pip install torch==2.11.0` (with its CUDA wheels) in the environment that libtorch comes from brings it. Tried:\n  {}",
+        "{PART} could not be loaded; `pip install torch=={TORCH}` (with its CUDA wheels) in the environment that libtorch comes from brings it. Tried:\n  {}",
         refusals.join("\n  ")
     )
+}
+
+/// Loads the driver's library: without it there is no GPU, whatever parts libtorch has.
+pub(super) fn driver() -> Result<()> {
+    open_library("libcuda.so.1".into()).context("no NVIDIA driver")
 }
 
 /// Beside the libtorch_cpu.so that runs, then along LD_LIBRARY_PATH.
@@ -73,20 +79,20 @@ fn open_library(path: PathBuf) -> Result<()> {
 /// tch has no word for these two settings, so they are set through libtorch's C++ functions.
 #[expect(unsafe_code, reason = "C++ member functions have no safe declaration")]
 fn settle() -> Result<()> {
-    const OTHER: &str = "this libtorch is not the 2.11.0 that dcpipe is built for";
     type Context_ = unsafe extern "C" fn() -> *mut c_void;
     type Set = unsafe extern "C" fn(*mut c_void, bool);
+    let other = || format!("this libtorch is not the {TORCH} that dcpipe is built for");
     let here = Library::this();
     // SAFETY: the mangled names say the signatures: `at::Context& at::globalContext()` and
     // `void at::Context::set..(bool)`; a member function takes its object as first argument on this platform.
     unsafe {
-        let context = here.get::<Context_>(c"_ZN2at13globalContextEv").context(OTHER)?();
+        let context = here.get::<Context_>(c"_ZN2at13globalContextEv").with_context(other)?();
         for (name, value) in [
             (c"_ZN2at7Context21setDeterministicCuDNNEb", true),
             (c"_ZN2at7Context17setAllowTF32CuDNNEb", false),
             (c"_ZN2at7Context18setAllowTF32CuBLASEb", false),
         ] {
-            here.get::<Set>(name).context(OTHER)?(context, value);
+            here.get::<Set>(name).with_context(other)?(context, value);
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! device: where tensors live: the CPU, or a GPU whose part of libtorch is loaded when first asked for.
 
 use super::cuda;
-use anyhow::{Context, Result, bail};
+use super::place::TORCH;
+use anyhow::{Context, Result, bail, ensure};
 use std::ffi::{CStr, OsStr, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -57,6 +58,11 @@ impl std::fmt::Display for DeviceChoice {
 /// Opens the device, with settings under which one machine gives the same bits again. Call it before any other use of
 /// torch: libtorch asks for its GPU part once and remembers the answer.
 pub fn open(choice: DeviceChoice) -> Result<Device> {
+    let loaded = torch_version();
+    ensure!(
+        loaded == TORCH,
+        "the libtorch that is loaded is {loaded}; this dcpipe is built for {TORCH}, and keys say so"
+    );
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         DeviceChoice::Auto => Ok(cuda::open(0).unwrap_or(Device::Cpu)),
@@ -64,17 +70,12 @@ pub fn open(choice: DeviceChoice) -> Result<Device> {
     }
 }
 
-/// What the bits of a result depend on, for a key: `torch 2.11.0 cpu` or `torch 2.11.0 cuda`.
-pub fn numerics(device: Device) -> String {
-    format!("torch {} {}", torch_version(), if device.is_cuda() { "cuda" } else { "cpu" })
-}
-
 /// Sets torch's threads inside one operation, for the whole process.
 pub fn set_threads(threads: usize) {
     tch::set_num_threads(threads.clamp(1, 1024) as i32);
 }
 
-/// Version of the libtorch that is loaded, such as `2.11.0`.
+/// Version of the libtorch that is loaded: three numbers with dots.
 pub fn torch_version() -> String {
     let packed = aoti_torch_abi_version();
     format!("{}.{}.{}", packed >> 56, packed >> 48 & 0xff, packed >> 40 & 0xff)
@@ -119,9 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn numerics_name_the_libtorch_that_tch_is_made_for() {
-        assert_eq!(numerics(Device::Cpu), "torch 2.11.0 cpu");
-        assert_eq!(numerics(Device::Cuda(1)), "torch 2.11.0 cuda");
+    fn the_libtorch_that_is_loaded_is_the_one_that_keys_name() {
+        assert_eq!(torch_version(), TORCH);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! place: devices by the name that they have on the command line and in a key: `cpu`, `cuda:0`.
 
 use super::assign::Assigner;
-use super::device::{DeviceChoice, numerics, open};
+use super::cuda;
+use super::device::{DeviceChoice, open};
 use super::search::{FaissAssigner, TorchAssigner};
 use anyhow::Result;
 use tch::Device;
+
+/// The libtorch that dcpipe is built for, and no other: its C++ interface changes with every minor version.
+pub const TORCH: &str = "2.11.0";
 
 /// Opens what `text` asks for (`auto`, `cpu`, `cuda`, `cuda:N`) and names what was opened.
 pub fn resolve(text: &str) -> Result<String> {
@@ -14,9 +18,15 @@ pub fn resolve(text: &str) -> Result<String> {
     })
 }
 
-/// What the bits of a network's output depend on there, for a key; opens nothing.
+/// Whether there is a driver for a GPU; asks nothing of libtorch.
+pub fn has_driver() -> bool {
+    cuda::driver().is_ok()
+}
+
+/// What the bits of a network's output depend on there, for a key, such as `torch VERSION cpu`. No library is asked: a key
+/// can be made where none is loaded, and [`open`] insists on this version before any is used.
 pub fn numerics_of(name: &str) -> String {
-    numerics(if name.starts_with("cuda") { Device::Cuda(0) } else { Device::Cpu })
+    format!("torch {TORCH} {}", if name.starts_with("cuda") { "cuda" } else { "cpu" })
 }
 
 /// The search that is fastest there. All give the same clusters, so it is no part of a key.

@@ -4,6 +4,7 @@ pub mod batches;
 pub mod cluster;
 pub mod compare;
 pub mod decode;
+mod described;
 pub mod extract;
 pub mod generate;
 pub mod init;
@@ -16,6 +17,7 @@ pub mod whiten;
 
 use crate::engine::stage::Registered;
 use crate::engine::{Noun, Registry};
+use described::Described;
 
 /// Image list of a dataset, and what of it could not be used.
 pub const DATASET: Noun = Noun { name: "dataset", format: 1 };
@@ -34,18 +36,29 @@ pub const MANIFEST: Noun = Noun { name: "manifest", format: 1 };
 /// Numbers about a clustering.
 pub const METRICS: Noun = Noun { name: "metrics", format: 1 };
 
-/// Every verb there is, sorted by name.
-pub fn registry() -> Registry {
-    &[
-        cluster::Cluster::LINE,
-        compare::Compare::LINE,
-        decode::Decode::LINE,
-        extract::Extract::LINE,
-        generate::Generate::LINE,
-        init::Init::LINE,
-        sample::Sample::LINE,
-        scan::Scan::LINE,
-        train::Train::LINE,
-        whiten::Whiten::LINE,
-    ]
+macro_rules! verbs {
+    ($($stage:ty),* $(,)?) => {
+        /// Every verb there is, sorted by name.
+        pub fn registry() -> Registry {
+            &[$(<$stage>::LINE),*]
+        }
+
+        /// The same verbs for a program without libtorch: they plan, and make the same keys, and do not run.
+        pub fn described() -> Registry {
+            &[$(Described::<$stage>::LINE),*]
+        }
+    };
 }
+
+verbs![
+    cluster::Cluster,
+    compare::Compare,
+    decode::Decode,
+    extract::Extract,
+    generate::Generate,
+    init::Init,
+    sample::Sample,
+    scan::Scan,
+    train::Train,
+    whiten::Whiten,
+];

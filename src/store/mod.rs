@@ -100,6 +100,12 @@ impl Store {
         }
     }
 
+    /// Whether every part seems to be there; nothing is moved or reported.
+    pub fn seems_to_contain(&self, artifact: &Artifact) -> bool {
+        let whole = |part: &Part| matches!(self.io.look(&self.object_path(part.object)), Ok(Found::File(len)) if len == part.bytes);
+        artifact.parts.iter().all(whole)
+    }
+
     /// Whether every part of the artifact is there.
     pub fn contains_all(&self, artifact: &Artifact) -> bool {
         artifact.parts.iter().all(|part| self.contains(part))

@@ -19,10 +19,10 @@ pub(super) struct Entry {
 }
 
 /// The ledger as it is on disk between two runs.
-#[derive(serde::Serialize, serde::Deserialize, Default)]
-struct Page {
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Page<N: Ord, E> {
     version: u32,
-    nodes: BTreeMap<String, Entry>,
+    nodes: BTreeMap<N, E>,
 }
 
 /// The ledger of a running run.
@@ -32,15 +32,19 @@ pub(super) struct Ledger {
     before: BTreeMap<String, Entry>,
     /// What is right as of this run.
     laid_out: BTreeMap<String, Entry>,
+    /// Whether the file says something else than the two above.
+    changed: bool,
 }
 
 impl Ledger {
     /// Takes the ledger from `folder`.
     pub(super) fn open(folder: &Path) -> Self {
         let text = std::fs::read(folder.join(FILE)).ok();
-        let page: Option<Page> = text.and_then(|text| serde_json::from_slice(&text).ok());
-        let before = page.filter(|page| page.version == VERSION).map(|page| page.nodes).unwrap_or_default();
-        Self { folder: folder.to_owned(), before, laid_out: BTreeMap::new() }
+        let page: Option<Page<String, Entry>> = text.and_then(|text| serde_json::from_slice(&text).ok());
+        let page = page.filter(|page| page.version == VERSION);
+        let changed = page.is_none();
+        let before = page.map(|page| page.nodes).unwrap_or_default();
+        Self { folder: folder.to_owned(), before, laid_out: BTreeMap::new(), changed }
     }
 
     /// Accepts the files of `node` if they are all there and hold `artifact`.
@@ -49,9 +53,9 @@ impl Ledger {
         if entry.artifact != artifact || !entry.files.iter().all(|file| self.folder.join(file).exists()) {
             return false;
         }
-        let entry = entry.clone();
-        self.before.remove(node);
-        self.laid_out.insert(node.to_owned(), entry);
+        if let Some(entry) = self.before.remove(node) {
+            self.laid_out.insert(node.to_owned(), entry);
+        }
         true
     }
 
@@ -75,7 +79,9 @@ impl Ledger {
 
     /// Removes the files of `node`, unless this run has laid them out or accepted them.
     pub(super) fn remove(&mut self, node: &str) {
-        for file in self.before.remove(node).into_iter().flat_map(|entry| entry.files) {
+        let known = self.before.remove(node);
+        self.changed |= known.is_some();
+        for file in known.into_iter().flat_map(|entry| entry.files) {
             let path = self.folder.join(file);
             let _ = std::fs::remove_file(&path);
             let _ = path.parent().map(std::fs::remove_dir); // Only if it is empty.
@@ -87,15 +93,18 @@ impl Ledger {
         for nodes in [&mut self.laid_out, &mut self.before] {
             if let Some(entry) = nodes.get_mut(node) {
                 entry.files.retain(|known| known != file);
+                self.changed = true;
             }
         }
     }
 
-    fn write(&self) -> std::io::Result<()> {
-        let nodes =
-            self.before.iter().chain(&self.laid_out).map(|(node, entry)| (node.clone(), entry.clone())).collect();
+    fn write(&mut self) -> std::io::Result<()> {
+        self.changed = true;
+        let nodes = self.before.iter().chain(&self.laid_out).collect();
         let text = serde_json::to_vec(&Page { version: VERSION, nodes }).map_err(std::io::Error::other)?;
-        files::replace(&self.folder.join(FILE), &text)
+        files::replace(&self.folder.join(FILE), &text)?;
+        self.changed = false;
+        Ok(())
     }
 
     /// Removes the files below `folder` that are of an epoch of `noun` which this run did not lay out.
@@ -103,6 +112,7 @@ impl Ledger {
     /// Only for a run that reached its end: one that did not has no say about what it has not come to. Only names that
     /// dcpipe itself gives are touched.
     pub(super) fn clean(&self, folder: &Path, noun: &str) {
+        let below = folder.strip_prefix(&self.folder).unwrap_or(folder);
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let epoch = name.strip_prefix("epoch=").map(|rest| rest.trim_end_matches(".safetensors"));
@@ -115,11 +125,16 @@ impl Ledger {
                 None if name.starts_with("part-") && name.ends_with(".arrow") => 0,
                 _ => continue,
             };
-            let inside = entry.path();
+            let inside = below.join(&name);
+            let inside = inside.as_os_str().as_encoded_bytes();
+            let is_inside = |file: &PathBuf| {
+                let rest = file.as_os_str().as_encoded_bytes().strip_prefix(inside);
+                rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+            };
             let ours = self.laid_out.get(&format!("{noun}@{epoch}"));
-            let held = |entry: &Entry| entry.files.iter().any(|file| self.folder.join(file).starts_with(&inside));
-            if !ours.is_some_and(held) {
-                let _ = std::fs::remove_dir_all(&inside).or_else(|_| std::fs::remove_file(&inside));
+            if !ours.is_some_and(|entry| entry.files.iter().any(is_inside)) {
+                let path = entry.path();
+                let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
             }
         }
         let _ = std::fs::remove_dir(folder); // Only if it is empty.
@@ -128,8 +143,9 @@ impl Ledger {
     /// Writes the ledger. After a run that reached its end nothing of earlier ones is left to vouch for.
     pub(super) fn close(mut self, complete: bool) -> std::io::Result<()> {
         if complete {
+            self.changed |= !self.before.is_empty();
             self.before.clear();
         }
-        self.write()
+        if self.changed { self.write() } else { Ok(()) }
     }
 }

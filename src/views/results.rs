@@ -109,7 +109,7 @@ impl<'a> Results<'a> {
         if state.turn.is_none() {
             return state.later.push((name.to_owned(), key, artifact));
         }
-        if state.ledger.accept(name, artifact) || !self.can_lay_out(key) {
+        if state.ledger.accept(name, artifact) || !has_place(node) || !self.can_lay_out(key) {
             return;
         }
         let mut lay_out = || {
@@ -231,6 +231,11 @@ impl<'a> Results<'a> {
             _ => {}
         }
     }
+}
+
+/// Whether anything of a node is ever laid out; if not, there is no need to look for its bytes.
+fn has_place(node: &Node) -> bool {
+    node.asked_for || !["crops", "features", "vectors"].contains(&node.stage.def().output.name)
 }
 
 /// The nodes that read, directly or not, what one of `names` makes.

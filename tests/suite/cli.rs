@@ -12,6 +12,8 @@ fn help_names_every_command_and_the_exit_codes() {
         "run",
         "plan",
         "why",
+        "log",
+        "diff",
         "show",
         "ls",
         "doctor",

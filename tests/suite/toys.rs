@@ -326,7 +326,7 @@ impl TestSpace {
 /// Runs a plan and keeps everything that was said.
 pub fn run_on(store: &Store, plan: &Plan, to: Vec<NodeId>, cancel: Cancel) -> Run {
     let heard = Arc::new(Collect::default());
-    let settings = Settings { device: "cpu", to, cancel };
+    let settings = Settings { device: "cpu", to, cancel, hits_only: false };
     let result = Executor::new(plan, store, &settings, &heard).run();
     let events = std::mem::take(&mut *heard.0.lock().expect("events"));
     Run { result, events }

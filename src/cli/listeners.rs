@@ -1,0 +1,130 @@
+//! listeners: who hears a run (the results folder, the journal, the terminal or `--json`), and what is noted of it first.
+
+use crate::cli::args::RunArgs;
+use crate::cli::error::CliError;
+use crate::cli::terminal::{Terminal, Voice};
+use crate::cli::text;
+use crate::cli::workspace::{LastRun, Workspace, remember};
+use crate::engine::journal::Journal;
+use crate::engine::{Cancel, Event, Observer};
+use crate::views::{End, Results};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How often a run looks whether another one of its name has ended.
+const TURN: Duration = Duration::from_millis(100);
+
+/// The listeners of a run, which open their files with its first event.
+pub struct Listeners<'a> {
+    args: &'a RunArgs,
+    space: &'a Workspace,
+    opened: OnceLock<Result<Opened<'a>, CliError>>,
+}
+
+struct Opened<'a> {
+    results: Results<'a>,
+    others: Vec<Box<dyn Observer + 'a>>,
+}
+
+impl<'a> Listeners<'a> {
+    /// Nothing is opened or written yet.
+    pub fn new(args: &'a RunArgs, space: &'a Workspace) -> Self {
+        Self { args, space, opened: OnceLock::new() }
+    }
+
+    /// Opens them before the run, which is not worth beginning where that fails.
+    pub fn open(self) -> Result<Self, CliError> {
+        let opened = Opened::new(self.args, self.space)?;
+        Ok(Self { opened: OnceLock::from(Ok(opened)), ..self })
+    }
+
+    /// Ends the run.
+    pub fn finish(self, end: End, cancel: &Cancel) -> Result<(), CliError> {
+        let Some(opened) = self.opened.into_inner() else { return Ok(()) };
+        let Opened { results, others } = opened?;
+        drop(others);
+        if end != End::Broken {
+            wait_for_turn(&results, cancel)?;
+        }
+        let complaints = results.finish(end);
+        if complaints.is_empty() { Ok(()) } else { Err(CliError::Files(complaints.join("\n"))) }
+    }
+}
+
+impl Observer for Listeners<'_> {
+    fn observe(&self, event: &Event) {
+        if let Ok(Opened { results, others }) = self.opened.get_or_init(|| Opened::new(self.args, self.space)) {
+            results.observe(event);
+            others.observe(event);
+        }
+    }
+}
+
+impl<'a> Opened<'a> {
+    fn new(args: &RunArgs, space: &'a Workspace) -> Result<Self, CliError> {
+        let plan = &space.loaded.plan;
+        remember(&space.store, &last_run(args, &plan.name, &space.device));
+        write_resolved(&space.store.run_folder(&plan.name), &space.loaded.resolved)?;
+        let results = Results::open(&args.out.join(&plan.name), plan, &space.store)
+            .map_err(|error| CliError::Files(format!("could not prepare {}: {error:#}", args.out.display())))?;
+        let mut others: Vec<Box<dyn Observer + 'a>> = Vec::new();
+        if let Ok(journal) = Journal::append_to(results.folder()) {
+            others.push(Box::new(journal));
+        }
+        if args.json {
+            others.push(Box::new(Journal::to(std::io::stdout())));
+        } else {
+            others.push(Box::new(Terminal::new(voice(args))));
+        }
+        Ok(Self { results, others })
+    }
+}
+
+/// Two runs of one name share a results folder: the second lays its results out when the first has ended.
+fn wait_for_turn(results: &Results<'_>, cancel: &Cancel) -> Result<(), CliError> {
+    let folder = results.folder().display();
+    let mut told = false;
+    loop {
+        if results.catch_up().map_err(|error| CliError::Files(format!("could not write to {folder}: {error:#}")))? {
+            return Ok(());
+        }
+        if cancel.is_requested() {
+            return Err(CliError::Locked(format!(
+                "everything is in the store, but another run of this name still writes to {folder}; when it has ended \
+                 the same command lays these results out"
+            )));
+        }
+        if !told {
+            text::note(&format!("done; waiting to lay the results out: another run of this name writes to {folder}"));
+            told = true;
+        }
+        std::thread::sleep(TURN);
+    }
+}
+
+fn voice(args: &RunArgs) -> Voice {
+    match (args.quiet, args.verbose) {
+        (true, _) => Voice::Quiet,
+        (_, true) => Voice::Verbose,
+        _ => Voice::Plain,
+    }
+}
+
+fn last_run(args: &RunArgs, run: &str, device: &str) -> LastRun {
+    LastRun {
+        pipeline: std::path::absolute(&args.pipeline).unwrap_or_else(|_| args.pipeline.clone()),
+        sets: args.place.sets.clone(),
+        name: args.place.name.clone(),
+        run: run.to_owned(),
+        device: device.to_owned(),
+    }
+}
+
+fn write_resolved(folder: &Path, resolved: &str) -> Result<(), CliError> {
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("pipeline.yaml"), resolved)
+    };
+    write().map_err(|error| CliError::Files(format!("could not write to {}: {error}", folder.display())))
+}

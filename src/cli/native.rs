@@ -1,0 +1,98 @@
+//! native: where `dcpipe-native` and its libtorch are, and how this process becomes it.
+
+use crate::cli::error::CliError;
+use crate::learn::place::TORCH;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const CPU_PART: &str = "libtorch_cpu.so";
+const GPU_PART: &str = "libtorch_cuda.so";
+
+/// Becomes the other program, with the same arguments. Returns only to say why that cannot be.
+pub fn become_native() -> CliError {
+    let problem = match native().and_then(|native| right_torch(&native).map(|()| native)) {
+        Ok(native) => {
+            let mut command = Command::new(&native);
+            command.args(std::env::args_os().skip(1));
+            if std::env::var_os("OMP_WAIT_POLICY").is_none() {
+                // libgomp's idle threads would spin on the cores that the other pool of threads works on.
+                command.env("OMP_WAIT_POLICY", "passive");
+            }
+            let error = command.exec();
+            format!("could not start {}: {error}", native.display())
+        }
+        Err(problem) => problem,
+    };
+    CliError::Environment(problem)
+}
+
+/// Whether the libtorch that would be loaded can be asked for GPUs.
+pub fn has_gpu_part() -> bool {
+    let Ok(native) = native() else { return false };
+    let folders = folders(&native);
+    let beside = torch_in(&folders).and_then(|found| std::fs::canonicalize(found.join(CPU_PART)).ok());
+    let along = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let beside = beside.as_deref().and_then(Path::parent).map(Path::to_owned);
+    beside.into_iter().chain(std::env::split_paths(&along)).any(|folder| folder.join(GPU_PART).exists())
+}
+
+fn native() -> Result<PathBuf, String> {
+    let me = std::env::current_exe().map_err(|error| format!("could not find out where dcpipe is: {error}"))?;
+    let native = me.with_file_name("dcpipe-native");
+    if native.is_file() {
+        return Ok(native);
+    }
+    Err(format!(
+        "{} is missing; it is built together with dcpipe: run make, or cargo build --release",
+        native.display()
+    ))
+}
+
+/// Where the dynamic loader will look: the run path of `dcpipe-native` first, then `LD_LIBRARY_PATH`.
+fn folders(native: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    if let Some(target) = native.parent().and_then(Path::parent).and_then(Path::parent) {
+        folders.push(target.join(".native/torch/lib"));
+    }
+    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join(".native/torch/lib"));
+    if let Some(paths) = std::env::var_os("LD_LIBRARY_PATH") {
+        folders.extend(std::env::split_paths(&paths));
+    }
+    folders
+}
+
+fn torch_in(folders: &[PathBuf]) -> Option<&PathBuf> {
+    folders.iter().find(|folder| folder.join(CPU_PART).exists())
+}
+
+/// Without this look, a libtorch that is missing or another would be a sentence of the dynamic loader.
+fn right_torch(native: &Path) -> Result<(), String> {
+    let folders = folders(native);
+    let Some(found) = torch_in(&folders) else {
+        let looked: Vec<_> = folders.iter().map(|folder| format!("  {}", folder.display())).collect();
+        return Err(format!(
+            "{CPU_PART} is not to be found. Looked in\n{}\nRun scripts/setup in dcpipe's folder (or make), or point \
+             LD_LIBRARY_PATH at the lib folder of a torch {TORCH}.",
+            looked.join("\n")
+        ));
+    };
+    match version_beside(found) {
+        Some(version) if version.split('+').next() != Some(TORCH) => Err(format!(
+            "the libtorch in {} is {version}; this dcpipe is built for {TORCH} and works with no other. Run scripts/setup \
+             in dcpipe's folder, or point LD_LIBRARY_PATH at a torch {TORCH}.",
+            found.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The version that a torch wheel says in version.py, or a libtorch archive in build-version.
+fn version_beside(lib: &Path) -> Option<String> {
+    let home = lib.parent()?;
+    if let Ok(text) = std::fs::read_to_string(home.join("version.py")) {
+        let line = text.lines().find(|line| line.starts_with("__version__"))?;
+        return line.split(['\'', '"']).nth(1).map(str::to_owned);
+    }
+    std::fs::read_to_string(home.join("build-version")).ok().map(|text| text.trim().to_owned())
+}

@@ -1,0 +1,44 @@
+//! runs: the runs that a store remembers, by name.
+
+use crate::cli::error::CliError;
+use crate::cli::program::this;
+use crate::cli::workspace::last_run;
+use crate::engine::Plan;
+use crate::pipeline;
+use std::path::Path;
+
+/// The names of the runs that a store remembers, sorted.
+pub fn names(store: &Path) -> Vec<String> {
+    let folders = std::fs::read_dir(store.join("runs")).into_iter().flatten().flatten();
+    let folders = folders.filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The name of the store's last run.
+pub fn last(store: &Path) -> Result<String, CliError> {
+    let named = last_run(store).ok().and_then(|last| Some(last.run).filter(|run| !run.is_empty()).or(last.name));
+    named.ok_or_else(|| CliError::Usage(format!("no run is named, and {}; name one", there_are(store))))
+}
+
+/// Refuses a name that no run has.
+pub fn check(store: &Path, name: &str) -> Result<(), CliError> {
+    if names(store).iter().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!("there is no run {name}: {}", there_are(store))))
+}
+
+fn there_are(store: &Path) -> String {
+    match names(store).as_slice() {
+        [] => format!("nothing has run on the store {}", store.display()),
+        names => format!("the store {} has {}", store.display(), names.join(", ")),
+    }
+}
+
+/// The plan that the last run called `name` had.
+pub fn plan(store: &Path, name: &str) -> Result<Plan, CliError> {
+    let path = store.join("runs").join(name).join("pipeline.yaml");
+    Ok(pipeline::load(&path, &[], (this().stages)(), &|_| None)?.plan)
+}

@@ -1,0 +1,46 @@
+//! described: a stage that says everything about itself and cannot run, so that nothing of what it would run is linked.
+
+use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use anyhow::bail;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+// `S` in all but `run`; its keys and its schema are those of `S`, where a doc comment would stand as a description.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct Described<S>(S);
+
+impl<S: Stage> Stage for Described<S> {
+    const VERB: &'static str = S::VERB;
+    const VERSION: u32 = S::VERSION;
+    const INPUTS: &'static [Port] = S::INPUTS;
+    const OUTPUT: Noun = S::OUTPUT;
+    const POOL: Pool = S::POOL;
+    const KEEP: Keep = S::KEEP;
+    const DRAWS: bool = S::DRAWS;
+
+    fn numerics(&self, device: &str) -> Option<String> {
+        Stage::numerics(&self.0, device)
+    }
+
+    fn source(&self) -> Option<&Path> {
+        Stage::source(&self.0)
+    }
+
+    fn observe(&self, cache: &Path) -> anyhow::Result<Option<String>> {
+        Stage::observe(&self.0, cache)
+    }
+
+    fn check(&self, facts: &Facts) -> anyhow::Result<()> {
+        Stage::check(&self.0, facts)
+    }
+
+    fn estimate(&self, facts: &Facts) -> Option<u64> {
+        Stage::estimate(&self.0, facts)
+    }
+
+    fn run(&self, _: &mut Context<'_>) -> anyhow::Result<()> {
+        bail!("BUG: {} is to run in a program that only describes it", S::VERB)
+    }
+}

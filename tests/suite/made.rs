@@ -1,0 +1,97 @@
+//! made: a store as after a long run, with tiny artifacts in it, so that what a run costs in itself can be seen.
+
+use dcpipe::base::{Artifact, ClusterId, Digest, Epoch, ImageId, PseudoLabel, Seed};
+use dcpipe::engine::{Facts, KeyText, Node, Plan};
+use dcpipe::format::clusters::write_iterations;
+use dcpipe::format::dataset::{write_bad, write_images};
+use dcpipe::format::metrics::{write_metrics, write_steps};
+use dcpipe::format::{BadImage, Centroids, Clusters, Image, Iteration, Manifest, Metric, Step};
+use dcpipe::pipeline::load_text;
+use dcpipe::store::{Record, Store};
+use std::path::Path;
+
+/// Images of the data set, which stand in no file: enough for what `pipelines/demo.yaml` makes of them.
+const IMAGES: u32 = 40;
+
+/// Commits a record for every node of a pipeline, each under the key that a run would look up.
+pub fn make(store: &Path, pipeline: &str, sets: &[String]) -> Plan {
+    let plan = load_text("made.yaml", pipeline, sets, dcpipe::stages::described(), &|_| None).unwrap().plan;
+    let store = Store::open(store).unwrap();
+    let mut digests = vec![Digest::of(b""); plan.len()];
+    let mut keys = store.key_history(&plan.name);
+    for id in plan.order() {
+        let node = plan.node(*id);
+        let inputs: Vec<_> = node.inputs.iter().map(|(port, from)| (*port, digests[from.index()])).collect();
+        let seed = node.stage.def().draws.then(|| Seed::of_node(plan.seed, &node.name()));
+        let key = KeyText::of(&*node.stage, &inputs, seed.as_ref(), node.stage.numerics("cpu").as_deref(), None);
+        let output = node.stage.def().output;
+        let parts = parts(node).into_iter().map(|(name, bytes)| {
+            let mut writer = store.create().unwrap();
+            std::io::Write::write_all(&mut writer, &bytes).unwrap();
+            writer.finish(name).unwrap()
+        });
+        let artifact = Artifact { kind: output.name.to_owned(), format: output.format, parts: parts.collect() };
+        let facts = if node.noun == "dataset" { [("images".to_owned(), IMAGES.into())].into() } else { Facts::new() };
+        digests[id.index()] = artifact.digest();
+        keys.learn(&node.name(), key.key());
+        store.commit(&Record::new(&node.name(), key.as_str(), artifact, facts, 1)).unwrap();
+    }
+    store.write_key_history(&plan.name, &keys).unwrap();
+    plan
+}
+
+/// A node's parts by name; those that tables are laid out from are well formed, the others a few bytes.
+fn parts(node: &Node) -> Vec<(&'static str, Vec<u8>)> {
+    let Epoch(epoch) = node.epoch;
+    let some = || node.name().into_bytes();
+    let each = || 0..IMAGES;
+    match node.stage.def().output.name {
+        "dataset" => {
+            let paths: Vec<String> = each().map(|id| format!("kind/{id}.jpg")).collect();
+            let image = |path| {
+                let digest = Digest::of(b"");
+                Image { path, digest, bytes: 0, width: 1, height: 1, split: "", label: "kind", offset: None }
+            };
+            let images = paths.iter().map(|path| image(path.as_str()));
+            vec![
+                ("images.parquet", write_images(Vec::new(), images).unwrap()),
+                ("bad.parquet", write_bad(Vec::new(), &[] as &[BadImage]).unwrap()),
+            ]
+        }
+        "clusters" => {
+            let cluster_id: Vec<ClusterId> = each().map(|id| ClusterId(id % 2)).collect();
+            let distance = vec![epoch as f32; IMAGES as usize];
+            let clusters = Clusters { k: 2, cluster_id, margin: distance.clone(), distance };
+            let centroids = Centroids { dims: 1, sizes: clusters.sizes(), centroids: vec![0.0, epoch as f32] };
+            let iteration = Iteration { objective: f64::from(epoch), splits: 0, empty: 0, moved: 0 };
+            vec![
+                ("clusters.parquet", clusters.write(Vec::new()).unwrap()),
+                ("centroids.arrow", centroids.write(Vec::new()).unwrap()),
+                ("iterations.parquet", write_iterations(Vec::new(), &[iteration]).unwrap()),
+            ]
+        }
+        "manifest" => {
+            // A reading order of its own for each epoch, as in life: equal ones would share their files.
+            let image_id = each().map(|id| ImageId(epoch >> (3 * (id % 4)) & 7)).collect();
+            let cluster_id = vec![ClusterId(0); IMAGES as usize];
+            let pseudo_label = vec![PseudoLabel(0); IMAGES as usize];
+            let manifest = Manifest { k: 2, classes: 1, image_id, cluster_id, pseudo_label };
+            vec![("manifest.parquet", manifest.write(Vec::new()).unwrap())]
+        }
+        "metrics" => {
+            let metric = Metric { name: "entropy".to_owned(), value: f64::from(epoch) };
+            vec![("metrics.parquet", write_metrics(Vec::new(), &[metric]).unwrap())]
+        }
+        "weights" if epoch > 0 => {
+            let step = Step { step: 0, images: IMAGES.into(), loss: f64::from(epoch), lr: 0.05 };
+            vec![
+                ("weights.safetensors", some()),
+                ("momentum.safetensors", [some(), some()].concat()),
+                ("steps.parquet", write_steps(Vec::new(), &[step]).unwrap()),
+            ]
+        }
+        "weights" => vec![("weights.safetensors", some())],
+        "vectors" => vec![("whitening.arrow", [some(), some()].concat()), ("part-00000.arrow", some())],
+        _ => vec![("part-00000.arrow", some())],
+    }
+}
