@@ -5,7 +5,7 @@ use crate::base::clock::unix_ms;
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BadImage, Image, write_bad, write_images};
 use crate::image::{self, Limits, Listed};
-use crate::stages::DATASET;
+use crate::stages::{DATASET, originals};
 use anyhow::{Context as _, bail, ensure};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -20,6 +20,9 @@ const PROGRESS_EVERY: u64 = 256;
 const SETTLED_MS: i128 = 2000;
 /// Bad images named in an error.
 const NAMED: usize = 5;
+/// A pixel of the widest kind, four samples of 16 bits, and what may stand beside the pixels: a larger file is not read.
+const BYTES_A_PIXEL: u64 = 8;
+const BYTES_BESIDE: u64 = 64 << 20;
 
 /// What happens to an image that cannot be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -169,8 +172,16 @@ impl Scan {
         {
             return Ok(seen.clone());
         }
-        let bytes = std::fs::read(self.root.join(&file.path))
+        let most = limits.max_pixels.saturating_mul(BYTES_A_PIXEL).saturating_add(BYTES_BESIDE);
+        let bytes = originals::read(&self.root.join(&file.path), most)
             .map_err(|error| bad_file(&file.path, "unreadable", &error.to_string()))?;
+        let bytes = bytes.ok_or_else(|| {
+            bad_file(
+                &file.path,
+                "too_large",
+                &format!("the file is larger than the {most} bytes that max_pixels can need"),
+            )
+        })?;
         let picture = image::decode(&bytes, limits).map_err(|e| bad_file(&file.path, e.reason(), &e.to_string()))?;
         Ok(Seen {
             bytes: bytes.len() as u64,
@@ -221,9 +232,13 @@ fn bad_file(path: &str, reason: &str, detail: &str) -> BadImage {
     BadImage { path: path.to_owned(), reason: reason.to_owned(), detail: detail.to_owned() }
 }
 
-/// What an earlier scan of this folder knew; nothing, if that cannot be read.
+/// What an earlier scan of this folder knew; nothing, if that cannot be read or is not as it was written: a wrong digest
+/// taken from here would be looked for in every file from then on.
 fn recall(path: &Path) -> Memory {
-    std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let sound =
+        text.trim_end().rsplit_once('\n').filter(|(body, check)| Digest::of(body.as_bytes()).to_string() == *check);
+    sound.and_then(|(body, _)| serde_json::from_str(body).ok()).unwrap_or_default()
 }
 
 /// Remembers the files that have settled. Losing this costs a rescan, so it is neither synced nor complained about.
@@ -234,7 +249,8 @@ fn remember(path: &Path, good: &[(&Listed, Seen)]) {
         good.iter().filter(|(_, seen)| settled(seen)).map(|(file, seen)| (file.path.as_str(), seen)).collect();
     let write = || -> anyhow::Result<()> {
         let tmp = path.with_extension(format!("{}.tmp", std::process::id()));
-        std::fs::write(&tmp, serde_json::to_vec(&memory)?)?;
+        let body = serde_json::to_string(&memory)?;
+        std::fs::write(&tmp, format!("{body}\n{}\n", Digest::of(body.as_bytes())))?;
         std::fs::rename(&tmp, path).context("renaming")
     };
     let _ = write();
