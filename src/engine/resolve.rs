@@ -124,7 +124,9 @@ impl Executor<'_> {
         while let Some(at) = stale.pop() {
             match self.board.state(at) {
                 NodeState::Running => self.known[at.index()].outdated = true,
-                NodeState::Hit | NodeState::Ready | NodeState::Waiting | NodeState::Ran => self.board.advance(at, NodeState::Wanted),
+                NodeState::Hit | NodeState::Ready | NodeState::Waiting | NodeState::Ran => {
+                    self.board.advance(at, NodeState::Wanted)
+                }
                 _ => {}
             }
             if self.known[at.index()].digest.is_some() {

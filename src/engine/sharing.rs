@@ -35,7 +35,9 @@ impl Executor<'_> {
                 self.learn(id, record);
             }
             // Its bytes were wanted once more, and somebody made them. Other bytes than before are drift, ours to see.
-            (Some(record), Some(was)) if was == record.artifact.digest() && self.store.contains_all(&record.artifact) => {
+            (Some(record), Some(was))
+                if was == record.artifact.digest() && self.store.contains_all(&record.artifact) =>
+            {
                 self.board.advance(id, NodeState::Hit);
             }
             _ => {

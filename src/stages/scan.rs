@@ -131,14 +131,18 @@ impl Stage for Scan {
         cx.checkpoint()?;
         let mut bad: Vec<BadImage> =
             listing.problems.into_iter().map(|p| bad_file(&p.path, &p.reason, &p.detail)).collect();
-        let mut good = Vec::with_capacity(looks.len());
+        let (mut good, mut unread) = (Vec::with_capacity(looks.len()), None);
         for (file, look) in listing.images.iter().zip(looks.into_iter().flatten()) {
             match look {
-                Ok(seen) => good.push((file, seen)),
-                Err(problem) => bad.push(problem),
+                Ok(Ok(seen)) => good.push((file, seen)),
+                Ok(Err(problem)) => bad.push(problem),
+                Err(error) => unread = unread.or(Some(error)),
             }
         }
         remember(&memory_path, &good);
+        if let Some(error) = unread {
+            return Err(error);
+        }
         bad.sort_by(|a, b| a.path.cmp(&b.path));
         self.judge(&bad, good.len(), cx)?;
         let images = good.iter().map(|(file, seen)| Image {
@@ -166,31 +170,34 @@ impl Scan {
     }
 
     /// Digest and size of one file, remembered or found out.
-    fn look(&self, file: &Listed, memory: &Memory, limits: &Limits) -> Result<Seen, BadImage> {
+    ///
+    /// That a file is no image is a fact about it, and stays one. That it could not be read is not: it would leave an
+    /// image out for ever, since nothing about the file changes when it can be read again. So that is an error.
+    fn look(&self, file: &Listed, memory: &Memory, limits: &Limits) -> anyhow::Result<Result<Seen, BadImage>> {
         if let Some(seen) = memory.get(&file.path)
             && (seen.bytes, seen.mtime_ns, seen.inode) == (file.bytes, file.mtime_ns, file.inode)
         {
-            return Ok(seen.clone());
+            return Ok(Ok(seen.clone()));
         }
         let most = limits.max_pixels.saturating_mul(BYTES_A_PIXEL).saturating_add(BYTES_BESIDE);
-        let bytes = originals::read(&self.root.join(&file.path), most)
-            .map_err(|error| bad_file(&file.path, "unreadable", &error.to_string()))?;
-        let bytes = bytes.ok_or_else(|| {
-            bad_file(
-                &file.path,
-                "too_large",
-                &format!("the file is larger than the {most} bytes that max_pixels can need"),
-            )
+        let path = self.root.join(&file.path);
+        let bytes = originals::read(&path, most).with_context(|| {
+            format!("could not read {}; make it readable or take it out of the folder, and run again", path.display())
         })?;
-        let picture = image::decode(&bytes, limits).map_err(|e| bad_file(&file.path, e.reason(), &e.to_string()))?;
-        Ok(Seen {
-            bytes: bytes.len() as u64,
-            mtime_ns: file.mtime_ns,
-            inode: file.inode,
-            digest: Digest::of(&bytes),
-            width: picture.width,
-            height: picture.height,
-        })
+        let judge = |bytes: Vec<u8>| {
+            let picture =
+                image::decode(&bytes, limits).map_err(|e| bad_file(&file.path, e.reason(), &e.to_string()))?;
+            Ok(Seen {
+                bytes: bytes.len() as u64,
+                mtime_ns: file.mtime_ns,
+                inode: file.inode,
+                digest: Digest::of(&bytes),
+                width: picture.width,
+                height: picture.height,
+            })
+        };
+        let large = || format!("the file is larger than the {most} bytes that max_pixels can need");
+        Ok(bytes.map_or_else(|| Err(bad_file(&file.path, "too_large", &large())), judge))
     }
 
     /// Applies the policy to the bad images.

@@ -7,7 +7,7 @@ use crate::formats::quietly;
 use crate::formats::samples::{open, samples};
 use crate::hookfs::HookFs;
 use crate::pipelines::{is_fit_to_read, slipped, slips};
-use crate::space::{Space, image};
+use crate::space::{DCPIPE, Space, image, start};
 use bytes::Bytes;
 use dcpipe::base::{Artifact, ClusterId, Digest, ImageId};
 use dcpipe::engine::Input;
@@ -161,6 +161,26 @@ fn a_file_larger_than_any_image_may_be_is_listed_and_not_read() {
     let run =
         space.run(&["run", "tiny.yaml", "--to", "dataset"]).ok().complains_of(&["1 images are left out", "too_large"]);
     assert!(run.peak_kb < 1_000_000, "{} kB", run.peak_kb);
+}
+
+#[test]
+fn a_scan_that_lacks_descriptors_fails_and_leaves_no_image_out() {
+    let whole = Space::filled();
+    whole.run(&["run", "tiny.yaml", "-q", "--to", "dataset"]).ok();
+    let mut failed = 0;
+    for limit in 6..14 {
+        let space = Space::filled();
+        let mut command = space.command("sh");
+        command.args(["-c", "ulimit -n $0; exec \"$@\"", &limit.to_string(), DCPIPE]);
+        command.args(["run", "tiny.yaml", "-q", "--to", "dataset"]);
+        let run = start(command).wait();
+        failed += usize::from(run.code != Some(0));
+        let said = run.stderr.contains("Too many open files") || !run.stderr.contains("dcpipe: error");
+        assert!(said, "with {limit} descriptors: {run:?}");
+        space.run(&["run", "tiny.yaml", "-q", "--to", "dataset"]).ok();
+        assert_eq!(space.digests(), whole.digests(), "after a run with {limit} descriptors");
+    }
+    assert!(failed > 0, "none of them had too few");
 }
 
 #[test]
