@@ -1,12 +1,13 @@
 //! text: how numbers and complaints look, and the one way to standard output.
 
 use crate::cli::error::CliError;
+use std::borrow::Cow;
 use std::io::Write;
 
 /// Prints to standard output. A reader that went away ends the command quietly.
 pub fn out(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|_| CliError::Pipe)
+    stdout.write_all(plain(text).as_bytes()).and_then(|()| stdout.flush()).map_err(|_| CliError::Pipe)
 }
 
 /// Tells a person something on standard error.
@@ -16,10 +17,22 @@ pub fn note(text: &str) {
 
 /// An error as a person sees it.
 pub fn complaint(error: &CliError) -> String {
+    let text = error.to_string();
     match error {
-        CliError::Interrupted { .. } => format!("dcpipe: {error}"),
-        _ => format!("dcpipe: error: {error}"),
+        CliError::Interrupted { .. } => format!("dcpipe: {}", plain(&text)),
+        _ => format!("dcpipe: error: {}", plain(&text)),
     }
+}
+
+/// The text with its control characters spelled out. A name in a folder or a cell of a table may hold some, and a
+/// terminal obeys them.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let spell = |c: char| if obeyed(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(spell).collect())
 }
 
 /// 1234567 as "1.2 MB".

@@ -210,7 +210,11 @@ impl PastRun {
                     (false, _) => End::Failed,
                 });
             }
-            Event::Progress { .. } | Event::NodeWaits { .. } | Event::Evicted { .. } | Event::Drifted { .. } => {}
+            Event::Progress { .. }
+            | Event::NodeWaits { .. }
+            | Event::PutDown { .. }
+            | Event::Evicted { .. }
+            | Event::Drifted { .. } => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! clusters: which cluster every image is in, and how k-means came to it.
 
-use super::error::{FormatError, Result, wrong_rows};
+use super::error::{FormatError, Result, damaged, wrong_rows};
 use super::kind::{Container, Holds, Kind, Metadata, Scalar, field};
 use super::table::Table;
 use super::table_writer::{Column, write_groups};
@@ -9,6 +9,8 @@ use bytes::Bytes;
 use std::io::Write;
 
 const K_KEY: &str = "dcpipe.k";
+/// So many centroids may be claimed whatever the rows. Beyond that, k-means makes no more of them than there are rows.
+const CLAIMED_K: usize = 1 << 16;
 
 /// The table of assignments.
 pub static CLUSTERS: Kind = Kind {
@@ -61,7 +63,10 @@ impl Clusters {
     pub fn open(bytes: &Bytes) -> Result<Self> {
         let table = Table::open(&CLUSTERS, bytes)?;
         table.counts_rows("image_id")?;
-        let k = CLUSTERS.read(&table.metadata, K_KEY)?;
+        let k: u32 = CLUSTERS.read(&table.metadata, K_KEY)?;
+        if k as usize > table.rows.max(CLAIMED_K) {
+            return Err(damaged(CLUSTERS.tag(), format!("{k} centroids for {} images", table.rows)));
+        }
         let cluster_id = table.ids("cluster_id", u64::from(k), ClusterId)?;
         Ok(Self { k, cluster_id, distance: table.f32("distance")?, margin: table.f32("margin")? })
     }

@@ -81,6 +81,9 @@ fn parse(bytes: &Bytes) -> Parsed<IpcFile> {
         return Err("numbers in big-endian order".into());
     }
     let columns: Vec<_> = schema.fields().ok_or("no columns")?.iter().map(column).collect::<Parsed<_>>()?;
+    if columns.is_empty() {
+        return Err("no columns".into()); // Nothing would hold its row counts to the file's size.
+    }
     let pairs = schema.custom_metadata().into_iter().flatten();
     let metadata = pairs.filter_map(|pair| Some((pair.key()?.to_owned(), pair.value()?.to_owned()))).collect();
     let data = Buffer::from(bytes.slice(..start));

@@ -1,6 +1,6 @@
 //! manifest: the epoch's reading order, position -> image, cluster, pseudo-label.
 
-use super::error::{Result, wrong_rows};
+use super::error::{Result, damaged, wrong_rows};
 use super::kind::{Container, Holds, Kind, Metadata, Scalar, field};
 use super::table::Table;
 use super::table_writer::{Column, write_groups};
@@ -70,6 +70,10 @@ impl Manifest {
         table.counts_rows("position")?;
         let k: u32 = MANIFEST.read(&table.metadata, K_KEY)?;
         let classes: u32 = MANIFEST.read(&table.metadata, CLASSES_KEY)?;
+        // The head has k outputs: a target beyond them is an error that a GPU does not come back from.
+        if classes > k {
+            return Err(damaged(MANIFEST.tag(), format!("{classes} pseudo-labels for {k} clusters")));
+        }
         Ok(Self {
             k,
             classes,

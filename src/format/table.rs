@@ -9,6 +9,9 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 
 /// Rows decoded at a time.
 const READ_ROWS: usize = 1 << 16;
+/// Every table has a column of which no two rows are alike, so no file has more rows than this for each of its bytes. What
+/// claims more would make a few bytes into gigabytes.
+const ROWS_A_BYTE: usize = 8;
 
 /// The columns of a Parquet file, in pieces.
 #[derive(Debug)]
@@ -140,11 +143,12 @@ impl Texts {
 
 fn read(name: &str, bytes: Bytes, limit: usize) -> Result<Table> {
     let wrong = |error: parquet::errors::ParquetError| damaged(name, error.to_string());
+    let most = bytes.len().saturating_mul(ROWS_A_BYTE).min(u32::MAX as usize);
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(wrong)?;
     let file = builder.metadata().file_metadata();
-    let rows = usize::try_from(file.num_rows()).ok().filter(|rows| *rows <= u32::MAX as usize);
-    let rows = rows.ok_or_else(|| damaged(name, "an impossible row count"))?;
+    let rows = usize::try_from(file.num_rows()).ok().filter(|rows| *rows <= most);
+    let rows = rows.ok_or_else(|| damaged(name, format!("{} rows, which it is too short for", file.num_rows())))?;
     let pairs = file.key_value_metadata().into_iter().flatten();
     let metadata = pairs.filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?))).collect();
     let columns = builder.schema().fields().iter();

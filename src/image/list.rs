@@ -66,6 +66,14 @@ pub enum ListError {
         /// As given.
         root: PathBuf,
     },
+    /// Something below the root that cannot be read at this moment. Leaving it out would pass for a folder without it.
+    #[error("cannot read {path}: {error}; run again when it can be read")]
+    Below {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// A folder without images.
     #[error(
         "no images under {root} ({problems} entries could not be read); files must end in jpg jpeg png bmp webp ppm \
@@ -86,20 +94,17 @@ pub fn list(root: &Path) -> Result<Listing, ListError> {
     if !metadata.is_dir() {
         return Err(ListError::NotAFolder { root: root.to_owned() });
     }
-    fs::read_dir(root).map_err(refuse)?;
+    read_dir(root).map_err(refuse)?;
     let mut top = Walk { root, label: None, listing: Listing::default(), found: Vec::new() };
-    let classes = top.folder("", &[identity(&metadata)]);
+    let classes = top.folder("", &[identity(&metadata)])?;
     top.settle();
     let mut listing = Listing::default();
-    let trees: Vec<Listing> = classes
-        .into_par_iter()
-        .map(|class| {
-            let mut walk =
-                Walk { root, label: Some(class.path.clone()), listing: Listing::default(), found: Vec::new() };
-            walk.tree(class);
-            walk.listing
-        })
-        .collect();
+    let trees = classes.into_par_iter().map(|class| {
+        let mut walk = Walk { root, label: Some(class.path.clone()), listing: Listing::default(), found: Vec::new() };
+        walk.tree(class)?;
+        Ok(walk.listing)
+    });
+    let trees = trees.collect::<Result<Vec<_>, ListError>>()?;
     for tree in trees.into_iter().chain([top.listing]) {
         listing.images.extend(tree.images);
         listing.problems.extend(tree.problems);
@@ -127,36 +132,42 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn tree(&mut self, start: Folder) {
+    fn tree(&mut self, start: Folder) -> Result<(), ListError> {
         let mut waiting = vec![start];
         while let Some(folder) = waiting.pop() {
-            waiting.extend(self.folder(&folder.path, &folder.ancestors));
+            waiting.extend(self.folder(&folder.path, &folder.ancestors)?);
         }
         self.settle();
+        Ok(())
     }
 
     /// Notes the images of one folder and returns the folders in it, sorted by name.
-    fn folder(&mut self, path: &str, ancestors: &[(u64, u64)]) -> Vec<Folder> {
+    fn folder(&mut self, path: &str, ancestors: &[(u64, u64)]) -> Result<Vec<Folder>, ListError> {
         let mut folders = Vec::new();
-        let entries = match fs::read_dir(self.root.join(path)) {
+        let entries = match read_dir(&self.root.join(path)) {
             Ok(entries) => entries,
             Err(error) => {
-                self.problem(path.to_owned(), "unreadable", &error);
-                return folders;
+                self.unread(path.to_owned(), "unreadable", error)?;
+                return Ok(folders);
             }
         };
         for entry in entries {
             match entry {
-                Ok(entry) => folders.extend(self.entry(path, ancestors, &entry)),
-                Err(error) => self.problem(path.to_owned(), "unreadable", &error),
+                Ok(entry) => folders.extend(self.entry(path, ancestors, &entry)?),
+                Err(error) => self.unread(path.to_owned(), "unreadable", error)?,
             }
         }
         folders.sort_by(|a, b| a.path.cmp(&b.path));
-        folders
+        Ok(folders)
     }
 
     /// Notes an image or a problem, or returns a folder to go into.
-    fn entry(&mut self, folder: &str, ancestors: &[(u64, u64)], entry: &fs::DirEntry) -> Option<Folder> {
+    fn entry(
+        &mut self,
+        folder: &str,
+        ancestors: &[(u64, u64)],
+        entry: &fs::DirEntry,
+    ) -> Result<Option<Folder>, ListError> {
         let name = entry.file_name();
         let shown = name.to_string_lossy();
         let path = if folder.is_empty() { shown.to_string() } else { format!("{folder}/{shown}") };
@@ -166,13 +177,13 @@ impl Walk<'_> {
             Err(error) => {
                 let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
                 if wanted || link {
-                    self.problem(path, if link { "broken_link" } else { "unreadable" }, &error);
+                    self.unread(path, if link { "broken_link" } else { "unreadable" }, error)?;
                 }
-                return None;
+                return Ok(None);
             }
         };
         if !wanted && !metadata.is_dir() {
-            return None;
+            return Ok(None);
         }
         if name.to_str().is_none() {
             self.problem(path, "not_utf8", &"the name is not UTF-8; rename it");
@@ -180,15 +191,27 @@ impl Walk<'_> {
             let own = identity(&metadata);
             if ancestors.contains(&own) {
                 self.problem(path, "link_loop", &"a link back to a folder that it lies in");
-                return None;
+                return Ok(None);
             }
-            return Some(Folder { path, ancestors: [ancestors, &[own]].concat() });
+            return Ok(Some(Folder { path, ancestors: [ancestors, &[own]].concat() }));
         } else if metadata.is_file() {
             self.found.push((folder.to_owned(), shown.into_owned(), metadata));
         } else {
             self.problem(path, "not_a_file", &"a pipe, socket or device by an image's name");
         }
-        None
+        Ok(None)
+    }
+
+    /// Notes what cannot be read because of what it is, such as a folder of somebody else's. Anything else passes, as a
+    /// lack of descriptors does, and must not be taken for a fact about the folder.
+    fn unread(&mut self, path: String, reason: &str, error: io::Error) -> Result<(), ListError> {
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::EACCES | libc::EPERM | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) => {
+                self.problem(path, reason, &error);
+                Ok(())
+            }
+            _ => Err(ListError::Below { path: self.root.join(path), error }),
+        }
     }
 
     /// Puts what was found in order.
@@ -207,6 +230,16 @@ impl Walk<'_> {
 
     fn problem(&mut self, path: String, reason: &str, detail: &dyn ToString) {
         self.listing.problems.push(Problem { path, reason: reason.to_owned(), detail: detail.to_string() });
+    }
+}
+
+/// As [`fs::read_dir`], which on a network's file system a signal may interrupt.
+fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
+    loop {
+        match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) fn decode(bytes: &[u8], format: Format, limits: &Limits) -> Result<Pi
         let mut decoder = open(bytes, format, limits)?;
         let (width, height) = decoder.dimensions();
         limits.check(width, height)?;
+        if format == Format::Webp && has_frame_beyond(bytes, width, height) {
+            return Err(BadImage::Corrupt("a frame is larger than the picture that it belongs to".to_owned()));
+        }
         let orientation = turned(&mut decoder, format);
         let samples = colour::Samples::of(decoder.color_type(), format, bytes)?;
         let mut raw = vec![0; usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX)];
@@ -88,6 +91,16 @@ fn is_cut(bytes: &[u8]) -> bool {
     bytes
         .get(4..8)
         .is_some_and(|size| u32::from_le_bytes([size[0], size[1], size[2], size[3]]) as usize + 8 > bytes.len())
+}
+
+/// Whether a lossy frame of a WebP file claims more than the file's own size, which was checked: its decoder makes room
+/// for the frame before it compares the two.
+fn has_frame_beyond(bytes: &[u8], width: u32, height: u32) -> bool {
+    // The chunk's name and length, the frame's tag, its mark, and two sides of 14 bits.
+    bytes.windows(18).any(|head| {
+        let side = |at: usize| u32::from(u16::from_le_bytes([head[at], head[at + 1]]) & 0x3fff);
+        head.starts_with(b"VP8 ") && head[11..14] == [0x9d, 0x01, 0x2a] && (side(14) > width || side(16) > height)
+    })
 }
 
 fn bad(error: &ImageError) -> BadImage {

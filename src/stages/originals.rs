@@ -6,7 +6,10 @@ use crate::format::Dataset;
 use crate::image::{self, Limits, Picture};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 /// The images of a dataset, by id.
 pub struct Originals {
@@ -17,21 +20,41 @@ pub struct Originals {
 }
 
 impl Originals {
-    /// Opens the dataset at an input.
+    /// Opens the dataset at an input. A table of which one path leads out of the data set's folder is refused whole.
+    ///
+    /// Links below the folder are followed wherever they lead, as the scan has followed them: what comes through this
+    /// door has the digest that was scanned, or does not come through.
     pub fn open(input: &Input) -> anyhow::Result<Self> {
         let dataset = Dataset::open(&input.part("images.parquet")?)?;
+        if let Some((row, image)) = dataset.iter().enumerate().find(|(_, image)| !is_below(image.path)) {
+            bail!(
+                "image {row}: images.parquet gives its path as {:?}, which is no file below the data set's folder. No scan \
+                 writes that; delete this data set from the store, and it is scanned again",
+                image.path
+            );
+        }
         Ok(Self { dataset, root: input.source.clone(), pack: input.part_if_any("images.pack") })
     }
 
     /// Reads and decodes an image, after checking that it still has the bytes that were scanned.
     pub fn picture(&self, id: ImageId) -> anyhow::Result<Picture> {
+        let images = self.dataset.len();
+        ensure!(id.index() < images, "image {id} is asked for, and the dataset has {images}");
         let image = self.dataset.image(id);
         let bytes = self.bytes(id)?;
-        // The scan has judged the size; what passed there must not be refused here.
-        let limits = Limits { max_pixels: u64::MAX };
+        // The scan has judged the size; what passed there is not refused here, and nothing larger is made room for.
+        let limits = Limits { max_pixels: u64::from(image.width) * u64::from(image.height) };
         let picture = image::decode(&bytes, &limits).with_context(|| format!("image {id} ({})", image.path))?;
         let size = (picture.width, picture.height);
-        ensure!(size == (image.width, image.height), "BUG: image {id} ({}) decodes to another size", image.path);
+        ensure!(
+            size == (image.width, image.height),
+            "image {id} ({}) is {} x {} pixels, images.parquet says {} x {}",
+            image.path,
+            size.0,
+            size.1,
+            image.width,
+            image.height
+        );
         Ok(picture)
     }
 
@@ -45,13 +68,38 @@ impl Originals {
         }
         let Some(root) = &self.root else { bail!("nothing says where the images of this dataset are") };
         let path = root.join(image.path);
-        let bytes = std::fs::read(&path).with_context(|| format!("image {id}: could not read {}", path.display()))?;
-        ensure!(
-            Digest::of(&bytes) == image.digest,
-            "image {id}: {} is not the file that was scanned. Run the pipeline again; if it says the same, the file changed \
-             under its old size and time: touch it, and it is scanned anew",
-            path.display()
-        );
+        let bytes = read(&path, image.bytes)
+            .with_context(|| format!("image {id}: could not read {}", path.display()))?
+            .filter(|bytes| Digest::of(bytes) == image.digest);
+        let bytes = bytes.with_context(|| {
+            format!(
+                "image {id}: {} is not the file that was scanned. Run the pipeline again; if it says the same, the file \
+                 changed under its old size and time: touch it, and it is scanned anew",
+                path.display()
+            )
+        })?;
         Ok(bytes.into())
     }
+}
+
+/// Whether a path of the table names something below the root it is joined to.
+fn is_below(path: &str) -> bool {
+    !path.contains('\0') && path.split('/').all(|step| !matches!(step, "" | "." | ".."))
+}
+
+/// Reads a file of at most `most` bytes; of a larger one nothing, and `None`. A pipe or a device in a file's place is an
+/// error, and is not waited for.
+pub(super) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    if found.len() > most {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(found.len() as usize);
+    // One more than there may be: a file that grows meanwhile is seen to.
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
 }

@@ -5,7 +5,7 @@ use crate::base::clock::unix_ms;
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BadImage, Image, write_bad, write_images};
 use crate::image::{self, Limits, Listed};
-use crate::stages::DATASET;
+use crate::stages::{DATASET, originals};
 use anyhow::{Context as _, bail, ensure};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -20,6 +20,9 @@ const PROGRESS_EVERY: u64 = 256;
 const SETTLED_MS: i128 = 2000;
 /// Bad images named in an error.
 const NAMED: usize = 5;
+/// A pixel of the widest kind, four samples of 16 bits, and what may stand beside the pixels: a larger file is not read.
+const BYTES_A_PIXEL: u64 = 8;
+const BYTES_BESIDE: u64 = 64 << 20;
 
 /// What happens to an image that cannot be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -128,14 +131,18 @@ impl Stage for Scan {
         cx.checkpoint()?;
         let mut bad: Vec<BadImage> =
             listing.problems.into_iter().map(|p| bad_file(&p.path, &p.reason, &p.detail)).collect();
-        let mut good = Vec::with_capacity(looks.len());
+        let (mut good, mut unread) = (Vec::with_capacity(looks.len()), None);
         for (file, look) in listing.images.iter().zip(looks.into_iter().flatten()) {
             match look {
-                Ok(seen) => good.push((file, seen)),
-                Err(problem) => bad.push(problem),
+                Ok(Ok(seen)) => good.push((file, seen)),
+                Ok(Err(problem)) => bad.push(problem),
+                Err(error) => unread = unread.or(Some(error)),
             }
         }
         remember(&memory_path, &good);
+        if let Some(error) = unread {
+            return Err(error);
+        }
         bad.sort_by(|a, b| a.path.cmp(&b.path));
         self.judge(&bad, good.len(), cx)?;
         let images = good.iter().map(|(file, seen)| Image {
@@ -163,23 +170,34 @@ impl Scan {
     }
 
     /// Digest and size of one file, remembered or found out.
-    fn look(&self, file: &Listed, memory: &Memory, limits: &Limits) -> Result<Seen, BadImage> {
+    ///
+    /// That a file is no image is a fact about it, and stays one. That it could not be read is not: it would leave an
+    /// image out for ever, since nothing about the file changes when it can be read again. So that is an error.
+    fn look(&self, file: &Listed, memory: &Memory, limits: &Limits) -> anyhow::Result<Result<Seen, BadImage>> {
         if let Some(seen) = memory.get(&file.path)
             && (seen.bytes, seen.mtime_ns, seen.inode) == (file.bytes, file.mtime_ns, file.inode)
         {
-            return Ok(seen.clone());
+            return Ok(Ok(seen.clone()));
         }
-        let bytes = std::fs::read(self.root.join(&file.path))
-            .map_err(|error| bad_file(&file.path, "unreadable", &error.to_string()))?;
-        let picture = image::decode(&bytes, limits).map_err(|e| bad_file(&file.path, e.reason(), &e.to_string()))?;
-        Ok(Seen {
-            bytes: bytes.len() as u64,
-            mtime_ns: file.mtime_ns,
-            inode: file.inode,
-            digest: Digest::of(&bytes),
-            width: picture.width,
-            height: picture.height,
-        })
+        let most = limits.max_pixels.saturating_mul(BYTES_A_PIXEL).saturating_add(BYTES_BESIDE);
+        let path = self.root.join(&file.path);
+        let bytes = originals::read(&path, most).with_context(|| {
+            format!("could not read {}; make it readable or take it out of the folder, and run again", path.display())
+        })?;
+        let judge = |bytes: Vec<u8>| {
+            let picture =
+                image::decode(&bytes, limits).map_err(|e| bad_file(&file.path, e.reason(), &e.to_string()))?;
+            Ok(Seen {
+                bytes: bytes.len() as u64,
+                mtime_ns: file.mtime_ns,
+                inode: file.inode,
+                digest: Digest::of(&bytes),
+                width: picture.width,
+                height: picture.height,
+            })
+        };
+        let large = || format!("the file is larger than the {most} bytes that max_pixels can need");
+        Ok(bytes.map_or_else(|| Err(bad_file(&file.path, "too_large", &large())), judge))
     }
 
     /// Applies the policy to the bad images.
@@ -221,9 +239,13 @@ fn bad_file(path: &str, reason: &str, detail: &str) -> BadImage {
     BadImage { path: path.to_owned(), reason: reason.to_owned(), detail: detail.to_owned() }
 }
 
-/// What an earlier scan of this folder knew; nothing, if that cannot be read.
+/// What an earlier scan of this folder knew; nothing, if that cannot be read or is not as it was written: a wrong digest
+/// taken from here would be looked for in every file from then on.
 fn recall(path: &Path) -> Memory {
-    std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let sound =
+        text.trim_end().rsplit_once('\n').filter(|(body, check)| Digest::of(body.as_bytes()).to_string() == *check);
+    sound.and_then(|(body, _)| serde_json::from_str(body).ok()).unwrap_or_default()
 }
 
 /// Remembers the files that have settled. Losing this costs a rescan, so it is neither synced nor complained about.
@@ -234,7 +256,8 @@ fn remember(path: &Path, good: &[(&Listed, Seen)]) {
         good.iter().filter(|(_, seen)| settled(seen)).map(|(file, seen)| (file.path.as_str(), seen)).collect();
     let write = || -> anyhow::Result<()> {
         let tmp = path.with_extension(format!("{}.tmp", std::process::id()));
-        std::fs::write(&tmp, serde_json::to_vec(&memory)?)?;
+        let body = serde_json::to_string(&memory)?;
+        std::fs::write(&tmp, format!("{body}\n{}\n", Digest::of(body.as_bytes())))?;
         std::fs::rename(&tmp, path).context("renaming")
     };
     let _ = write();

@@ -3,7 +3,7 @@
 //! `DCPIPE_ACCEPT=1` rewrites `schemas/*.txt` and `tests/data/formats/`; their diff is the review of a format.
 
 #[path = "formats/samples.rs"]
-mod samples;
+pub mod samples;
 
 use bytes::Bytes;
 use dcpipe::base::{ClusterId, Digest, ImageId, PseudoLabel};
@@ -116,7 +116,7 @@ fn a_file_with_any_byte_changed_opens_or_is_refused_but_never_panics() {
 }
 
 /// Without the words of panics that are caught: the Parquet reader has some for bytes like these.
-fn quietly(test: impl FnOnce()) {
+pub fn quietly<T>(test: impl FnOnce() -> T) -> T {
     thread_local!(static QUIET: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
     static HOOK: std::sync::Once = std::sync::Once::new();
     HOOK.call_once(|| {
@@ -130,7 +130,7 @@ fn quietly(test: impl FnOnce()) {
     QUIET.set(true);
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test));
     QUIET.set(false);
-    ended.expect("bytes like these must not get through to a panic");
+    ended.expect("bytes like these must not get through to a panic")
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod epochs;
 mod formats;
 mod graph;
 mod hookfs;
+mod hostile;
 mod image;
 mod keys;
 mod kill;

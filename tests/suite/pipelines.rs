@@ -377,14 +377,14 @@ fn what_is_far_too_large_is_refused_before_it_takes_memory() {
 
 /// What a slip of the hand, or worse, does to a file.
 #[derive(Clone, Debug)]
-enum Slip {
+pub enum Slip {
     Delete(prop::sample::Index, usize),
     Insert(prop::sample::Index, String),
     Repeat(prop::sample::Index, usize),
     Swap(prop::sample::Index, prop::sample::Index),
 }
 
-fn slips() -> impl Strategy<Value = Vec<Slip>> {
+pub fn slips() -> impl Strategy<Value = Vec<Slip>> {
     let text = prop_oneof![
         prop::sample::select(vec![
             "{",
@@ -432,7 +432,7 @@ fn slips() -> impl Strategy<Value = Vec<Slip>> {
     prop::collection::vec(slip, 1..4)
 }
 
-fn slipped(text: &str, slips: &[Slip]) -> String {
+pub fn slipped(text: &str, slips: &[Slip]) -> String {
     let mut text: Vec<char> = text.chars().collect();
     for slip in slips {
         if text.is_empty() {
@@ -462,7 +462,7 @@ fn slipped(text: &str, slips: &[Slip]) -> String {
 }
 
 /// A message names its place, and what it shows of the file is fit for a terminal.
-fn is_fit_to_read(message: &str) -> bool {
+pub fn is_fit_to_read(message: &str) -> bool {
     message.contains(':') && message.len() < 20_000 && !message.chars().any(|c| c.is_control() && c != '\n')
 }
 

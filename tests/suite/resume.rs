@@ -61,7 +61,7 @@ impl<F: Fn(&Event) -> bool + Send + Sync> Observer for StopAt<F> {
 fn run_until(space: &TestSpace, plan: &Plan, when: impl Fn(&Event) -> bool + Send + Sync) -> Run {
     let (heard, cancel) = (Arc::new(Collect::default()), Cancel::default());
     let observer = StopAt { heard: Arc::clone(&heard), cancel: cancel.clone(), when };
-    let settings = Settings { device: "cpu", to: Vec::new(), cancel };
+    let settings = Settings { device: "cpu", to: Vec::new(), cancel, hits_only: false };
     let result = Executor::new(plan, &space.store, &settings, &observer).run();
     let events = std::mem::take(&mut *heard.0.lock().unwrap());
     Run { result, events }
