@@ -1,7 +1,7 @@
 //! executor: the loop. One thread owns every node's state; workers are plain threads that run one stage each.
 
 use crate::base::clock::Stopwatch;
-use crate::base::{Artifact, Digest};
+use crate::base::{Artifact, Digest, ObjectId};
 use crate::engine::board::Board;
 use crate::engine::context::Cancel;
 use crate::engine::event::{Event, MissReason, Observer};
@@ -10,8 +10,8 @@ use crate::engine::holders::Holders;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::workers::Crew;
 use crate::engine::{EngineError, Facts, KeyText, NodeState};
-use crate::store::run::KeyHistory;
-use crate::store::{KeyLock, Record, Store};
+use crate::store::run::{KeyHistory, RunState, Standing};
+use crate::store::{KeyLock, Record, Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -20,6 +20,9 @@ use std::time::Duration;
 /// How long the loop sleeps at most before it looks whether it is to stop, and whether another process is done with what
 /// it waits for.
 const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// How long a run may be after keys that are nowhere written down.
+const WRITE_DOWN: Duration = Duration::from_secs(1);
 
 /// What a run is told besides its plan.
 pub struct Settings<'a> {
@@ -80,6 +83,11 @@ pub struct Executor<'a> {
     pub(super) settings: &'a Settings<'a>,
     pub(super) observer: Held<'a>,
     pub(super) history: KeyHistory,
+    /// What is on disk about this run.
+    pub(super) standing: Option<Standing>,
+    /// Whether something was begun since that was written.
+    pub(super) unwritten: bool,
+    pub(super) wrote: Option<Stopwatch>,
     pub(super) board: Board<'a>,
     pub(super) known: Vec<Known>,
     /// Nodes to look up, by rank: their inputs have just become known.
@@ -91,6 +99,8 @@ pub struct Executor<'a> {
     /// Nodes whose facts are to be worked out again, by rank.
     pub(super) fresh_facts: BTreeSet<u32>,
     pub(super) holders: Option<Holders>,
+    /// What pins and other runs keep, once it was asked for.
+    pub(super) elsewhere: Option<BTreeSet<ObjectId>>,
     /// How many workers each pool has.
     pub(super) busy: [usize; 3],
     pub(super) failure: Option<EngineError>,
@@ -105,6 +115,9 @@ impl<'a> Executor<'a> {
             settings,
             observer: Held::new(observer, !settings.hits_only),
             history: store.key_history(&plan.name),
+            standing: store.standing(&plan.name),
+            unwritten: false,
+            wrote: None,
             board: Board::new(plan),
             known: (0..plan.len()).map(|_| Known::default()).collect(),
             resolvable: BTreeSet::new(),
@@ -112,6 +125,7 @@ impl<'a> Executor<'a> {
             waited: BTreeSet::new(),
             fresh_facts: BTreeSet::new(),
             holders: None,
+            elsewhere: None,
             busy: [0; 3],
             failure: None,
         }
@@ -139,7 +153,10 @@ impl<'a> Executor<'a> {
         if self.failure.is_none() {
             self.retire_all();
         }
-        self.remember_keys();
+        self.remember(match &self.failure {
+            None => RunState::Done,
+            Some(_) => RunState::Unfinished,
+        });
         self.tell_reports();
         self.finish(watch.seconds())
     }
@@ -184,6 +201,9 @@ impl<'a> Executor<'a> {
                 self.start_ready(crew);
             }
             self.tell_reports();
+            if self.unwritten && self.wrote.is_none_or(|wrote| wrote.elapsed() >= WRITE_DOWN) {
+                self.remember(RunState::Running);
+            }
             if self.busy == [0; 3] {
                 if !self.goes_on() || !self.board.has_work() {
                     break;
@@ -237,17 +257,32 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn remember_keys(&self) {
+    /// Writes down which keys this run is after: what a killed run made is its own as much as what a finished one made,
+    /// and nothing collects it.
+    pub(super) fn remember(&mut self, state: RunState) {
         let mut history = self.history.clone();
         for id in self.plan.order() {
             if let Some(key) = &self.known[id.index()].key {
                 history.learn(&self.plan.node(*id).name(), key.key());
             }
         }
-        if history != self.history
-            && let Err(error) = self.store.write_key_history(&self.plan.name, &history)
-        {
-            self.observer.observe(&Event::Note { node: String::new(), text: error.to_string() });
+        let kept = |id: &&NodeId| self.board.state(**id) != NodeState::Unwanted && self.stays_for_good(**id);
+        let kept = self.plan.order().iter().filter(kept).filter_map(|id| Some(self.known[id.index()].key.as_ref()?.key()));
+        let standing = Standing::new(state, kept.collect());
+        (self.unwritten, self.wrote) = (false, Some(Stopwatch::new()));
+        let store = self.store;
+        let done = (|| {
+            if history != self.history {
+                store.write_key_history(&self.plan.name, &history)?;
+            }
+            if self.standing.as_ref().is_none_or(|before| !before.is_like(&standing)) {
+                store.write_standing(&self.plan.name, &standing)?;
+            }
+            Ok::<_, StoreError>(())
+        })();
+        match done {
+            Ok(()) => (self.history, self.standing) = (history, Some(standing)),
+            Err(error) => self.observer.observe(&Event::Note { node: String::new(), text: error.to_string() }),
         }
     }
 

@@ -123,6 +123,11 @@ impl Plan {
         if found.is_empty() { Err(self.unknown(name)) } else { Ok(found) }
     }
 
+    /// The node of a name at an epoch.
+    pub fn at(&self, noun: &str, epoch: Epoch) -> Option<NodeId> {
+        self.by_name.get(&format!("{noun}@{epoch}")).copied()
+    }
+
     fn unknown(&self, name: &str) -> PlanError {
         let mut nouns: Vec<&str> = self.nodes.iter().map(|node| node.noun.as_str()).collect();
         nouns.sort_unstable();

@@ -1,6 +1,6 @@
 //! retention: deletes bytes that nothing of this run will read any more, while it runs.
 
-use crate::base::{Artifact, ObjectId};
+use crate::base::{Artifact, Epoch, ObjectId};
 use crate::engine::executor::Executor;
 use crate::engine::holders::Holders;
 use crate::engine::plan::NodeId;
@@ -39,7 +39,7 @@ impl Executor<'_> {
         let parts = record.artifact.parts.clone();
         let mut freed = 0;
         for part in parts.iter().rev() {
-            if !self.has_other_owner(id, part.object) && self.store.contains(part) {
+            if !self.has_other_owner(id, part.object) && !self.is_kept_elsewhere(part.object) && self.store.contains(part) {
                 match self.store.evict(part.object) {
                     Ok(()) => freed += part.bytes,
                     Err(error) => {
@@ -54,15 +54,39 @@ impl Executor<'_> {
         }
     }
 
-    /// Whether a node's bytes are to be there when the run is over.
+    /// Whether a node's bytes are to stay for now: those of a node that is kept among the newest until enough newer ones
+    /// are there.
     fn stays(&self, id: NodeId) -> bool {
         let node = self.plan.node(id);
-        let epoch = node.epoch.0;
-        let milestone = epoch > 0 && (epoch == 1 || epoch == self.plan.epochs || epoch.is_multiple_of(10));
-        node.asked_for
-            || node.keep == Keep::All
-            || (node.keep == Keep::Milestones && milestone)
-            || self.settings.to.contains(&id)
+        let is_among_newest = || match node.keep {
+            Keep::Last(count) if node.epoch.0 > 0 => self
+                .same_at(id, node.epoch.0.saturating_add(count))
+                .is_some_and(|newer| !self.board.state(newer).is_satisfied()),
+            _ => false,
+        };
+        self.stays_for_good(id) || is_among_newest()
+    }
+
+    /// Whether a node's bytes are to be there when the run is over.
+    pub(super) fn stays_for_good(&self, id: NodeId) -> bool {
+        let node = self.plan.node(id);
+        node.asked_for || node.keep.stays(node.epoch, self.plan.epochs) || self.settings.to.contains(&id)
+    }
+
+    /// The node of the same name at another epoch.
+    fn same_at(&self, id: NodeId, epoch: u32) -> Option<NodeId> {
+        self.plan.at(&self.plan.node(id).noun, Epoch(epoch))
+    }
+
+    /// Deletes what is no longer among the newest since `id` is there.
+    pub(super) fn retire_older(&mut self, id: NodeId) {
+        let node = self.plan.node(id);
+        if let Keep::Last(count) = node.keep
+            && let Some(older) = node.epoch.0.checked_sub(count).filter(|epoch| *epoch > 0)
+            && let Some(older) = self.same_at(id, older)
+        {
+            self.retire(older);
+        }
     }
 
     /// Whether a consumer is still to run, or may have to run again for one behind it because its own bytes are gone.
@@ -94,6 +118,12 @@ impl Executor<'_> {
         }
         let owners = self.holders.as_ref().map_or(&[][..], |holders| holders.of(object));
         owners.iter().any(|owner| *owner != id && self.has_still_use_for(*owner, object))
+    }
+
+    /// Whether a pin, or another run, has the object among what it keeps.
+    fn is_kept_elsewhere(&mut self, object: ObjectId) -> bool {
+        let (store, name) = (self.store, &self.plan.name);
+        self.elsewhere.get_or_insert_with(|| store.kept_elsewhere(name)).contains(&object)
     }
 
     fn has_still_use_for(&self, id: NodeId, object: ObjectId) -> bool {

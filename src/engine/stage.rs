@@ -1,5 +1,6 @@
 //! stage: a verb. A pure function from artifacts and parameters to one artifact; the struct is the parameters.
 
+use crate::base::Epoch;
 use crate::engine::Context;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -57,8 +58,23 @@ pub enum Keep {
     All,
     /// Until everything of this run that reads it has run.
     UntilUsed,
-    /// Those of the first, the last and every tenth epoch; the others until used.
-    Milestones,
+    /// Those of the newest so many epochs; older ones until used.
+    Last(u32),
+    /// Those of the first, the last and every so manieth epoch; the others until used.
+    Every(u32),
+}
+
+impl Keep {
+    /// Whether the bytes of an epoch's node are to be there when a run of so many epochs is over.
+    pub fn stays(self, epoch: Epoch, epochs: u32) -> bool {
+        let epoch = epoch.0;
+        match self {
+            Self::All => true,
+            Self::UntilUsed => false,
+            Self::Last(count) => epoch > 0 && epoch.saturating_add(count) > epochs,
+            Self::Every(step) => epoch > 0 && (epoch == 1 || epoch == epochs || epoch.is_multiple_of(step.max(1))),
+        }
+    }
 }
 
 /// Numbers that become known while a pipeline runs and that later stages are checked against, such as `images`.

@@ -100,6 +100,7 @@ impl<'a> Executor<'a> {
         let reason = self.known[id.index()].reason.take().unwrap_or(MissReason::FirstRun);
         self.observer.observe(&Event::NodeStarted { node: self.plan.node(id).name(), key: key.key(), reason });
         self.board.advance(id, NodeState::Running);
+        self.unwritten = true;
         self.busy[pool as usize] += 1;
         let started = opened.map_err(Into::into).and_then(|inputs| self.hand_over(Job { id, key, inputs }, pool, crew));
         if let Err(error) = started {
@@ -178,5 +179,6 @@ impl<'a> Executor<'a> {
             Some(_) => self.hold(id, &record.artifact),
         }
         self.retire_inputs(id);
+        self.retire_older(id);
     }
 }

@@ -6,10 +6,10 @@ use crate::pipeline::error::Fault;
 use crate::pipeline::params::make;
 use crate::pipeline::spec::{NodeSpec, Section, Spec};
 use crate::pipeline::suggest::{did_you_mean, list};
-use crate::pipeline::tree::{Entry, Span, Tree, Value};
+use crate::pipeline::tree::{Entry, Tree, Value};
 use crate::pipeline::vars::{Environment, Vars};
 use crate::pipeline::wires::{Wire, circle, wire};
-use crate::pipeline::{MAX_EPOCHS, MAX_NODES, schedule};
+use crate::pipeline::{MAX_EPOCHS, MAX_NODES, keep, schedule};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) struct Resolved {
     pub(super) name: String,
     pub(super) seed: u64,
     pub(super) epochs: u32,
-    pub(super) keep: Vec<String>,
+    pub(super) keep: Vec<(String, Keep)>,
     pub(super) once: Vec<Template>,
     pub(super) each_epoch: Vec<Template>,
 }
@@ -38,7 +38,8 @@ pub(super) struct Template {
     /// The first is from epoch 1.
     pub(super) stages: Vec<From>,
     pub(super) wires: Vec<Wire>,
-    pub(super) asked_for: bool,
+    /// How long its bytes stay, where the file says.
+    pub(super) asked: Option<Keep>,
 }
 
 impl Template {
@@ -48,20 +49,16 @@ impl Template {
         &self.stages[after.saturating_sub(1)].1
     }
 
-    /// Whether its bytes stay at some epochs only.
-    pub(super) fn is_milestone(&self) -> bool {
-        self.def.keep == Keep::Milestones
+    /// How long the bytes stay.
+    pub(super) fn keep(&self) -> Keep {
+        self.asked.unwrap_or(self.def.keep)
     }
 
-    /// How long the bytes stay at an epoch of so many.
-    pub(super) fn keep(&self, epoch: Epoch, epochs: u32) -> Keep {
-        match self.def.keep {
-            _ if self.asked_for => Keep::All,
-            Keep::Milestones if epoch.0 == 0 => Keep::UntilUsed,
-            Keep::Milestones if epoch.0 == 1 || epoch.0 == epochs || epoch.0.is_multiple_of(10) => Keep::All,
-            Keep::Milestones => Keep::UntilUsed,
-            keep => keep,
-        }
+    /// Whether somebody asked for the bytes of an epoch, so that missing ones are made again. The last epoch's weights
+    /// are what a run is for, and need not be asked for.
+    pub(super) fn is_asked_for(&self, epoch: Epoch, epochs: u32) -> bool {
+        let is_result = matches!(self.keep(), Keep::Every(_)) && epoch.0 == epochs && epoch.0 > 0;
+        is_result || self.asked.is_some_and(|keep| keep.stays(epoch, epochs))
     }
 }
 
@@ -75,7 +72,7 @@ pub(super) fn resolve(
     let name = name(spec, stem)?;
     let seed = seed(spec)?;
     let epochs = epochs(spec)?;
-    let keep = keep(spec)?;
+    let keep = keep::of(spec)?;
     let mut vars = Vars::new(&spec.vars, environment);
     let once = templates(spec, Section::Once, registry, &mut vars, &keep)?;
     let each_epoch = templates(spec, Section::EachEpoch, registry, &mut vars, &keep)?;
@@ -108,7 +105,7 @@ fn templates(
     section: Section,
     registry: Registry,
     vars: &mut Vars<'_>,
-    keep: &[String],
+    keep: &[(String, Keep)],
 ) -> Result<Vec<Template>, Fault> {
     let defs = Defs::of(spec, registry)?;
     let mut templates = Vec::new();
@@ -116,8 +113,8 @@ fn templates(
         let wires = wire(spec, section, node, def, &defs)?;
         let with = replaced(node, vars)?;
         let stages = stages(section, node, def, &with)?;
-        let asked_for = keep.contains(&node.noun.text);
-        templates.push(Template { noun: node.noun.text.clone(), def, with, stages, wires, asked_for });
+        let asked = keep.iter().find(|(noun, _)| *noun == node.noun.text).map(|(_, keep)| *keep);
+        templates.push(Template { noun: node.noun.text.clone(), def, with, stages, wires, asked });
     }
     Ok(templates)
 }
@@ -222,35 +219,4 @@ fn epochs(spec: &Spec) -> Result<u32, Fault> {
     number
         .filter(|n| (1..=MAX_EPOCHS).contains(n))
         .ok_or_else(|| Fault::new(tree.span, format!("epochs is {}, but this is {}", rule(), tree.described())))
-}
-
-fn keep(spec: &Spec) -> Result<Vec<String>, Fault> {
-    let items = match &spec.keep {
-        None => return Ok(Vec::new()),
-        Some(Tree { value: Value::Null, .. }) => return Ok(Vec::new()),
-        Some(Tree { value: Value::List(items), .. }) => items,
-        Some(tree) => {
-            let what = format!("keep is a list of nodes, but this is {}", tree.described());
-            return Err(Fault::new(tree.span, what).hint("such as [features, vectors]".to_owned()));
-        }
-    };
-    let nouns = spec.nouns();
-    let known: BTreeSet<&str> = nouns.iter().copied().collect();
-    let mut keep: Vec<String> = Vec::new();
-    for item in items {
-        let refuse = |what: String, span: Span, near: Option<String>| {
-            Fault::new(span, what).hint(near).hint(format!("the nodes are {}", list(nouns.iter().copied())))
-        };
-        let Value::Text(noun) = &item.value else {
-            return Err(refuse(format!("keep lists nodes, but this is {}", item.described()), item.span, None));
-        };
-        if !known.contains(noun.as_str()) {
-            let near = did_you_mean(noun, nouns.iter().copied());
-            return Err(refuse(format!("there is no node `{noun}` to keep"), item.span, near));
-        }
-        if !keep.contains(noun) {
-            keep.push(noun.clone());
-        }
-    }
-    Ok(keep)
 }

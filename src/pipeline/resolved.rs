@@ -2,6 +2,7 @@
 //!
 //! What is written can be run: it loads to the same plan.
 
+use crate::pipeline::keep;
 use crate::pipeline::resolve::{Resolved, Template};
 use crate::pipeline::tree::{Tree, Value};
 use std::fmt::Write;
@@ -15,7 +16,8 @@ pub(super) fn text(pipeline: &Resolved) -> String {
         let _ = writeln!(out, "epochs: {}", pipeline.epochs);
     }
     if !pipeline.keep.is_empty() {
-        let _ = writeln!(out, "keep: [{}]", pipeline.keep.iter().map(|n| quoted(n)).collect::<Vec<_>>().join(", "));
+        let rules = pipeline.keep.iter().map(|(noun, keep)| format!("{}: {}", quoted(noun), keep::written(*keep)));
+        let _ = writeln!(out, "keep: {{ {} }}", rules.collect::<Vec<_>>().join(", "));
     }
     for (key, templates) in [("once", &pipeline.once), ("each_epoch", &pipeline.each_epoch)] {
         if !templates.is_empty() {

@@ -57,13 +57,25 @@ fn root(definitions: &Map<String, Value>) -> Value {
                         "description": "How often to cluster and train." },
             "vars": { "type": ["object", "null"],
                       "description": "Values that texts below may use as ${name}; --set vars.NAME=VALUE replaces one." },
-            "keep": { "type": ["array", "null"], "uniqueItems": true, "items": { "type": "string" },
-                      "description": "Nodes whose bytes stay although the stage would let them go." },
+            "keep": keep(),
             "once": nodes("Nodes that are made once, before the first epoch."),
             "each_epoch": nodes("Nodes that are made in every epoch."),
         },
         "definitions": definitions,
     })
+}
+
+fn keep() -> Value {
+    let epochs = json!({ "type": "integer", "minimum": 1, "maximum": MAX_EPOCHS });
+    let rule = |word: &str| json!({ "type": "object", "additionalProperties": false, "required": [word],
+                                    "properties": { word: epochs } });
+    json!({ "description": "Nodes whose bytes stay otherwise than the stage has it: a list keeps them for good; a map says \
+                            all, until_used, { last: N } epochs or { every: N } epochs.",
+            "anyOf": [
+                { "type": ["array", "null"], "uniqueItems": true, "items": { "type": "string" } },
+                { "type": "object", "additionalProperties":
+                    { "anyOf": [{ "enum": ["all", "until_used"] }, rule("last"), rule("every")] } },
+            ] })
 }
 
 fn node(verbs: &[&str], stages: &[Value]) -> Value {

@@ -33,8 +33,7 @@ fn node(template: &Template, epoch: Epoch, pipeline: &Resolved) -> Node {
         epoch,
         stage: template.stage(epoch).clone(),
         inputs: inputs.collect(),
-        keep: template.keep(epoch, pipeline.epochs),
-        // The last epoch's weights are what a run is for: missing ones are made again.
-        asked_for: template.asked_for || (template.is_milestone() && epoch.0 == pipeline.epochs && epoch.0 > 0),
+        keep: template.keep(),
+        asked_for: template.is_asked_for(epoch, pipeline.epochs),
     }
 }

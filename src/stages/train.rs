@@ -82,7 +82,7 @@ impl Stage for Train {
     ];
     const OUTPUT: Noun = WEIGHTS;
     const POOL: Pool = Pool::Device;
-    const KEEP: Keep = Keep::Milestones;
+    const KEEP: Keep = Keep::Every(10);
     const DRAWS: bool = true;
 
     fn numerics(&self, device: &str) -> Option<String> {

@@ -5,10 +5,11 @@
 //!   FORMAT              "dcpipe-store 1 blake3"; anything else is refused
 //!   objects/ab/<hex>    immutable bytes, mode 0444, named by the BLAKE3 of the bytes
 //!   records/ab/<hex>    one per key, holds its key text; written last
-//!   runs/<name>/        node -> key of the last run of that name, events.jsonl
+//!   runs/<name>/        node -> key of the last run of that name, how far it came, what it keeps
 //!   stat/               what scan knows of files by size, mtime and inode; a cache that may be deleted
 //!   locks/              locked by the kernel while somebody is at work; the files themselves mean nothing
 //!   tmp/                nothing here is ever trusted
+//!   pins/               runs whose results stay
 //!   quarantine/         what stood under a name that promised something else
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod locks;
 pub mod map;
 pub mod object;
 mod open;
+pub mod pins;
 pub mod record;
 pub mod run;
 

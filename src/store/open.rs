@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 const FORMAT: &str = "dcpipe-store 1 blake3\n";
-const FOLDERS: [&str; 7] = ["objects", "records", "runs", "stat", "tmp", "quarantine", "locks"];
+const FOLDERS: [&str; 8] = ["objects", "records", "runs", "stat", "tmp", "quarantine", "locks", "pins"];
 
 impl Store {
     /// Opens the store at `root`, making it where there is none, and empties `tmp/` of what dead processes left.

@@ -1,9 +1,12 @@
-//! run: what the runs of some name did: which key a node had in the last one, and which before.
+//! run: what the runs of some name did: which key a node had in the last one, which before, and how far it came.
 
 use crate::base::StageKey;
+use crate::base::clock::unix_ms;
+use crate::store::io::Found;
 use crate::store::{Store, StoreError};
-use std::collections::BTreeMap;
-use std::io::Write;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Node name -> key, as of the last run.
@@ -40,25 +43,95 @@ impl KeyHistory {
     }
 }
 
+/// How far the last run of a name came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It is at work, or was killed.
+    Running,
+    /// To where it was to go.
+    Done,
+    /// It failed or was asked to stop.
+    Unfinished,
+}
+
+/// What a store remembers of the last run of a name, besides its keys.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Standing {
+    version: u32,
+    /// When this was written, in milliseconds since 1970; runs are put in order by it.
+    pub unix_ms: u64,
+    /// How far it came.
+    pub state: RunState,
+    /// Nodes whose bytes it keeps; no other run deletes them.
+    pub kept: BTreeSet<StageKey>,
+}
+
+impl Standing {
+    /// As of now.
+    pub fn new(state: RunState, kept: BTreeSet<StageKey>) -> Self {
+        Self { version: 1, unix_ms: unix_ms(), state, kept }
+    }
+
+    /// Whether both say the same, whenever they were written.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.state, &self.kept) == (other.state, &other.kept)
+    }
+}
+
 impl Store {
     /// The folder of the run called `name`.
     pub fn run_folder(&self, name: &str) -> PathBuf {
         self.root().join("runs").join(name)
     }
 
-    /// The keys of the last run called `name`; empty where there was none, or where the file is unreadable: history is
-    /// worth having, and nothing depends on it.
+    /// The names of the runs that are remembered, sorted.
+    pub fn run_names(&self) -> Vec<String> {
+        let is_run = |path: &PathBuf| ["nodes.json", "state.json"].iter().any(|file| self.is_file(&path.join(file)));
+        let folders = self.io().list(&self.root().join("runs")).unwrap_or_default();
+        let names = folders.iter().filter(|path| is_run(path)).filter_map(|path| path.file_name());
+        let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        matches!(self.io().look(path), Ok(Found::File(_)))
+    }
+
+    /// The keys of the last run called `name`; empty where there was none, or where the file is unreadable: for showing,
+    /// history is worth having, and nothing depends on it. A collection asks [`Store::roots_of`].
     pub fn node_keys(&self, name: &str) -> NodeKeys {
-        self.read_json(&self.run_folder(name).join("nodes.json"))
+        self.read_json(&self.run_folder(name).join("nodes.json")).unwrap_or_default().unwrap_or_default()
+    }
+
+    /// The keys of the last run called `name`.
+    ///
+    /// # Errors
+    /// Where they are there and cannot be read: what they name must not be taken for nobody's.
+    pub fn roots_of(&self, name: &str) -> Result<NodeKeys, StoreError> {
+        Ok(self.read_json(&self.run_folder(name).join("nodes.json"))?.unwrap_or_default())
     }
 
     /// The keys of all runs called `name`, as far as they are remembered; see [`Store::node_keys`].
     pub fn key_history(&self, name: &str) -> KeyHistory {
-        KeyHistory { last: self.node_keys(name), before: self.read_json(&self.run_folder(name).join("before.json")) }
+        let before = self.read_json(&self.run_folder(name).join("before.json")).unwrap_or_default();
+        KeyHistory { last: self.node_keys(name), before: before.unwrap_or_default() }
     }
 
-    fn read_json<T: Default + serde::de::DeserializeOwned>(&self, path: &Path) -> T {
-        self.io().read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    /// How the last run called `name` stands, where that is known.
+    pub fn standing(&self, name: &str) -> Option<Standing> {
+        self.read_json(&self.run_folder(name).join("state.json")).ok().flatten()
+    }
+
+    /// The value in a file, `None` where there is no file.
+    pub(super) fn read_json<T: serde::de::DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, StoreError> {
+        let failed = |error| StoreError::io("read", path, error);
+        match self.io().read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.into())),
+        }
     }
 
     /// Replaces what is remembered of the runs called `name`.
@@ -70,15 +143,24 @@ impl Store {
         self.write_json(&folder, "nodes.json", &history.last)
     }
 
-    fn write_json(&self, folder: &Path, file: &str, value: &impl serde::Serialize) -> Result<(), StoreError> {
+    /// Replaces how the last run called `name` stands.
+    pub fn write_standing(&self, name: &str, standing: &Standing) -> Result<(), StoreError> {
+        self.write_json(&self.run_folder(name), "state.json", standing)
+    }
+
+    /// Replaces a small file, durably: a collection after a power cut must know what is whose.
+    pub(super) fn write_json(&self, folder: &Path, file: &str, value: &impl Serialize) -> Result<(), StoreError> {
         let path = folder.join(file);
         let io = self.io();
         let write = || -> std::io::Result<()> {
             io.create_dir(folder)?;
             let (tmp, mut file) = self.create_tmp()?;
-            file.write_all(&serde_json::to_vec(value).map_err(std::io::Error::other)?)?;
-            drop(file);
-            io.rename(&tmp, &path)
+            let mut fill = || {
+                file.write_all(&serde_json::to_vec(value).map_err(std::io::Error::other)?)?;
+                file.sync()
+            };
+            fill().and_then(|()| io.rename(&tmp, &path)).inspect_err(|_| drop(io.remove(&tmp)))?;
+            self.settle(folder)
         };
         write().map_err(|error| StoreError::io("write", &path, error))
     }

@@ -1,7 +1,7 @@
 //! results: the folder `<out>/<name>/`, kept up to date while the run goes.
 
 use crate::base::{Digest, StageKey};
-use crate::engine::{Event, Keep, Node, NodeId, Observer, Plan};
+use crate::engine::{Event, Node, NodeId, Observer, Plan};
 use crate::format::Dataset;
 use crate::store::{Record, Store};
 use crate::views::ledger::{Entry, Ledger};
@@ -158,7 +158,7 @@ impl<'a> Results<'a> {
                     place.steps(&at(1)?)?;
                     made.push(table(1));
                 }
-                if node.keep == Keep::All {
+                if node.keep.stays(node.epoch, self.plan.epochs) {
                     made.push(self.weights(node, &record)?);
                 }
             }

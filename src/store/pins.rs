@@ -1,0 +1,70 @@
+//! pins: runs whose results stay, whatever later runs of their name do.
+
+use crate::base::{ObjectId, StageKey};
+use crate::store::run::NodeKeys;
+use crate::store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// What a run was after when it was pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    version: u32,
+    /// The run.
+    pub run: String,
+    /// Its nodes.
+    pub nodes: NodeKeys,
+}
+
+impl Store {
+    fn pin_path(&self, name: &str) -> PathBuf {
+        self.root().join("pins").join(format!("{name}.json"))
+    }
+
+    /// Pins what the last run called `run` is after, under `name`.
+    pub fn pin(&self, name: &str, run: &str) -> Result<Pin, StoreError> {
+        let pin = Pin { version: 1, run: run.to_owned(), nodes: self.roots_of(run)? };
+        self.write_json(&self.root().join("pins"), &format!("{name}.json"), &pin)?;
+        Ok(pin)
+    }
+
+    /// Takes a pin away. False where there is none.
+    pub fn unpin(&self, name: &str) -> Result<bool, StoreError> {
+        let path = self.pin_path(name);
+        match self.io().remove(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("remove", &path, error)),
+        }
+    }
+
+    /// Every pin, by name.
+    ///
+    /// # Errors
+    /// Where one cannot be read: what it holds must not be taken for nobody's.
+    pub fn pins(&self) -> Result<Vec<(String, Pin)>, StoreError> {
+        let mut pins = Vec::new();
+        for path in self.io().list(&self.root().join("pins")).unwrap_or_default() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Some(name) = name.strip_suffix(".json") else { continue };
+            if let Some(pin) = self.read_json::<Pin>(&path)? {
+                pins.push((name.to_owned(), pin));
+            }
+        }
+        pins.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(pins)
+    }
+
+    /// The objects that pins, or runs other than `run`, keep. What cannot be read keeps nothing: then bytes may have to be
+    /// made again, which is no loss.
+    pub fn kept_elsewhere(&self, run: &str) -> BTreeSet<ObjectId> {
+        let mut keys: BTreeSet<StageKey> = BTreeSet::new();
+        for name in self.run_names().into_iter().filter(|name| name != run) {
+            keys.extend(self.standing(&name).into_iter().flat_map(|standing| standing.kept));
+        }
+        keys.extend(self.pins().unwrap_or_default().into_iter().flat_map(|(_, pin)| pin.nodes.into_values()));
+        let records = keys.into_iter().filter_map(|key| self.record(key).ok().flatten());
+        records.flat_map(|record| record.artifact.parts).map(|part| part.object).collect()
+    }
+}
