@@ -32,6 +32,12 @@ pub enum Command {
     Show(ShowArgs),
     /// List the nodes of a run, or the runs of a store
     Ls(LsArgs),
+    /// Look at everything in a store and name what is wrong
+    Verify(VerifyArgs),
+    /// Remove what no run and no pin is after
+    Gc(GcArgs),
+    /// Have the results of a run stay, whatever later runs of its name do; without a run, list the pins
+    Pin(PinArgs),
     /// Check this machine: libraries, threads, device, disk
     Doctor(DoctorArgs),
     /// Print the JSON Schema of a pipeline file
@@ -82,9 +88,73 @@ pub struct RunArgs {
     /// Say more: hits, and why each node runs
     #[arg(short, long)]
     pub verbose: bool,
+    /// How closely to look at what is in the store when it is used: its size, the bytes of one object in twenty, or all
+    #[arg(long, value_name = "HOW", default_value = "size")]
+    pub verify: Closely,
     /// Threads for computing; the default is all cores. Results do not depend on it beyond rounding in networks and whitening
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+/// How closely objects are looked at.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closely {
+    /// Their size
+    Size,
+    /// The bytes of one in twenty
+    Sample,
+    /// All their bytes
+    Full,
+}
+
+/// dcpipe verify
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
+    /// Read only this share of the objects, others each time; such as 5%
+    #[arg(long, value_name = "SHARE", default_value = "100%")]
+    pub sample: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// dcpipe gc
+#[derive(Args, Debug)]
+pub struct GcArgs {
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
+    /// Keep only the N newest runs, those that are not done, and pins; without it, every run
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+    /// Tell what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also remove what was found wrong and moved to quarantine
+    #[arg(long)]
+    pub quarantine: bool,
+    /// Wait until nobody else uses the store
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// dcpipe pin
+#[derive(Args, Debug)]
+pub struct PinArgs {
+    /// The run; what it is after now stays
+    pub run: Option<String>,
+    /// Name of the pin, instead of the run's
+    #[arg(long = "as", value_name = "PIN", requires = "run")]
+    pub name: Option<String>,
+    /// Take a pin away
+    #[arg(long, value_name = "PIN", conflicts_with = "run")]
+    pub remove: Option<String>,
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
 }
 
 /// dcpipe plan

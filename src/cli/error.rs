@@ -54,6 +54,7 @@ impl CliError {
             Self::Pipeline(_) | Self::Engine(EngineError::Plan(_)) => 3,
             Self::Engine(EngineError::Store(store)) | Self::Store(store) => match store {
                 StoreError::Missing { .. } | StoreError::DamagedRecord { .. } | StoreError::UnknownFormat { .. } => 5,
+                StoreError::InUse { .. } => 4,
                 StoreError::Io { .. } => 1,
             },
             Self::Locked(_) => 4,

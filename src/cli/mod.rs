@@ -5,6 +5,7 @@ mod changes;
 mod diff;
 mod doctor;
 mod error;
+mod gc;
 mod listeners;
 mod log;
 mod ls;
@@ -18,6 +19,7 @@ mod signals;
 mod terminal;
 mod text;
 mod trace;
+mod verify;
 mod why;
 mod workspace;
 
@@ -41,6 +43,7 @@ pub fn main(program: &'static Program) -> ExitCode {
     };
     // A panic in a stage is caught and told like any other error; nobody wants its trace over the progress bars.
     std::panic::set_hook(Box::new(crate::engine::panics::remember));
+    signals::tame();
     let outcome = match dispatch(&arguments) {
         // By now all that was opened is closed.
         Err(CliError::NeedsNative) => Err(native::become_native()),
@@ -65,6 +68,9 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Diff(args) => diff::diff(args),
         Command::Show(args) => show::show(args),
         Command::Ls(args) => ls::ls(args),
+        Command::Verify(args) => verify::verify(args),
+        Command::Gc(args) => gc::gc(args),
+        Command::Pin(args) => gc::pin(args),
         Command::Doctor(args) => (program::this().doctor)(args),
         Command::Schema => {
             let schema = crate::pipeline::schema((program::this().stages)());

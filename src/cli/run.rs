@@ -1,12 +1,14 @@
 //! run: runs a pipeline, or finds that all of it is there.
 
-use crate::cli::args::RunArgs;
+use crate::base::clock::unix_ms;
+use crate::cli::args::{Closely, RunArgs};
 use crate::cli::error::CliError;
 use crate::cli::listeners::Listeners;
 use crate::cli::program::this;
 use crate::cli::signals;
 use crate::cli::workspace::Workspace;
 use crate::engine::{Cancel, EngineError, Executor, Settings};
+use crate::store::verify::Policy;
 use crate::views::End;
 
 /// More threads than this for each core only wait for each other.
@@ -14,7 +16,8 @@ const MOST_THREADS: usize = 8;
 
 /// dcpipe run
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
-    let space = Workspace::open(Some(&args.pipeline), &args.place)?;
+    let mut space = Workspace::open(Some(&args.pipeline), &args.place)?;
+    space.store.look_closely(policy(args.verify), unix_ms());
     let plan = &space.loaded.plan;
     let cancel = Cancel::default();
     signals::listen(cancel.clone())
@@ -39,6 +42,14 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
         Err(EngineError::MustRun { .. } | EngineError::Interrupted) => Err(CliError::Interrupted { again: again() }),
         Err(error) => Err(error.into()),
         Ok(_) => finished,
+    }
+}
+
+fn policy(closely: Closely) -> Policy {
+    match closely {
+        Closely::Size => Policy::Size,
+        Closely::Sample => Policy::Sample,
+        Closely::Full => Policy::Full,
     }
 }
 

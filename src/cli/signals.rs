@@ -1,16 +1,24 @@
-//! signals: the first SIGINT or SIGTERM asks the run to stop where nothing is lost; the second stops at once.
+//! signals: the first that asks the run to stop has it stop where nothing is lost; the second stops it at once.
 
+use crate::cli::text;
 use crate::engine::Cancel;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use std::io::Write;
+use std::io;
 
 /// Exit code of a process that a second signal ended.
 const AT_ONCE: i32 = 130;
+/// Exit code of one that found a file cut short under its hands.
+const DAMAGED: i32 = 5;
 
-/// Listens on a thread of its own. SIGUSR1 counts as well: batch systems send it before the time is up.
-pub fn listen(cancel: Cancel) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+/// Listens on a thread of its own. SIGUSR1 counts as well: batch systems send it before the time is up; and SIGHUP, where
+/// nobody (nohup) has it ignored.
+pub fn listen(cancel: Cancel) -> io::Result<()> {
+    let mut asked = vec![SIGINT, SIGTERM, SIGUSR1];
+    if !is_ignored(SIGHUP) {
+        asked.push(SIGHUP);
+    }
+    let mut signals = Signals::new(asked)?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if cancel.is_requested() {
@@ -18,9 +26,46 @@ pub fn listen(cancel: Cancel) -> std::io::Result<()> {
                 signal_hook::low_level::exit(AT_ONCE);
             }
             cancel.request();
-            let text = "dcpipe: stopping at the next safe place; once more stops at once";
-            let _ = writeln!(std::io::stderr(), "{text}");
+            text::note("stopping as soon as what is begun can be gone on from; once more stops at once");
         }
     });
     Ok(())
+}
+
+/// What the operating system has to say of files comes as an error and a sentence, and not as the end of the process.
+pub fn tame() {
+    let ignored = ignore(SIGXFSZ); // A write beyond a limit is an error then, as on a full disk.
+    let told = on_cut_file();
+    debug_assert!(ignored && told.is_ok());
+}
+
+#[expect(unsafe_code, reason = "std does not tell how a signal is dealt with")]
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: `action` is large enough and read only after success; a null new action changes nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[expect(unsafe_code, reason = "std does not ignore signals")]
+fn ignore(signal: i32) -> bool {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(signal, libc::SIG_IGN) != libc::SIG_ERR }
+}
+
+/// A mapped file that is cut short, or whose disk goes away, while it is read gives SIGBUS, and there is no way on.
+#[expect(unsafe_code, reason = "a handler may do little, and this one does")]
+fn on_cut_file() -> io::Result<()> {
+    const TEXT: &[u8] =
+        b"dcpipe: error: a file was cut short, or its disk failed, while it was being read. Nothing committed \
+is lost: dcpipe verify names what is wrong in the store, then run the same command again.\n";
+    // SAFETY: write and _exit may be called in a handler, and nothing else is.
+    unsafe {
+        signal_hook::low_level::register(SIGBUS, || {
+            libc::write(2, TEXT.as_ptr().cast(), TEXT.len());
+            libc::_exit(DAMAGED);
+        })
+        .map(drop)
+    }
 }

@@ -267,7 +267,8 @@ impl<'a> Executor<'a> {
             }
         }
         let kept = |id: &&NodeId| self.board.state(**id) != NodeState::Unwanted && self.stays_for_good(**id);
-        let kept = self.plan.order().iter().filter(kept).filter_map(|id| Some(self.known[id.index()].key.as_ref()?.key()));
+        let kept =
+            self.plan.order().iter().filter(kept).filter_map(|id| Some(self.known[id.index()].key.as_ref()?.key()));
         let standing = Standing::new(state, kept.collect());
         (self.unwritten, self.wrote) = (false, Some(Stopwatch::new()));
         let store = self.store;

@@ -39,7 +39,10 @@ impl Executor<'_> {
         let parts = record.artifact.parts.clone();
         let mut freed = 0;
         for part in parts.iter().rev() {
-            if !self.has_other_owner(id, part.object) && !self.is_kept_elsewhere(part.object) && self.store.contains(part) {
+            if !self.has_other_owner(id, part.object)
+                && !self.is_kept_elsewhere(part.object)
+                && self.store.contains(part)
+            {
                 match self.store.evict(part.object) {
                     Ok(()) => freed += part.bytes,
                     Err(error) => {

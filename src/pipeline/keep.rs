@@ -51,7 +51,10 @@ fn check(spec: &Spec, noun: &str, span: Span) -> Result<(), Fault> {
 
 fn rule(tree: &Tree) -> Result<Keep, Fault> {
     let refuse = |tree: &Tree| {
-        let what = format!("`all`, `until_used`, {{ last: N }} and {{ every: N }} can be kept, but this is {}", tree.described());
+        let what = format!(
+            "`all`, `until_used`, {{ last: N }} and {{ every: N }} can be kept, but this is {}",
+            tree.described()
+        );
         Err(Fault::new(tree.span, what).hint(example()))
     };
     match &tree.value {

@@ -67,8 +67,10 @@ fn root(definitions: &Map<String, Value>) -> Value {
 
 fn keep() -> Value {
     let epochs = json!({ "type": "integer", "minimum": 1, "maximum": MAX_EPOCHS });
-    let rule = |word: &str| json!({ "type": "object", "additionalProperties": false, "required": [word],
-                                    "properties": { word: epochs } });
+    let rule = |word: &str| {
+        json!({ "type": "object", "additionalProperties": false, "required": [word],
+                                    "properties": { word: epochs } })
+    };
     json!({ "description": "Nodes whose bytes stay otherwise than the stage has it: a list keeps them for good; a map says \
                             all, until_used, { last: N } epochs or { every: N } epochs.",
             "anyOf": [

@@ -27,6 +27,12 @@ pub enum StoreError {
         /// What FORMAT held.
         found: String,
     },
+    /// Somebody has the store open, and whoever asked must be alone.
+    #[error("the store {root} is in use by another dcpipe; wait for it to end, or say --wait")]
+    InUse {
+        /// The store's folder.
+        root: PathBuf,
+    },
     /// An object was evicted, or never there.
     #[error("object {object} ({name}) is not in the store; run the pipeline again to have it recomputed")]
     Missing {

@@ -17,6 +17,7 @@
 //! place. Objects are written before their record and deleted after it. A missing object is an eviction, a wrong one is
 //! corruption. Records outlive objects. `docs/format.md` names the test of each of these sentences.
 
+pub mod collect;
 pub mod disk;
 mod durable;
 pub mod error;
@@ -28,6 +29,7 @@ mod open;
 pub mod pins;
 pub mod record;
 pub mod run;
+pub mod verify;
 
 pub use disk::Disk;
 pub use error::StoreError;
@@ -39,6 +41,7 @@ pub use record::Record;
 use crate::base::{Artifact, ObjectId, Part, StageKey};
 use crate::store::durable::Settled;
 use crate::store::io::{Found, Lock};
+use crate::store::verify::Checks;
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,8 +54,9 @@ pub struct Store {
     next_tmp: AtomicU64,
     settled: Settled,
     reports: Mutex<Vec<String>>,
-    /// Held for as long as the store is open, so that a sweep can prove that nobody else is at work.
-    _shared: Option<Lock>,
+    checks: Checks,
+    /// Held for as long as the store is open: shared, so that a sweep can prove that nobody else is at work, or alone.
+    _held: Option<Lock>,
 }
 
 impl Store {
@@ -89,7 +93,13 @@ impl Store {
     /// Anything else under its name is corruption: it is reported, moved to quarantine, and counts as missing.
     pub fn contains(&self, part: &Part) -> bool {
         match self.io.look(&self.object_path(part.object)) {
-            Ok(Found::File(len)) if len == part.bytes => true,
+            Ok(Found::File(len)) if len == part.bytes => {
+                let passes = self.passes(part.object, len);
+                if !passes {
+                    self.quarantine(part.object, "has other bytes than its name promises");
+                }
+                passes
+            }
             Ok(Found::File(len)) => {
                 self.quarantine(part.object, &format!("has {len} bytes instead of {}", part.bytes));
                 false

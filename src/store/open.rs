@@ -1,6 +1,7 @@
 //! open: opens a store, makes one where there is none, and refuses what is not one.
 
 use crate::store::durable::Settled;
+use crate::store::verify::Checks;
 use crate::store::{Disk, Store, StoreError, StoreIo};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -18,6 +19,16 @@ impl Store {
 
     /// Opens the store with all its I/O going through `io`.
     pub fn open_on(root: &Path, io: Arc<dyn StoreIo>) -> Result<Self, StoreError> {
+        Self::open_as(root, io, false)
+    }
+
+    /// Opens the store with nobody else having it open, now or until it is closed; [`StoreError::InUse`] where somebody
+    /// has.
+    pub fn open_alone(root: &Path) -> Result<Self, StoreError> {
+        Self::open_as(root, Arc::new(Disk), true)
+    }
+
+    fn open_as(root: &Path, io: Arc<dyn StoreIo>, alone: bool) -> Result<Self, StoreError> {
         let known = knows_format(&*io, root)?;
         for folder in FOLDERS {
             let path = root.join(folder);
@@ -25,14 +36,22 @@ impl Store {
         }
         let lock_path = root.join("locks/store");
         // Alone here: everything in tmp/ and every lock of a key belongs to processes that are gone.
-        if let Ok(Some(_alone)) = io.try_lock_alone(&lock_path) {
+        let held = io.try_lock_alone(&lock_path);
+        if matches!(held, Ok(Some(_))) {
             let left = ["tmp", "locks"].iter().flat_map(|folder| io.list(&root.join(folder)).unwrap_or_default());
             for path in left.filter(|path| *path != lock_path) {
                 let _ = io.remove(&path);
             }
         }
-        let shared = match io.lock_shared(&lock_path) {
-            Ok(lock) => Some(lock),
+        let locked = if alone {
+            held
+        } else {
+            drop(held);
+            io.lock_shared(&lock_path).map(Some)
+        };
+        let lock = match locked {
+            Ok(None) => return Err(StoreError::InUse { root: root.to_owned() }),
+            Ok(Some(lock)) => Some(lock),
             // Nobody can write here, so there is nothing to guard: plan, why, show and ls go on.
             Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => None,
             Err(error) => return Err(StoreError::io("lock", &lock_path, error)),
@@ -43,7 +62,8 @@ impl Store {
             next_tmp: AtomicU64::new(0),
             settled: Settled::default(),
             reports: Mutex::default(),
-            _shared: shared,
+            checks: Checks::default(),
+            _held: lock,
         };
         if !known {
             store.write_format()?;

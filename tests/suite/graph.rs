@@ -229,7 +229,7 @@ fn five_hundred_epochs() -> Plan {
         let vectors = push("vectors", epoch, add(4), &[features], Keep::UntilUsed);
         let clusters = push("clusters", epoch, add(5), &[vectors], Keep::All);
         let manifest = push("manifest", epoch, Arc::new(Draw {}), &[clusters], Keep::UntilUsed);
-        weights = push("weights", epoch, Arc::new(Draw {}), &[dataset, manifest, weights], Keep::Milestones);
+        weights = push("weights", epoch, Arc::new(Draw {}), &[dataset, manifest, weights], Keep::Every(10));
         push("metrics", epoch, add(6), &[dataset, clusters, before], Keep::All);
         push("looks", epoch, add(7), &[dataset, clusters], Keep::All);
         before = clusters;

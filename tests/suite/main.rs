@@ -27,4 +27,5 @@ mod store_faults;
 mod telling;
 mod tidy;
 mod toys;
+mod upkeep;
 mod walk;

@@ -3,6 +3,7 @@
 //! `tests/data/pipelines/bad/*.yaml` each stand beside the message they get; lines `# set: PATH=VALUE` are overrides.
 //! DCPIPE_ACCEPT=1 writes messages and the schema anew.
 
+use dcpipe::base::Epoch;
 use dcpipe::engine::{Context, Keep, NodeId, Noun, Plan, Pool, Port, Registered, Registry, Stage};
 use dcpipe::pipeline::{Loaded, PipelineError, load, load_text, schema};
 use proptest::prelude::*;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 /// A stage of the toy registry: its parameters, its ports, what it makes, how long that stays, how it refuses.
 macro_rules! toy {
-    ($name:ident = $verb:literal, [$($port:expr),*] -> $noun:literal, $keep:ident, $check:expr,
+    ($name:ident = $verb:literal, [$($port:expr),*] -> $noun:literal, $keep:expr, $check:expr,
      { $($(#[$meta:meta])* $field:ident: $kind:ty),* }) => {
         #[derive(Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
@@ -24,7 +25,7 @@ macro_rules! toy {
             const INPUTS: &'static [Port] = &[$($port),*];
             const OUTPUT: Noun = Noun { name: $noun, format: 1 };
             const POOL: Pool = Pool::Light;
-            const KEEP: Keep = Keep::$keep;
+            const KEEP: Keep = $keep;
             fn check(&self, _: &dcpipe::engine::Facts) -> anyhow::Result<()> {
                 let check: fn(&Self) -> anyhow::Result<()> = $check;
                 check(self)
@@ -54,18 +55,18 @@ fn twenty() -> u32 {
     20
 }
 
-toy!(Scan = "scan", [] -> "dataset", All, |_| Ok(()), { root: String });
-toy!(Init = "init", [] -> "weights", All, |_| Ok(()),
+toy!(Scan = "scan", [] -> "dataset", Keep::All, |_| Ok(()), { root: String });
+toy!(Init = "init", [] -> "weights", Keep::All, |_| Ok(()),
     { arch: Arch, #[serde(default)] sobel: bool, seed_offset: Option<u8> });
 toy!(Extract = "extract", [Port::required("dataset", "dataset"), Port::required("weights", "weights")] -> "features",
-    UntilUsed, |_| Ok(()), { #[schemars(range(min = 1, max = 65536))] batch: u32, precision: Option<Precision> });
-toy!(Cluster = "cluster", [Port::required("features", "features")] -> "clusters", All,
+    Keep::UntilUsed, |_| Ok(()), { #[schemars(range(min = 1, max = 65536))] batch: u32, precision: Option<Precision> });
+toy!(Cluster = "cluster", [Port::required("features", "features")] -> "clusters", Keep::All,
     |s| if s.k == 1 { anyhow::bail!("k is 1; one cluster teaches nothing") } else { Ok(()) },
     { #[schemars(range(min = 1))] k: u32, #[serde(default = "twenty")] iterations: u32 });
 toy!(Train = "train", [Port::required("clusters", "clusters"), Port::required("weights", "weights")] -> "weights",
-    Milestones, |_| Ok(()), { lr: f64, seed_offset: Option<u8> });
+    Keep::Every(10), |_| Ok(()), { lr: f64, seed_offset: Option<u8> });
 toy!(Compare = "compare", [Port::required("clusters", "clusters"), Port::optional("before", "clusters")] -> "metrics",
-    All, |_| Ok(()), {});
+    Keep::All, |_| Ok(()), {});
 
 const TOY: Registry = &[Cluster::LINE, Compare::LINE, Extract::LINE, Init::LINE, Scan::LINE, Train::LINE];
 
@@ -318,9 +319,31 @@ fn bytes_stay_as_the_stage_says_unless_they_are_asked_for() {
     assert_eq!(keep("features@7"), (Keep::All, true));
     assert_eq!(keep("clusters@7"), (Keep::All, false));
     for (epoch, stays) in [(1, true), (2, false), (9, false), (10, true), (20, true), (24, false), (25, true)] {
-        let expected = if stays { Keep::All } else { Keep::UntilUsed };
         // Those of the last epoch are what the run is for, and are made again if they are gone.
-        assert_eq!(keep(&format!("weights@{epoch}")), (expected, epoch == 25), "epoch {epoch}");
+        assert_eq!(keep(&format!("weights@{epoch}")), (Keep::Every(10), epoch == 25), "epoch {epoch}");
+        assert_eq!(Keep::Every(10).stays(Epoch(epoch), 25), stays, "epoch {epoch}");
+    }
+}
+
+#[test]
+fn a_rule_says_of_every_node_how_long_its_bytes_stay() {
+    let set = "keep={ features: { last: 2 }, weights: { every: 7 }, clusters: until_used }";
+    let loaded = toy_with(&toy_text(), &["epochs=25", set]).expect("it loads");
+    let again = toy_with(&loaded.resolved, &[]).expect("what is written out loads");
+    for plan in [&loaded.plan, &again.plan] {
+        let keep = |name: &str| {
+            let node = plan.node(one(plan, name));
+            (node.keep, node.asked_for)
+        };
+        assert_eq!([23, 24, 25].map(|e| keep(&format!("features@{e}")).1), [false, true, true]);
+        assert_eq!(keep("features@1").0, Keep::Last(2));
+        assert_eq!([1, 7, 8, 25].map(|e| keep(&format!("weights@{e}")).1), [true, true, false, true]);
+        assert_eq!(keep("clusters@3"), (Keep::UntilUsed, false));
+    }
+    for wrong in
+        ["{ features: { last: 0 } }", "{ features: often }", "{ nothing: all }", "{ features: { last: 1, every: 2 } }"]
+    {
+        assert!(toy_with(&toy_text(), &[&format!("keep={wrong}")]).is_err(), "{wrong}");
     }
 }
 

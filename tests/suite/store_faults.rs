@@ -47,9 +47,9 @@ fn fifo(path: &Path) {
     assert!(made.success());
 }
 
-type Harm = (&'static str, fn(&Path));
+pub type Harm = (&'static str, fn(&Path));
 
-const HARMS: [Harm; 7] = [
+pub const HARMS: [Harm; 7] = [
     ("truncated", |path| overwrite(path, &std::fs::read(path).expect("bytes")[..1])),
     ("emptied", |path| overwrite(path, b"")),
     ("extended", |path| overwrite(path, &[std::fs::read(path).expect("bytes"), b"more".to_vec()].concat())),

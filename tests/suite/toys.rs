@@ -196,13 +196,14 @@ pub fn shards(cx: &mut Context<'_>, count: u64, before: &dyn Fn(u64)) -> anyhow:
 
 /// Builds a plan, node by node.
 pub struct Draft {
+    name: String,
     nodes: Vec<Node>,
     epochs: u32,
 }
 
 impl Draft {
     pub fn new() -> Self {
-        Self { nodes: Vec::new(), epochs: 0 }
+        Self { name: "toys".to_owned(), nodes: Vec::new(), epochs: 0 }
     }
 
     /// Adds `name` (such as `sum@2`, or `sum` for epoch 0) reading `from` (port, name) pairs.
@@ -216,8 +217,19 @@ impl Draft {
     }
 
     /// Keeps the last node's bytes until they are used.
-    pub fn until_used(mut self) -> Self {
-        self.nodes.last_mut().expect("a node").keep = Keep::UntilUsed;
+    pub fn until_used(self) -> Self {
+        self.keep(Keep::UntilUsed)
+    }
+
+    /// Says how long the last node's bytes stay.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.nodes.last_mut().expect("a node").keep = keep;
+        self
+    }
+
+    /// Names the run.
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
         self
     }
 
@@ -234,7 +246,7 @@ impl Draft {
     }
 
     pub fn try_plan(self) -> Result<Plan, PlanError> {
-        Plan::new("toys".to_owned(), 31, self.epochs, self.nodes)
+        Plan::new(self.name, 31, self.epochs, self.nodes)
     }
 
     pub fn plan(self) -> Plan {

@@ -1,0 +1,103 @@
+//! gc: removes what no run and no pin is after.
+
+use crate::cli::args::{GcArgs, PinArgs};
+use crate::cli::error::CliError;
+use crate::cli::verify::existing;
+use crate::cli::{runs, text};
+use crate::store::collect::Survey;
+use crate::store::{Store, StoreError};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How often a waiting collection looks whether the store is free.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// dcpipe gc
+pub fn gc(args: &GcArgs) -> Result<(), CliError> {
+    let store = if args.dry_run { existing(&args.store)? } else { alone(args)? };
+    let survey = store.survey(args.last)?;
+    let quarantined = store.quarantined();
+    let mut told = describe(&survey, args.dry_run);
+    let aside: u64 = quarantined.iter().map(|(_, bytes)| bytes).sum();
+    if args.quarantine || !quarantined.is_empty() {
+        let what = if args.quarantine { "" } else { "; --quarantine removes them" };
+        told.push_str(&format!("{} in quarantine ({}){what}\n", quarantined.len(), text::bytes(aside)));
+    }
+    if !args.dry_run {
+        store.collect(&survey)?;
+        if args.quarantine {
+            for (path, _) in quarantined {
+                let gone = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+                gone.map_err(|error| CliError::Files(format!("could not remove {}: {error}", path.display())))?;
+            }
+        }
+    }
+    text::out(&told)
+}
+
+/// The store with nobody else in it.
+fn alone(args: &GcArgs) -> Result<Store, CliError> {
+    drop(existing(&args.store)?);
+    loop {
+        match Store::open_alone(&args.store) {
+            Err(StoreError::InUse { .. }) if args.wait => std::thread::sleep(LOOK),
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+fn describe(survey: &Survey, dry: bool) -> String {
+    let mut by_noun: BTreeMap<&str, u64> = BTreeMap::new();
+    for (node, bytes) in &survey.by_node {
+        let noun = node.split('@').next().filter(|noun| !noun.is_empty()).unwrap_or("of no record");
+        *by_noun.entry(noun).or_default() += bytes;
+    }
+    let mut rows: Vec<Vec<String>> =
+        by_noun.iter().map(|(noun, bytes)| vec![(*noun).to_owned(), text::bytes(*bytes)]).collect();
+    if !rows.is_empty() {
+        rows.insert(0, vec!["of".to_owned(), "bytes".to_owned()]);
+    }
+    let mut told = text::table(&rows);
+    for run in &survey.runs {
+        told.push_str(&format!("the run {run} is let go of\n"));
+    }
+    if survey.damaged > 0 {
+        told.push_str(&format!("{} records are damaged and count as none; dcpipe verify names them\n", survey.damaged));
+    }
+    told.push_str(&format!(
+        "{} {} records and {} objects, {}; {} stay\n",
+        if dry { "would remove" } else { "removed" },
+        survey.records.len(),
+        survey.objects.len(),
+        text::bytes(survey.bytes()),
+        text::bytes(survey.kept)
+    ));
+    told
+}
+
+/// dcpipe pin
+pub fn pin(args: &PinArgs) -> Result<(), CliError> {
+    let store = existing(&args.store)?;
+    if let Some(pin) = &args.remove {
+        let there = store.unpin(&named(pin)?)?;
+        return if there { Ok(()) } else { Err(CliError::Usage(format!("there is no pin {pin}"))) };
+    }
+    if let Some(run) = &args.run {
+        runs::check(&args.store, run)?;
+        let name = named(args.name.as_ref().unwrap_or(run))?;
+        let pin = store.pin(&name, run)?;
+        return text::out(&format!("{name}: {} nodes of the run {run} stay\n", pin.nodes.len()));
+    }
+    let mut rows = vec![["pin", "run", "nodes"].map(str::to_owned).to_vec()];
+    rows.extend(store.pins()?.into_iter().map(|(name, pin)| vec![name, pin.run, pin.nodes.len().to_string()]));
+    text::out(&text::table(&rows))
+}
+
+fn named(name: &str) -> Result<String, CliError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if starts && name.len() <= 64 && name.chars().all(fits) {
+        return Ok(name.to_owned());
+    }
+    Err(CliError::Usage(format!("{name:?} cannot name a pin: up to 64 letters, digits, dots, - and _")))
+}

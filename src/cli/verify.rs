@@ -1,0 +1,75 @@
+//! verify: looks at everything in a store and names what is wrong.
+
+use crate::base::clock::unix_ms;
+use crate::cli::args::VerifyArgs;
+use crate::cli::error::CliError;
+use crate::cli::text;
+use crate::store::Store;
+use std::io::{IsTerminal, Write};
+
+/// Of unknown files so many are named.
+const NAMED: usize = 20;
+
+/// dcpipe verify
+pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
+    let sample = share(&args.sample)?;
+    let store = existing(&args.store)?;
+    let bar = std::io::stderr().is_terminal();
+    let mut tell = |at: usize, total: usize| {
+        if bar && at.is_multiple_of(64) {
+            let _ = write!(std::io::stderr(), "\r{at} of {total} files");
+        }
+    };
+    let found = store.verify_all(sample, unix_ms(), &mut tell)?;
+    if bar {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    if args.json {
+        text::out(&format!(
+            "{}\n",
+            serde_json::json!({ "records": found.records, "objects": found.objects, "bytes": found.bytes,
+                                "unread": found.unread, "evicted": found.evicted, "wrong": found.wrong,
+                                "unknown": found.unknown })
+        ))?;
+    } else {
+        let mut told: String = found.wrong.iter().map(|what| format!("{what}\n")).collect();
+        for path in found.unknown.iter().take(NAMED) {
+            told.push_str(&format!("{} is not dcpipe's; it is left alone\n", path.display()));
+        }
+        if found.unknown.len() > NAMED {
+            told.push_str(&format!("and {} more files that are not dcpipe's\n", found.unknown.len() - NAMED));
+        }
+        let unread = if found.unread > 0 { format!(", {} not among the sample", found.unread) } else { String::new() };
+        told.push_str(&format!(
+            "{} records and {} objects ({}) are right{unread}; {} objects are evicted, which is no fault\n",
+            found.records,
+            found.objects,
+            text::bytes(found.bytes),
+            found.evicted
+        ));
+        text::out(&told)?;
+    }
+    match found.wrong.len() {
+        0 => Ok(()),
+        wrong => Err(CliError::Artifact(format!(
+            "{wrong} wrong in {}; what could be moved is in its quarantine/, and the next run makes again what it needs",
+            args.store.display()
+        ))),
+    }
+}
+
+/// A store that must be there: a slip of the hand is not to make one.
+pub fn existing(path: &std::path::Path) -> Result<Store, CliError> {
+    if !path.join("FORMAT").exists() {
+        return Err(CliError::Usage(format!("there is no store at {}; name one with --store", path.display())));
+    }
+    Ok(Store::open(path)?)
+}
+
+fn share(text: &str) -> Result<f64, CliError> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
+    let share = number.map(|number| if text.ends_with('%') { number / 100.0 } else { number });
+    share.filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| {
+        CliError::Usage(format!("--sample {text} is no share of the objects; write 5%, or a number above 0 up to 1"))
+    })
+}

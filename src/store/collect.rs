@@ -1,0 +1,137 @@
+//! collect: what nothing in the store is after any more, and its removal.
+
+use crate::base::{Digest, ObjectId, StageKey};
+use crate::store::io::Found;
+use crate::store::run::RunState;
+use crate::store::verify::Findings;
+use crate::store::{Record, Store, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// What a collection keeps and what it would remove.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// Runs that are let go of, whose folder goes first.
+    pub runs: Vec<String>,
+    /// Records that nothing is after.
+    pub records: Vec<StageKey>,
+    /// Objects that no kept record names, with their bytes.
+    pub objects: Vec<(ObjectId, u64)>,
+    /// Bytes to be removed, by the node that they were made for; none where no record tells.
+    pub by_node: BTreeMap<String, u64>,
+    /// Bytes that stay.
+    pub kept: u64,
+    /// Damaged records; they count as none.
+    pub damaged: usize,
+}
+
+impl Survey {
+    /// Bytes to be removed.
+    pub fn bytes(&self) -> u64 {
+        self.objects.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+impl Store {
+    /// Finds what neither a pin nor a run is after. With `last`, only so many runs count, the newest, and those that are
+    /// not done.
+    ///
+    /// # Errors
+    /// Where a run or a pin cannot be read: what it is after is not known, and nothing may be removed.
+    pub fn survey(&self, last: Option<usize>) -> Result<Survey, StoreError> {
+        let mut survey = Survey::default();
+        let mut roots: BTreeSet<StageKey> = BTreeSet::new();
+        for (_, pin) in self.pins()? {
+            roots.extend(pin.nodes.into_values());
+        }
+        let (runs, gone) = self.runs_by_age(last);
+        for run in runs {
+            roots.extend(self.roots_of(&run)?.into_values());
+        }
+        survey.runs = gone;
+        let mut unknown = Findings::default();
+        let mut kept = BTreeSet::new();
+        let mut owners: BTreeMap<ObjectId, String> = BTreeMap::new();
+        for digest in self.names_in("records", &mut unknown)? {
+            let record = match self.record(StageKey(digest)) {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(StoreError::DamagedRecord { .. }) => {
+                    survey.damaged += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let objects = record.artifact.parts.iter().map(|part| part.object);
+            if self.is_wanted(&record, &roots) {
+                kept.extend(objects);
+            } else {
+                owners.extend(objects.map(|object| (object, record.node.clone())));
+                survey.records.push(StageKey(digest));
+            }
+        }
+        for object in self.names_in("objects", &mut unknown)?.into_iter().map(ObjectId) {
+            let Ok(Found::File(bytes)) = self.io().look(&self.object_path(object)) else { continue };
+            if kept.contains(&object) {
+                survey.kept += bytes;
+            } else {
+                *survey.by_node.entry(owners.get(&object).cloned().unwrap_or_default()).or_default() += bytes;
+                survey.objects.push((object, bytes));
+            }
+        }
+        Ok(survey)
+    }
+
+    /// The runs that count, and those that do not.
+    fn runs_by_age(&self, last: Option<usize>) -> (Vec<String>, Vec<String>) {
+        let mut runs: Vec<(bool, u64, String)> = Vec::new();
+        for name in self.run_names() {
+            let standing = self.standing(&name);
+            let is_done = standing.as_ref().is_some_and(|standing| standing.state == RunState::Done);
+            runs.push((is_done, u64::MAX - standing.map_or(0, |standing| standing.unix_ms), name));
+        }
+        runs.sort();
+        let unfinished = runs.iter().filter(|(is_done, ..)| !is_done).count();
+        let counted = last.map_or(runs.len(), |last| last.max(unfinished).min(runs.len()));
+        let mut names: Vec<String> = runs.into_iter().map(|(.., name)| name).collect();
+        let gone = names.split_off(counted);
+        (names, gone)
+    }
+
+    /// Whether somebody is after a record: it is a root's, or what an unfinished root goes on from.
+    fn is_wanted(&self, record: &Record, roots: &BTreeSet<StageKey>) -> bool {
+        let Some((node, _)) = record.key_text.rsplit_once("\nshard ") else { return roots.contains(&record.key()) };
+        let parent = StageKey(Digest::of(format!("{node}\n").as_bytes()));
+        let is_whole = || self.record(parent).ok().flatten().is_some_and(|whole| self.contains_all(&whole.artifact));
+        roots.contains(&parent) && !is_whole()
+    }
+
+    /// Removes what a survey found: runs, then records, then objects, so that nothing ever names what is gone on purpose.
+    /// The store must have been opened alone.
+    pub fn collect(&self, survey: &Survey) -> Result<(), StoreError> {
+        let remove = |path: PathBuf| match self.io().remove(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", &path, error)),
+            _ => Ok(()),
+        };
+        for run in &survey.runs {
+            // The rest of the folder is for people: it is small, and stays.
+            for file in ["state.json", "nodes.json", "before.json"] {
+                remove(self.run_folder(run).join(file))?;
+            }
+        }
+        for key in &survey.records {
+            remove(self.record_path(*key))?;
+        }
+        survey.objects.iter().try_for_each(|(object, _)| self.evict(*object))
+    }
+
+    /// What lies in quarantine, with its bytes.
+    pub fn quarantined(&self) -> Vec<(PathBuf, u64)> {
+        let files = self.io().list(&self.root().join("quarantine")).unwrap_or_default();
+        let size = |path: &PathBuf| match self.io().look(path) {
+            Ok(Found::File(bytes)) => bytes,
+            _ => 0,
+        };
+        files.into_iter().map(|path| (path.clone(), size(&path))).collect()
+    }
+}

@@ -1,0 +1,169 @@
+//! verify: whether everything in the store is what its name promises.
+
+use crate::base::{Digest, ObjectId, StageKey};
+use crate::store::io::Found;
+use crate::store::{Store, StoreError};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// How closely objects are looked at when they are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Their size.
+    #[default]
+    Size,
+    /// The bytes of one in twenty, others each time.
+    Sample,
+    /// All their bytes, once in a process.
+    Full,
+}
+
+/// One in so many objects is hashed under [`Policy::Sample`].
+const SAMPLED: u64 = 20;
+
+/// What a process has hashed, and is to hash.
+#[derive(Default)]
+pub(super) struct Checks {
+    policy: Policy,
+    salt: u64,
+    proven: Mutex<BTreeSet<ObjectId>>,
+}
+
+impl Checks {
+    fn wants(&self, object: ObjectId) -> bool {
+        match self.policy {
+            Policy::Size => false,
+            Policy::Sample => draws(object, self.salt) < 1.0 / SAMPLED as f64,
+            Policy::Full => true,
+        }
+    }
+}
+
+/// A number of [0, 1) for the object, another one for each salt.
+fn draws(object: ObjectId, salt: u64) -> f64 {
+    let digest = Digest::of(&[&object.0.as_bytes()[..], &salt.to_le_bytes()].concat());
+    let first = digest.as_bytes()[..4].try_into().map_or(0, u32::from_le_bytes);
+    f64::from(first) / f64::from(u32::MAX)
+}
+
+/// What a look at everything found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Records that prove themselves.
+    pub records: usize,
+    /// Objects that were hashed and are what their name says.
+    pub objects: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that were not among the sample.
+    pub unread: usize,
+    /// Objects that records name and that are gone, which is no fault.
+    pub evicted: usize,
+    /// What is wrong, a sentence each; it was moved to quarantine.
+    pub wrong: Vec<String>,
+    /// What dcpipe did not put there; it is left alone.
+    pub unknown: Vec<PathBuf>,
+}
+
+impl Store {
+    /// From now on looks at objects as closely as `policy` says. `salt` decides which are sampled.
+    pub fn look_closely(&mut self, policy: Policy, salt: u64) {
+        self.checks = Checks { policy, salt, proven: Mutex::default() };
+    }
+
+    /// Whether the bytes under an object's name, whose size is right, are what the policy wants them to be.
+    pub(super) fn passes(&self, object: ObjectId, bytes: u64) -> bool {
+        let proven = || self.checks.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.checks.wants(object) || proven().contains(&object) {
+            return true;
+        }
+        let right = self.hash(&self.object_path(object), bytes).is_ok_and(|digest| digest == object.0);
+        if right {
+            proven().insert(object);
+        }
+        right
+    }
+
+    fn hash(&self, path: &Path, bytes: u64) -> std::io::Result<Digest> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_rayon(&self.io().map(path, bytes)?);
+        Ok(hasher.finalize().into())
+    }
+
+    /// Looks at every record and at the share `sample` (0 to 1) of the objects, drawn by `salt`. What is wrong is moved to
+    /// quarantine; `tell` hears how many files were looked at, of how many.
+    pub fn verify_all(
+        &self,
+        sample: f64,
+        salt: u64,
+        tell: &mut dyn FnMut(usize, usize),
+    ) -> Result<Findings, StoreError> {
+        let mut found = Findings::default();
+        let (records, objects) = (self.names_in("records", &mut found)?, self.names_in("objects", &mut found)?);
+        let total = records.len() + objects.len();
+        let mut named = BTreeSet::new();
+        for (at, digest) in records.iter().enumerate() {
+            tell(at, total);
+            match self.record(StageKey(*digest)) {
+                Ok(Some(record)) => {
+                    found.records += 1;
+                    named.extend(record.artifact.parts.iter().map(|part| part.object));
+                }
+                Ok(None) => {} // Collected in the meantime.
+                Err(StoreError::DamagedRecord { .. }) => self.drop_record(StageKey(*digest)),
+                Err(error) => return Err(error),
+            }
+        }
+        for (at, digest) in objects.iter().enumerate() {
+            tell(records.len() + at, total);
+            self.verify_one(ObjectId(*digest), sample, salt, &mut found);
+        }
+        let there: BTreeSet<ObjectId> = objects.into_iter().map(ObjectId).collect();
+        found.evicted = named.difference(&there).count();
+        found.wrong.extend(self.take_reports());
+        Ok(found)
+    }
+
+    fn verify_one(&self, object: ObjectId, sample: f64, salt: u64, found: &mut Findings) {
+        let path = self.object_path(object);
+        match self.io().look(&path) {
+            Ok(Found::File(_)) if sample < 1.0 && draws(object, salt) >= sample => found.unread += 1,
+            Ok(Found::File(bytes)) => match self.hash(&path, bytes) {
+                Ok(digest) if digest == object.0 => {
+                    found.objects += 1;
+                    found.bytes += bytes;
+                }
+                Ok(_) => self.quarantine(object, "has other bytes than its name promises"),
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // Evicted in the meantime.
+                Err(error) => found.wrong.push(format!("object {object} cannot be read: {error}")),
+            },
+            Ok(Found::Other) => self.quarantine(object, "is not a regular file"),
+            Ok(Found::Nothing) => {}
+            Err(error) => found.wrong.push(format!("object {object} cannot be read: {error}")),
+        }
+    }
+
+    /// The names under `objects/` or `records/`; what cannot be one is unknown.
+    pub(super) fn names_in(&self, folder: &str, found: &mut Findings) -> Result<Vec<Digest>, StoreError> {
+        let root = self.root().join(folder);
+        let mut names = Vec::new();
+        for shelf in self.io().list(&root).map_err(|error| StoreError::io("list", &root, error))? {
+            let Ok(files) = self.io().list(&shelf) else {
+                found.unknown.push(shelf);
+                continue;
+            };
+            let start = shelf.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            for path in files {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                match name.parse::<Digest>() {
+                    Ok(digest) if start.len() == 2 && name.starts_with(&start) => names.push(digest),
+                    _ => found.unknown.push(path),
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}

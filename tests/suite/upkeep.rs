@@ -1,0 +1,257 @@
+//! upkeep: what stays, what goes, and what is found wrong: retention, pins, collection, verification.
+
+use crate::space::Space;
+use crate::store_faults::HARMS;
+use crate::toys::{Act, Add, Draft, Number, Run, TestSpace, little, shards};
+use dcpipe::base::{Artifact, ObjectId};
+use dcpipe::engine::{Cancel, EngineError, Event, Keep, Plan};
+use dcpipe::store::verify::Policy;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Epochs of features and what is made of them, each from the features before.
+fn chain(epochs: u32, keep: Keep) -> Plan {
+    let mut draft = Draft::new().node("features", Number { value: 1 }, &[]);
+    for epoch in 1..=epochs {
+        let (now, before) = (format!("features@{epoch}"), format!("features@{}", epoch - 1));
+        let clusters = format!("clusters@{epoch}");
+        draft = draft.node(&now, Add::default(), &[("a", &before)]).keep(keep);
+        draft = draft.node(&clusters, Add { add: 1000, option: None }, &[("a", &now)]);
+    }
+    draft.plan()
+}
+
+fn held(space: &TestSpace, run: &Run, plan: &Plan, epochs: u32) -> Vec<u32> {
+    (1..=epochs).filter(|epoch| space.holds(run, plan, &format!("features@{epoch}"))).collect()
+}
+
+#[test]
+fn the_newest_epochs_stay_while_a_run_goes_and_older_ones_go() {
+    let space = TestSpace::new();
+    let plan = chain(6, Keep::Last(2));
+    let run = space.run(&plan);
+    assert_eq!(held(&space, &run, &plan, 6), [5, 6]);
+    // What is older than two goes as soon as the newer is there, not at the end.
+    let place = |wanted: &dyn Fn(&Event) -> bool| run.events.iter().position(wanted).unwrap();
+    let gone = place(&|event| matches!(event, Event::Evicted { node, .. } if node == "features@1"));
+    let last = place(&|event| matches!(event, Event::NodeFinished { node, .. } if node == "features@6"));
+    assert!(gone < last);
+    assert_eq!(space.run(&plan).outcome().ran, 0);
+}
+
+#[test]
+fn every_so_manieth_epoch_stays_with_the_first_and_the_last() {
+    let space = TestSpace::new();
+    let plan = chain(8, Keep::Every(3));
+    let run = space.run(&plan);
+    assert_eq!(held(&space, &run, &plan, 8), [1, 3, 6, 8]);
+}
+
+#[test]
+fn what_one_run_keeps_no_other_run_deletes() {
+    let space = TestSpace::new();
+    let plan = |name: &str, keep: Keep| {
+        let draft = Draft::new().node("one", Number { value: 5 }, &[]).keep(keep);
+        draft.node("two", Add::default(), &[("a", "one")]).named(name).plan()
+    };
+    let first = space.run(&plan("keeps", Keep::All));
+    let second = space.run(&plan("uses", Keep::UntilUsed));
+    assert_eq!(second.outcome().ran, 0);
+    assert!(space.holds(&first, &plan("keeps", Keep::All), "one"));
+    // Without the first run, nobody keeps it.
+    std::fs::remove_dir_all(space.store.run_folder("keeps")).unwrap();
+    space.run(&plan("uses", Keep::UntilUsed));
+    assert!(!space.holds(&first, &plan("keeps", Keep::All), "one"));
+}
+
+#[test]
+fn a_collection_removes_what_no_run_is_after_and_nothing_else() {
+    let space = TestSpace::new();
+    let old = space.run(&little(3, 10).plan());
+    let new = space.run(&little(3, 20).plan());
+    let survey = space.store.survey(None).unwrap();
+    let old_alone = old.finished().len() - new.hits().len();
+    assert_eq!(survey.records.len(), old_alone);
+    assert!(survey.objects.iter().all(|(object, _)| !objects(&new).contains(object)));
+    space.store.collect(&survey).unwrap();
+    let again = space.run(&little(3, 20).plan());
+    assert_eq!((again.outcome().ran, again.digests()), (0, new.digests()));
+    assert_eq!(space.store.survey(None).unwrap().records.len(), 0);
+    // The other one is gone and comes back the same.
+    let back = space.run(&little(3, 10).plan());
+    assert!(back.outcome().ran > 0);
+    assert_eq!(back.digests(), old.digests());
+}
+
+fn objects(run: &Run) -> BTreeSet<ObjectId> {
+    let artifacts = run.outcome().artifacts.iter().flatten();
+    artifacts.flat_map(|artifact: &Artifact| &artifact.parts).map(|part| part.object).collect()
+}
+
+#[test]
+fn a_pin_keeps_what_a_run_was_after() {
+    let space = TestSpace::new();
+    let old = space.run(&little(2, 10).plan());
+    space.store.pin("good", "toys").unwrap();
+    space.run(&little(2, 20).plan());
+    let survey = space.store.survey(None).unwrap();
+    assert_eq!((survey.records.len(), survey.objects.len()), (0, 0));
+    assert_eq!(space.run(&little(2, 10).plan()).digests(), old.digests());
+    assert!(space.store.unpin("good").unwrap() && !space.store.unpin("good").unwrap());
+    assert!(!space.store.survey(None).unwrap().records.is_empty());
+}
+
+#[test]
+fn only_the_newest_runs_count_where_so_many_are_named_and_those_that_are_not_done() {
+    let space = TestSpace::new();
+    let named = |name: &str, k| little(2, k).named(name).plan();
+    space.run(&named("first", 10));
+    let stopped = TestSpace { cancel: Cancel::default(), ..space };
+    stopped.cancel.request();
+    stopped.run(&named("stopped", 30));
+    let space = TestSpace { cancel: Cancel::default(), ..stopped };
+    std::thread::sleep(std::time::Duration::from_millis(2)); // Runs are put in order by the millisecond.
+    space.run(&named("second", 20));
+    let survey = space.store.survey(Some(2)).unwrap();
+    assert_eq!(survey.runs, ["first"]);
+    space.store.collect(&survey).unwrap();
+    assert_eq!(space.store.run_names(), ["second", "stopped"]);
+    assert_eq!(space.run(&named("second", 20)).outcome().ran, 0);
+}
+
+#[test]
+fn what_an_interrupted_run_goes_on_from_is_not_collected() {
+    let space = TestSpace::new();
+    let plan = |cancel: Cancel| {
+        let work = move |cx: &mut dcpipe::engine::Context<'_>| {
+            shards(cx, 6, &|i| {
+                if i == 3 {
+                    cancel.request();
+                }
+            })
+        };
+        Draft::new().node("one", Number { value: 5 }, &[]).node("many", Act::new("many", work), &[("a", "one")]).plan()
+    };
+    let stopped = space.run(&plan(space.cancel.clone()));
+    assert!(matches!(stopped.result, Err(EngineError::Interrupted)));
+    let survey = space.store.survey(Some(0)).unwrap();
+    assert_eq!((survey.records.len(), survey.objects.len()), (0, 0));
+    let space = TestSpace { cancel: Cancel::default(), ..space };
+    let rest = space.run(&plan(Cancel::default()));
+    let found = rest.events.iter().filter(|event| matches!(event, Event::PutDown { hit: true, .. })).count();
+    assert_eq!(found, 4);
+}
+
+#[test]
+fn where_a_run_cannot_be_read_nothing_is_collected() {
+    let space = TestSpace::new();
+    space.run(&little(1, 10).plan());
+    std::fs::write(space.store.run_folder("toys").join("nodes.json"), "{").unwrap();
+    let error = space.store.survey(None).unwrap_err().to_string();
+    assert!(error.contains("nodes.json"), "{error}");
+}
+
+#[test]
+fn a_look_at_everything_finds_exactly_what_is_wrong() {
+    let flip: (&str, fn(&std::path::Path)) = ("a bit", |path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    });
+    for (harm, inflict) in HARMS.into_iter().chain([flip]) {
+        for folder in ["objects", "records"] {
+            let space = TestSpace::new();
+            let plan = little(2, 10).plan();
+            let run = space.run(&plan);
+            let clean = space.store.verify_all(1.0, 1, &mut |_, _| ()).unwrap();
+            assert!(clean.wrong.is_empty() && clean.unknown.is_empty(), "{clean:?}");
+            let target = files(&space, folder).swap_remove(0);
+            inflict(&target);
+            let stranger = space.store.root().join(folder).join("notes.txt");
+            std::fs::write(&stranger, "mine").unwrap();
+            let found = space.store.verify_all(1.0, 1, &mut |_, _| ()).unwrap();
+            let name = target.file_name().unwrap().to_string_lossy().into_owned();
+            assert_eq!(found.wrong.len(), 1, "{harm} {folder}: {found:?}");
+            assert!(found.wrong[0].contains(&name) && found.wrong[0].contains("quarantine"), "{harm}: {found:?}");
+            // A link's target, put beside it, is no object either.
+            assert!(found.unknown.contains(&stranger) && found.unknown.len() <= 2, "{harm} {folder}: {found:?}");
+            assert!(stranger.exists());
+            let _ = std::fs::remove_file(target.with_extension("aside"));
+            let after = space.store.verify_all(1.0, 1, &mut |_, _| ()).unwrap();
+            assert!(after.wrong.is_empty(), "{harm} {folder}: {after:?}");
+            assert_eq!(space.run(&plan).digests(), run.digests(), "{harm} {folder}");
+        }
+    }
+}
+
+fn files(space: &TestSpace, folder: &str) -> Vec<PathBuf> {
+    let shelves = std::fs::read_dir(space.store.root().join(folder)).unwrap().map(|shelf| shelf.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        shelves.filter(|p| p.is_dir()).flat_map(|s| std::fs::read_dir(s).unwrap()).map(|f| f.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_sample_reads_about_its_share_and_another_one_each_time() {
+    let space = TestSpace::new();
+    space.run(&little(40, 10).plan());
+    let read = |salt| {
+        let found = space.store.verify_all(0.3, salt, &mut |_, _| ()).unwrap();
+        assert!(found.wrong.is_empty());
+        (found.objects, found.objects + found.unread)
+    };
+    let counts: Vec<_> = (0..8).map(read).collect();
+    let all = counts[0].1;
+    assert!(counts.iter().all(|(read, total)| *total == all && *read > 0 && *read < all), "{counts:?}");
+    assert!(counts.iter().map(|(read, _)| read).collect::<BTreeSet<_>>().len() > 1, "{counts:?}");
+}
+
+#[test]
+fn a_run_that_looks_at_every_bit_serves_none_that_is_wrong() {
+    let mut space = TestSpace::new();
+    let plan = |k| {
+        let draft = Draft::new().node("one", Number { value: 5 }, &[]);
+        draft.node("two", Add { add: k, option: None }, &[("a", "one")]).plan()
+    };
+    let first = space.run(&plan(1));
+    let path = space.store.path_of(&first.artifact(&plan(1), "one").parts[0]);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "6\n").unwrap();
+    space.store.look_closely(Policy::Full, 1);
+    let second = space.run(&plan(2));
+    assert_eq!(second.finished(), ["one@0", "two@0"]);
+    assert_eq!(space.value(&second, &plan(2), "two"), 5 + 2 + 1);
+    assert!(second.notes().iter().any(|note| note.contains("quarantine")), "{:?}", second.notes());
+}
+
+#[test]
+fn the_commands_say_what_they_find_and_wait_for_nobody() {
+    let space = Space::after_a_run();
+    space.run(&["verify"]).ok();
+    let store = space.store(); // Somebody has it open.
+    space.run(&["gc"]).ended(4).complains_of(&["in use", "--wait"]);
+    let told = space.run(&["gc", "--dry-run"]).ok().stdout;
+    assert!(told.contains("would remove 0 records and 0 objects"), "{told}");
+    drop(store);
+    space.run(&["pin", "tiny", "--as", "paper"]).ok();
+    assert!(space.run(&["pin"]).ok().stdout.contains("paper"));
+    space.run(&["pin", "nobody"]).ended(2).complains_of(&["no run nobody", "tiny"]);
+    space.run(&["gc"]).ok();
+    assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0]);
+
+    let part = space.record("clusters@1").artifact.parts[0].clone();
+    let path = space.store().path_of(&part);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let found = space.run(&["verify"]).ended(5);
+    assert!(found.stdout.contains(&part.object.to_string()), "{}", found.stdout);
+    space.run(&["verify"]).ok();
+    space.run(&["verify", "--sample", "0"]).ended(2).complains_of(&["5%"]);
+    space.run(&["verify", "--store", "nowhere"]).ended(2).complains_of(&["no store at nowhere"]);
+    assert!(!space.path("nowhere").exists());
+}
