@@ -36,6 +36,8 @@ struct Running {
     watch: Stopwatch,
     said: Stopwatch,
     metrics: BTreeMap<String, f64>,
+    /// Whether it was said that it goes on from an interrupted run.
+    goes_on: bool,
 }
 
 impl Terminal {
@@ -62,7 +64,7 @@ impl Terminal {
             bar.enable_steady_tick(std::time::Duration::from_millis(200));
             bar
         });
-        Running { bar, watch: Stopwatch::new(), said: Stopwatch::new(), metrics: BTreeMap::new() }
+        Running { bar, watch: Stopwatch::new(), said: Stopwatch::new(), metrics: BTreeMap::new(), goes_on: false }
     }
 
     fn progress(&self, node: &str, done: u64, total: u64, unit: &str) {
@@ -83,6 +85,13 @@ impl Terminal {
             at.said = Stopwatch::new();
             self.say(&format!("{node}: {status}"));
         }
+    }
+
+    fn goes_on(&self, node: &str, part: &str) {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(at) = running.get_mut(node).filter(|at| !at.goes_on && self.voice > Voice::Quiet) else { return };
+        at.goes_on = true;
+        self.say(&format!("{node}: goes on from where an interrupted run was ({part})"));
     }
 
     fn ended(&self, node: &str) -> BTreeMap<String, f64> {
@@ -112,6 +121,7 @@ impl Observer for Terminal {
                 let running = self.started(node);
                 self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(node.clone(), running);
             }
+            Event::PutDown { node, part, hit: true } => self.goes_on(node, part),
             Event::Progress { node, done, total, unit } => self.progress(node, *done, *total, unit),
             Event::Metric { node, name, value } => {
                 let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

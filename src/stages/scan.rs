@@ -16,6 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Files between two words of progress.
 const PROGRESS_EVERY: u64 = 256;
+/// Files looked at between two looks whether the run is to stop.
+const CHUNK: usize = 1024;
+/// So many chunks are looked at again, at most, after a scan was killed.
+const REMEMBER_EVERY: usize = 64;
 /// A file younger than this when it was read may change again without its time showing it, so it is not remembered.
 const SETTLED_MS: i128 = 2000;
 /// Bad images named in an error.
@@ -117,29 +121,34 @@ impl Stage for Scan {
         let total = listing.images.len() as u64;
         let done = AtomicU64::new(0);
         let look = |file: &Listed| {
-            if cx.is_interrupted() {
-                return None;
-            }
             let seen = self.look(file, &memory, &limits);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of(PROGRESS_EVERY) {
                 cx.progress(done, total, "files");
             }
-            Some(seen)
+            seen
         };
-        let looks: Vec<_> = listing.images.par_iter().map(look).collect();
-        cx.checkpoint()?;
         let mut bad: Vec<BadImage> =
             listing.problems.into_iter().map(|p| bad_file(&p.path, &p.reason, &p.detail)).collect();
-        let (mut good, mut unread) = (Vec::with_capacity(looks.len()), None);
-        for (file, look) in listing.images.iter().zip(looks.into_iter().flatten()) {
-            match look {
-                Ok(Ok(seen)) => good.push((file, seen)),
-                Ok(Err(problem)) => bad.push(problem),
-                Err(error) => unread = unread.or(Some(error)),
+        let (mut good, mut unread) = (Vec::with_capacity(listing.images.len()), None);
+        let chunks = listing.images.chunks(CHUNK);
+        let last = chunks.len();
+        for (number, files) in (1..).zip(chunks) {
+            let looks: Vec<_> = files.par_iter().map(look).collect();
+            for (file, look) in files.iter().zip(looks) {
+                match look {
+                    Ok(Ok(seen)) => good.push((file, seen)),
+                    Ok(Err(problem)) => bad.push(problem),
+                    Err(error) => unread = unread.or(Some(error)),
+                }
+            }
+            if number < last && (number.is_multiple_of(REMEMBER_EVERY) || cx.is_interrupted()) {
+                let not_yet = memory.iter().map(|(path, seen)| (path.as_str(), seen));
+                remember(&memory_path, not_yet.chain(good.iter().map(|(file, seen)| (file.path.as_str(), seen))));
+                cx.checkpoint()?;
             }
         }
-        remember(&memory_path, &good);
+        remember(&memory_path, good.iter().map(|(file, seen)| (file.path.as_str(), seen)));
         if let Some(error) = unread {
             return Err(error);
         }
@@ -249,11 +258,10 @@ fn recall(path: &Path) -> Memory {
 }
 
 /// Remembers the files that have settled. Losing this costs a rescan, so it is neither synced nor complained about.
-fn remember(path: &Path, good: &[(&Listed, Seen)]) {
+fn remember<'a>(path: &Path, good: impl Iterator<Item = (&'a str, &'a Seen)>) {
     let now_ns = i128::from(unix_ms()) * 1_000_000;
     let settled = |seen: &Seen| now_ns - seen.mtime_ns > SETTLED_MS * 1_000_000;
-    let memory: BTreeMap<&str, &Seen> =
-        good.iter().filter(|(_, seen)| settled(seen)).map(|(file, seen)| (file.path.as_str(), seen)).collect();
+    let memory: BTreeMap<&str, &Seen> = good.filter(|(_, seen)| settled(seen)).collect();
     let write = || -> anyhow::Result<()> {
         let tmp = path.with_extension(format!("{}.tmp", std::process::id()));
         let body = serde_json::to_string(&memory)?;

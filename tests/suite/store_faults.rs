@@ -296,6 +296,9 @@ fn every_promise_of_the_format_names_a_test_that_there_is() {
         ("endings", include_str!("endings.rs")),
         ("graph", include_str!("graph.rs")),
         ("keys", include_str!("keys.rs")),
+        ("kill", include_str!("kill.rs")),
+        ("resume", include_str!("resume.rs")),
+        ("upkeep", include_str!("upkeep.rs")),
         ("store_faults", include_str!("store_faults.rs")),
     ];
     let named = include_str!("../../docs/format.md").split('`').filter_map(|text| text.split_once("::"));
