@@ -1,6 +1,6 @@
 # Two commands: `make demo` and `make test`. Each sets up what it needs and is quick the second time.
 
-.PHONY: all demo test setup build bench lint clean
+.PHONY: all demo test test-faults setup build bench lint clean
 
 all: build
 
@@ -18,6 +18,10 @@ demo: build
 test: setup
 	@scripts/setup --readers
 	cargo test --release --locked
+
+# Kills, full disks, damage, company: what only a real system does to the built program. See docs/faults.md.
+test-faults: build
+	python3 tests/faults/run.py $(FAULTS)
 
 lint: setup
 	cargo fmt --check

@@ -12,7 +12,7 @@ pub fn out(text: &str) -> Result<(), CliError> {
 
 /// Tells a person something on standard error.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "dcpipe: {text}");
+    let _ = writeln!(std::io::stderr(), "dcpipe: {}", plain(text));
 }
 
 /// An error as a person sees it.

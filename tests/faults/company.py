@@ -1,0 +1,128 @@
+"""company: families 13 and 14: several processes on one store, and what others left in locks/."""
+
+import collections
+import os
+import signal
+
+import oracle
+from oracle import DONE, KILLED
+
+
+def made(runs):
+    """How often each key was made by all runs together."""
+    return collections.Counter(event["key"] for ended in runs for event in ended.of("node_finished"))
+
+
+def once(runs):
+    twice = {key: count for key, count in made(runs).items() if count > 1}
+    names = {event["key"]: event["node"] for ended in runs for event in ended.of("node_finished")}
+    return [f"{names[key]} was made {count} times" for key, count in twice.items()]
+
+
+def together(bench, space, commands):
+    """Starts them all, and waits for all."""
+    runs = [space.start(argv=argv) for argv in commands]
+    return [run.wait(bench.reference.patience * len(commands)) for run in runs]
+
+
+def family_13(bench):
+    """Several at once."""
+    trials = 2 if bench.quick else 5
+    group = bench.group(13, "two runs of one pipeline at once", "each node is made once in all, both end well")
+    for trial in range(trials):
+        space = bench.space()
+        runs = together(bench, space, [space.argv(), space.argv()])
+        wrong = sum((oracle.manner(ended, {DONE}) for ended in runs), []) + once(runs)
+        group.case(f"trial {trial}", wrong + bench.after(space))
+        space.remove()
+    group = bench.group(13, "two runs under two names", "the same")
+    for trial in range(trials):
+        space = bench.space()
+        runs = together(bench, space, [space.argv(), space.argv("run", "--name", "other")])
+        wrong = sum((oracle.manner(ended, {DONE}) for ended in runs), []) + once(runs)
+        group.case(f"trial {trial}", wrong + bench.after(space))
+        space.remove()
+    group = bench.group(13, "two runs whose parameters part ways", "what they share is made once in all")
+    for trial in range(trials):
+        space = bench.space()
+        runs = together(bench, space, [space.argv(), space.argv("run", "--name", "other", "--set", "clusters.k=5")])
+        wrong = sum((oracle.manner(ended, {DONE}) for ended in runs), []) + once(runs)
+        group.case(f"trial {trial}", wrong + bench.after(space))
+        space.remove()
+    group = bench.group(13, "one of two runs is killed", "the other takes over")
+    for node in ("crops@0", "features@1", "weights@1"):
+        space = bench.space()
+        first = space.start()
+        first.until(rf'"node_started","node":"{node}"')
+        second = space.start()
+        second.until(r'"type":"node_(waits|hit)"')
+        first.signal(signal.SIGKILL)
+        wrong = oracle.manner(first.wait(), {KILLED, DONE})
+        wrong += oracle.manner(second.wait(bench.reference.patience * 2), {DONE})
+        group.case(f"in {node}", wrong + bench.after(space))
+        space.remove()
+    beside(bench, "gc", bench.gc)
+    beside(bench, "verify", bench.verify)
+    group = bench.group(13, "8 processes at once", "each node is made once in all, all end well")
+    for trial in range(1 if bench.quick else 3):
+        space = bench.space()
+        commands = [space.argv("run", *(["--name", f"name-{at}"] if at % 2 else [])) for at in range(8)]
+        runs = together(bench, space, commands)
+        wrong = sum((oracle.manner(ended, {DONE}) for ended in runs), []) + once(runs)
+        group.case(f"trial {trial}", wrong + bench.after(space))
+        space.remove()
+
+
+def beside(bench, command, there):
+    """Another command again and again while a run goes on."""
+    group = bench.group(13, f"a run, and {command} again and again beside it", "both do their work; nothing is missed or made twice")
+    if not there:
+        group.skip(f"there is no dcpipe {command} yet")
+        return
+    for sets in (["epochs=1"], ["epochs=1", "keep=[]"]):
+        space = bench.space(sets=sets)
+        run, wrong, count = space.start(), [], 0
+        while run.child.poll() is None:
+            if (space.store / "FORMAT").exists():
+                ended = space.run(command)
+                wrong += oracle.manner(ended, {DONE, oracle.IN_USE} if command == "gc" else {DONE})
+                count += 1
+        ended = run.wait()
+        wrong += oracle.manner(ended, {DONE}) + once([ended])
+        group.case(f"{' '.join(sets)}", wrong + bench.after(space, reference=bench.reference_of(sets)))
+        group.tell(f"{count} times")
+        space.remove()
+
+
+def family_14(bench):
+    """Rubbish in locks/."""
+    group = bench.group(14, "rubbish in locks/", "ignored: only the kernel's locks count")
+    keys = sorted({event["key"] for event in bench.finished_events()})
+
+    def file(text):
+        return lambda path: path.write_text(text)
+
+    def folder(path):
+        path.mkdir()
+        (path / "x").touch()
+
+    kinds = {"empty": file(""), "a number": file("4711\nhost\n"), "noise": lambda path: path.write_bytes(os.urandom(500)),
+             "a folder": folder, "a broken link": lambda path: path.symlink_to("nowhere"), "a pipe": os.mkfifo,
+             "of mode 0": lambda path: (path.touch(), os.chmod(path, 0))}
+    for name in ("somebody.lock", "store", keys[0], keys[len(keys) // 2]):
+        for kind, make in kinds.items():
+            space = bench.space()
+            (space.store / "locks").mkdir(parents=True)
+            make(space.store / "locks" / name)
+            ended = space.run(patience=bench.reference.patience)
+            hopeless = name == "store" and kind in ("a folder", "a pipe")
+            wrong = oracle.manner(ended, {DONE, 1, 6} if hopeless else {DONE})
+            if hopeless and ended.code != 0:
+                path = space.store / "locks/store"
+                if path.is_dir():
+                    os.rmdir(path / "x") if (path / "x").is_dir() else os.remove(path / "x")
+                    os.rmdir(path)
+                elif path.exists():
+                    os.remove(path)
+            group.case(f"{name[:12]} is {kind}", wrong + bench.after(space))
+            space.remove()

@@ -1,0 +1,232 @@
+"""kills: families 3 to 6: the process ends at the worst moment, or is told to."""
+
+import collections
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import oracle
+import tracer
+from oracle import AT_ONCE, DONE, INTERRUPTED, KILLED
+from space import PROGRAM, ROOT, Ended, Space, environment, left_running
+
+# Family 3: what makes a name or bytes, or takes them away.
+CHANGES = {
+    "openat with O_CREAT": ["openat"], "write": ["write", "pwrite64"], "fsync": ["fsync", "fdatasync"],
+    "rename": ["rename", "renameat", "renameat2"], "link": ["link", "linkat"], "unlink": ["unlink", "unlinkat"],
+    "mkdir": ["mkdir", "mkdirat"], "flock": ["flock"],
+}
+
+
+def counted(call):
+    return call.name != "openat" or call.creates
+
+
+def traced(bench, space, calls, act, patience=None):
+    """A run under the tracer."""
+    out, err = space.folder / "out.txt", space.folder / "err.txt"
+    argv = space.argv()
+    patience = patience or bench.reference.patience * 2
+    code, seconds = tracer.trace(argv, space.folder, environment(), out, err, calls, f"{space.folder}/", act, patience)
+    ended = Ended(argv, code, out.read_text(errors="replace"), err.read_text(errors="replace"), seconds)
+    if seconds >= patience:
+        ended.err += f"\nHUNG for {patience:.0f} s"
+    return ended
+
+
+def number_of(bench, calls, **more):
+    """How many such calls an undisturbed run makes."""
+    space = bench.space(**more)
+    seen = []
+    traced(bench, space, calls, lambda call: seen.append(call) if counted(call) and ours(call) else None)
+    space.remove()
+    return len(seen)
+
+
+def ours(call):
+    """Not the files that the driver has the program's words written to."""
+    return not call.path.endswith(("/out.txt", "/err.txt"))
+
+
+def at(number, answer):
+    """Answers at the N-th call, and lets all others happen."""
+    seen = [0]
+
+    def act(call):
+        if not counted(call) or not ours(call):
+            return None
+        seen[0] += 1
+        return answer if seen[0] == number else None
+    return act
+
+
+def family_3(bench):
+    """Killed at the N-th call."""
+    why = tracer.available()
+    for sets, where in ((["epochs=1"], ""), (["epochs=1", "keep=[]"], ", evicting")):
+        reference = bench.reference_of(sets)
+        for name, calls in CHANGES.items():
+            group = bench.group(3, f"SIGKILL at the N-th {name}{where}", "the same command goes on and ends with the same digests")
+            if why or (where and name not in ("unlink", "rename")):
+                group.skip(why, quietly=not why)
+                continue
+            total = number_of(bench, calls, sets=sets)
+            for number in bench.numbers(total):
+                space = bench.space(sets=sets)
+                ended = traced(bench, space, calls, at(number, "kill"))
+                wrong = oracle.manner(ended, {KILLED, DONE})
+                wrong += bench.after(space, reference=reference)
+                group.case(f"{number} of {total}", wrong)
+                space.remove()
+
+
+def family_4(bench):
+    """Random kills over one run of a real pipeline."""
+    group = bench.group(4, "SIGKILL at random moments of one CIFAR run", "it goes on; work done twice is at most a shard a kill")
+    folder = bench.cifar()
+    kills = 20 if bench.quick else 200
+    sets = [f"vars.images={folder}", "epochs=2"] + (["clusters.k=20", "vectors.dims=20"] if bench.drawn_cifar else [])
+    pipeline = ROOT / "pipelines/cifar10.yaml"
+
+    def space(name):
+        return Space(bench.scratch / name, None, sets=sets, pipeline=pipeline, run=("cifar10.yaml",))
+
+    undisturbed = space("cifar-undisturbed")
+    reference = oracle.Reference(undisturbed)
+    once = work(undisturbed_events(undisturbed))
+    undisturbed.remove()
+    disturbed, chance, total = space("cifar-killed"), random.Random(bench.seed), collections.Counter()
+    sent, committed, wrong = 0, set(), []
+    while not wrong:
+        run = disturbed.start()
+        if sent < kills:
+            try:
+                run.child.wait(0.3 + chance.expovariate(kills / (2 * reference.seconds)))
+            except subprocess.TimeoutExpired:
+                run.signal(signal.SIGKILL)
+                sent += 1
+        ended = run.wait(reference.patience)
+        wrong += oracle.manner(ended, {KILLED, DONE})
+        total += work(ended.events())
+        for event in ended.of("node_started"):
+            if event["node"] in committed and event["reason"]["kind"] != "evicted":
+                wrong.append(f"{event['node']} had a record and ran again")
+        committed = disturbed.committed()
+        if ended.code == DONE:
+            break
+    lost = {node: (total[node], once[node]) for node in once if total[node] > once[node] * 1.001}
+    again = sum(total.values()) - sum(once.values())
+    share = again / max(1, sum(once.values()))
+    for node, (did, needed) in lost.items():
+        if did - needed > sent * LARGEST_SHARD:
+            wrong.append(f"{node} did {did} of {needed} units in all")
+    wrong += bench.after(disturbed, reference=reference)
+    group.case(f"{sent} kills", wrong)
+    group.tell(f"{sent} kills; {share:.1%} of the work was done twice")
+    disturbed.remove()
+
+
+# Images, iterations or steps of one shard, at the most.
+LARGEST_SHARD = 16_384
+
+
+def undisturbed_events(space):
+    """A second run on an empty store, for its progress; the reference kept none."""
+    shutil.rmtree(space.store)
+    return space.run(patience=3600).events()
+
+
+def work(events):
+    """How many units (images, iterations) each node went through, as its progress tells."""
+    first, last = {}, {}
+    for event in events:
+        if event["type"] == "progress":
+            first.setdefault(event["node"], event["done"])
+            last[event["node"]] = max(event["done"], last.get(event["node"], 0))
+    return collections.Counter({node: last[node] - min(first[node], last[node]) for node in last})
+
+
+def family_5(bench):
+    """Signals, and readers that go away."""
+    group = bench.group(5, "SIGINT, SIGTERM, SIGHUP, SIGUSR1 once", "it stops at the next safe place with 75 and says how to go on")
+    nodes = ["weights@0", "features@1", "weights@1"]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        for node in nodes[:1] if bench.quick else nodes:
+            space = bench.space()
+            run = space.start()
+            met = run.until(rf'"node_started","node":"{node}"')
+            run.signal(number)
+            ended = run.wait(bench.reference.patience)
+            wrong = [] if met else [f"{node} was not seen to start"]
+            wrong += oracle.manner(ended, {INTERRUPTED}, ["Go on with the same command"])
+            group.case(f"{number.name} in {node}", wrong + bench.after(space))
+            space.remove()
+    group = bench.group(5, "SIGHUP to a run under nohup", "it goes on to its end")
+    space = bench.space()
+    run = space.start(before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    run.until(r'"node_started","node":"features@1"')
+    run.signal(signal.SIGHUP)
+    group.case("in features@1", oracle.manner(run.wait(bench.reference.patience), {DONE}) + bench.after(space))
+    space.remove()
+    group = bench.group(5, "SIGINT twice", "it stops at once with 130")
+    for pause in (0.0, 0.05):
+        space = bench.space()
+        run = space.start()
+        run.until(r'"node_started","node":"features@1"')
+        run.signal(signal.SIGINT)
+        # A second signal of one kind is lost while the first waits to be heard.
+        began = time.monotonic()
+        while "once more" not in run.text("err") and time.monotonic() - began < 5 and run.child.poll() is None:
+            time.sleep(0.002)
+        time.sleep(pause)
+        run.signal(signal.SIGINT)
+        ended = run.wait(bench.reference.patience)
+        group.case(f"after {pause} s", oracle.manner(ended, {AT_ONCE, INTERRUPTED}) + bench.after(space))
+        space.remove()
+    group = bench.group(5, "SIGSTOP for a while, then SIGCONT", "it goes on as if nothing had been")
+    space = bench.space()
+    run = space.start()
+    for pattern in ("crops@0", "features@1", "clusters@1", "weights@1"):
+        run.until(rf'"node_started","node":"{pattern}"')
+        run.signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        run.signal(signal.SIGCONT)
+    ended = run.wait(bench.reference.patience)
+    group.case("four times in a run", oracle.manner(ended, {DONE}) + bench.after(space))
+    space.remove()
+    family_5_readers(bench)
+
+
+def family_5_readers(bench):
+    group = bench.group(5, "the reader of standard output goes away", "plan, ls and show end quietly; a run with --json runs on to its end")
+    space = bench.space()
+    for command, status in (("run tiny.yaml --json", {DONE}), ("plan tiny.yaml", {DONE, 141}), ("ls tiny.yaml", {DONE, 141}),
+                            ("show clusters@1 tiny.yaml", {DONE, 141}), ("schema", {DONE, 141})):
+        for reader in ("head -1", "true"):
+            script = f"{PROGRAM} {command} | {reader} >/dev/null; exit ${{PIPESTATUS[0]}}"
+            ended = space.run(argv=["bash", "-c", script], patience=bench.reference.patience)
+            wrong = oracle.manner(ended, status)
+            if ended.err.strip() and "run" not in command:
+                wrong.append(f"it complained: {ended.err.strip()}")
+            group.case(f"{command} | {reader}", wrong)
+    group.case("afterwards", bench.after(space))
+    space.remove()
+
+
+def family_6(bench):
+    """No process is left of one that was killed."""
+    group = bench.group(6, "processes left after a SIGKILL", "none: the program starts no other")
+    for node in ("crops@0", "features@1", "weights@1"):
+        space = bench.space()
+        run = space.start()
+        run.until(rf'"node_started","node":"{node}"')
+        run.signal(signal.SIGKILL)
+        ended = run.wait()
+        wrong = oracle.manner(ended, {KILLED})
+        left = left_running()
+        if left:
+            wrong.append(f"still there: {left}")
+        group.case(node, wrong + bench.after(space))
+        space.remove()
