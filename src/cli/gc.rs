@@ -25,6 +25,9 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
     }
     if !args.dry_run {
         store.collect(&survey)?;
+        for run in &survey.runs {
+            let _ = std::fs::remove_dir_all(store.run_folder(run)); // Nothing is left in it that anything depends on.
+        }
         if args.quarantine {
             for (path, _) in quarantined {
                 let gone = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));

@@ -84,18 +84,19 @@ impl Store {
 
     /// The runs that count, and those that do not.
     fn runs_by_age(&self, last: Option<usize>) -> (Vec<String>, Vec<String>) {
-        let mut runs: Vec<(bool, u64, String)> = Vec::new();
+        let mut runs: Vec<(u64, bool, String)> = Vec::new();
         for name in self.run_names() {
             let standing = self.standing(&name);
             let is_done = standing.as_ref().is_some_and(|standing| standing.state == RunState::Done);
-            runs.push((is_done, u64::MAX - standing.map_or(0, |standing| standing.unix_ms), name));
+            runs.push((standing.map_or(0, |standing| standing.unix_ms), is_done, name));
         }
-        runs.sort();
-        let unfinished = runs.iter().filter(|(is_done, ..)| !is_done).count();
-        let counted = last.map_or(runs.len(), |last| last.max(unfinished).min(runs.len()));
-        let mut names: Vec<String> = runs.into_iter().map(|(.., name)| name).collect();
-        let gone = names.split_off(counted);
-        (names, gone)
+        runs.sort_by(|a, b| b.cmp(a));
+        let (mut counted, mut gone) = (Vec::new(), Vec::new());
+        for (at, (_, is_done, name)) in runs.into_iter().enumerate() {
+            let counts = !is_done || last.is_none_or(|last| at < last);
+            if counts { counted.push(name) } else { gone.push(name) }
+        }
+        (counted, gone)
     }
 
     /// Whether somebody is after a record: it is a root's, or what an unfinished root goes on from.
@@ -114,7 +115,6 @@ impl Store {
             _ => Ok(()),
         };
         for run in &survey.runs {
-            // The rest of the folder is for people: it is small, and stays.
             for file in ["state.json", "nodes.json", "before.json"] {
                 remove(self.run_folder(run).join(file))?;
             }
