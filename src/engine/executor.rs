@@ -238,15 +238,12 @@ impl<'a> Executor<'a> {
     }
 
     fn remember_keys(&self) {
+        let known = |id: &NodeId| Some((self.plan.node(*id).name(), self.known[id.index()].key.as_ref()?.key()));
+        let mut new = self.plan.order().iter().filter_map(known).filter(|(name, key)| self.last.get(name) != Some(key));
+        let Some(first) = new.next() else { return };
         let mut keys = self.last.clone();
-        for id in self.plan.order() {
-            if let Some(key) = &self.known[id.index()].key {
-                keys.insert(self.plan.node(*id).name(), key.key());
-            }
-        }
-        if keys != self.last
-            && let Err(error) = self.store.write_node_keys(&self.plan.name, &keys)
-        {
+        keys.extend(std::iter::once(first).chain(new));
+        if let Err(error) = self.store.write_node_keys(&self.plan.name, &keys) {
             self.observer.observe(&Event::Note { node: String::new(), text: error.to_string() });
         }
     }

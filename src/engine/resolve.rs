@@ -2,7 +2,7 @@
 
 use crate::base::Digest;
 use crate::engine::context::cache_folder;
-use crate::engine::executor::Executor;
+use crate::engine::executor::{Executor, Known};
 use crate::engine::plan::NodeId;
 use crate::engine::worker::key_of;
 use crate::engine::{EngineError, Event, MissReason, NodeState, why};
@@ -25,6 +25,7 @@ impl Executor<'_> {
                 Ok(Some(record)) => {
                     self.board.advance(id, NodeState::Hit);
                     self.learn(id, record);
+                    self.tell_hit(id);
                 }
                 Ok(None) => self.demand(id),
                 Err(error) => self.fail(id, error),
@@ -50,19 +51,19 @@ impl Executor<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        match &record {
-            None => {
-                let last = self.last.get(&node.name()).copied();
-                self.known[id.index()].reason = Some(why::miss_reason(self.store, last, &text));
-            }
-            Some(record) if self.known[id.index()].runs == 0 => {
-                let artifact = record.artifact.digest();
-                self.observer.observe(&Event::NodeHit { node: node.name(), key, artifact });
-            }
-            Some(_) => {}
+        if record.is_none() {
+            let last = self.last.get(&node.name()).copied();
+            self.known[id.index()].reason = Some(why::miss_reason(self.store, last, &text));
         }
         self.known[id.index()].key = Some(text);
         Ok(record)
+    }
+
+    fn tell_hit(&self, id: NodeId) {
+        if let Known { runs: 0, key: Some(key), digest: Some(artifact), .. } = &self.known[id.index()] {
+            let node = self.plan.node(id).name();
+            self.observer.observe(&Event::NodeHit { node, key: key.key(), artifact: *artifact });
+        }
     }
 
     /// A node's result has become known: its consumers are one step nearer to their keys.
