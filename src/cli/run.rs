@@ -26,6 +26,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     }
     let settings = Settings { device: &space.device, to, cancel, hits_only: !this().runs };
     let listeners = Listeners::new(args, &space);
+    // Where nothing can run, it is not sure yet that there will be something to hear.
     let listeners = if this().runs { listeners.open()? } else { listeners };
     let outcome = Executor::new(plan, &space.store, &settings, &listeners).run();
     let end = match &outcome {

@@ -90,11 +90,12 @@ impl Executor<'_> {
     }
 
     pub(super) fn has_bytes(&self, id: NodeId) -> bool {
-        let there = |artifact| match self.settings.hits_only {
-            true => self.store.seems_to_contain(artifact),
-            false => self.store.contains_all(artifact),
-        };
-        self.known[id.index()].record.as_ref().is_some_and(|record| there(&record.artifact))
+        let Some(record) = &self.known[id.index()].record else { return false };
+        if self.settings.hits_only {
+            self.store.seems_to_contain(&record.artifact)
+        } else {
+            self.store.contains_all(&record.artifact)
+        }
     }
 
     /// `id` must run. Whether its inputs' bytes are there is looked at when it is about to: till then they may go.

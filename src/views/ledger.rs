@@ -47,6 +47,11 @@ impl Ledger {
         Self { folder: folder.to_owned(), before, laid_out: BTreeMap::new(), changed }
     }
 
+    /// Whether something is, or was, laid out of `node`.
+    pub(super) fn knows(&self, node: &str) -> bool {
+        self.laid_out.contains_key(node) || self.before.contains_key(node)
+    }
+
     /// Accepts the files of `node` if they are all there and hold `artifact`.
     pub(super) fn accept(&mut self, node: &str, artifact: Digest) -> bool {
         let Some(entry) = self.laid_out.get(node).or_else(|| self.before.get(node)) else { return false };

@@ -109,7 +109,8 @@ impl<'a> Results<'a> {
         if state.turn.is_none() {
             return state.later.push((name.to_owned(), key, artifact));
         }
-        if state.ledger.accept(name, artifact) || !has_place(node) || !self.can_lay_out(key) {
+        let nowhere = !has_place(node) && !state.ledger.knows(name);
+        if nowhere || state.ledger.accept(name, artifact) || !self.can_lay_out(key) {
             return;
         }
         let mut lay_out = || {
@@ -233,7 +234,7 @@ impl<'a> Results<'a> {
     }
 }
 
-/// Whether anything of a node is ever laid out; if not, there is no need to look for its bytes.
+/// Whether anything of a node is laid out as the plan has it; if not, there is no need to look for its bytes.
 fn has_place(node: &Node) -> bool {
     node.asked_for || !["crops", "features", "vectors"].contains(&node.stage.def().output.name)
 }
