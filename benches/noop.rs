@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench noop -- [epochs] [DCPIPE]` (500, the one just built). A store is made as after a run of
 //! `pipelines/demo.yaml` with so many epochs, with artifacts of a few bytes; nothing is trained. Wall time is the median
-//! of twenty runs, CPU time the mean of user and system time, memory the largest VmHWM that was seen in five more.
+//! of twenty runs, CPU time the mean of user and system time, memory the largest VmHWM that was seen in twenty more.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark speaks to a person and may stop")]
 
 #[path = "../tests/suite/made.rs"]
@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 const PIPELINE: &str = include_str!("../pipelines/demo.yaml");
 const RUNS: usize = 20;
-const LOOKS: usize = 5;
+const LOOKS: usize = 20;
 /// A tick of /proc's times, in milliseconds.
 const TICK_MS: f64 = 10.0;
 

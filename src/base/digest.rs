@@ -37,6 +37,17 @@ impl From<blake3::Hash> for Digest {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// What each byte is as a hex digit; 16 where it is none.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [16; 256];
+    let mut nibble = 0;
+    while nibble < 16 {
+        nibbles[HEX[nibble] as usize] = nibble as u8;
+        nibble += 1;
+    }
+    nibbles
+};
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; 64];
@@ -64,18 +75,16 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
         let refuse = || NotADigest(text.chars().take(80).collect());
-        let nibble = |c: u8| match c {
-            b'0'..=b'9' => Some(c - b'0'),
-            b'a'..=b'f' => Some(c - b'a' + 10),
-            _ => None,
-        };
         let raw = text.as_bytes();
         if raw.len() != 64 {
             return Err(refuse());
         }
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(raw.chunks_exact(2)) {
-            let (high, low) = (nibble(pair[0]).ok_or_else(refuse)?, nibble(pair[1]).ok_or_else(refuse)?);
+            let (high, low) = (NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]);
+            if high | low > 15 {
+                return Err(refuse());
+            }
             *byte = high << 4 | low;
         }
         Ok(Self(bytes))

@@ -53,7 +53,10 @@ impl CliError {
             Self::Engine(EngineError::Plan(PlanError::UnknownNode { .. })) => 2,
             Self::Pipeline(_) | Self::Engine(EngineError::Plan(_)) => 3,
             Self::Engine(EngineError::Store(store)) | Self::Store(store) => match store {
-                StoreError::Missing { .. } | StoreError::DamagedRecord { .. } | StoreError::UnknownFormat { .. } => 5,
+                StoreError::Missing { .. }
+                | StoreError::DamagedRecord { .. }
+                | StoreError::UnknownFormat { .. }
+                | StoreError::NoRoots { .. } => 5,
                 StoreError::InUse { .. } => 4,
                 StoreError::Io { .. } => 1,
             },

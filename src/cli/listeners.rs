@@ -122,9 +122,15 @@ fn last_run(args: &RunArgs, run: &str, device: &str) -> LastRun {
 }
 
 fn write_resolved(folder: &Path, resolved: &str) -> Result<(), CliError> {
+    let path = folder.join("pipeline.yaml");
+    if std::fs::read_to_string(&path).is_ok_and(|there| there == resolved) {
+        return Ok(()); // So that a store that cannot be written serves a run without work.
+    }
     let write = || {
         std::fs::create_dir_all(folder)?;
-        std::fs::write(folder.join("pipeline.yaml"), resolved)
+        let tmp = folder.join(format!("pipeline.yaml.{}.tmp", std::process::id()));
+        std::fs::write(&tmp, resolved)?;
+        std::fs::rename(&tmp, &path)
     };
     write().map_err(|error| CliError::Files(format!("could not write to {}: {error}", folder.display())))
 }

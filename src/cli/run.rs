@@ -20,8 +20,11 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     space.store.look_closely(policy(args.verify), unix_ms());
     let plan = &space.loaded.plan;
     let cancel = Cancel::default();
-    signals::listen(cancel.clone())
-        .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
+    // The other program only looks: a signal ends it, or is for what it becomes.
+    if this().runs {
+        signals::listen(cancel.clone())
+            .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
+    }
     (this().set_threads)(threads(args.threads)?);
     let mut to = Vec::new();
     for name in &args.to {
@@ -29,6 +32,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     }
     let settings = Settings { device: &space.device, to, cancel, hits_only: !this().runs };
     let listeners = Listeners::new(args, &space);
+    // Where nothing can run, it is not sure yet that there will be something to hear.
     let listeners = if this().runs { listeners.open()? } else { listeners };
     let outcome = Executor::new(plan, &space.store, &settings, &listeners).run();
     let end = match &outcome {

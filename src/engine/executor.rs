@@ -24,6 +24,9 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 /// How long a run may be after keys that are nowhere written down.
 const WRITE_DOWN: Duration = Duration::from_secs(1);
 
+/// By how much a run's last use may be later than what is written of it.
+const USED: Duration = Duration::from_secs(10);
+
 /// What a run is told besides its plan.
 pub struct Settings<'a> {
     /// The device that networks run on, such as `cpu` or `cuda:0`.
@@ -273,10 +276,10 @@ impl<'a> Executor<'a> {
         (self.unwritten, self.wrote) = (false, Some(Stopwatch::new()));
         let store = self.store;
         let done = (|| {
-            if history != self.history {
+            if history != self.history || self.standing.is_none() {
                 store.write_key_history(&self.plan.name, &history)?;
             }
-            if self.standing.as_ref().is_none_or(|before| !before.is_like(&standing)) {
+            if self.standing.as_ref().is_none_or(|before| !before.is_like(&standing) || before.is_older(USED)) {
                 store.write_standing(&self.plan.name, &standing)?;
             }
             Ok::<_, StoreError>(())

@@ -1,8 +1,8 @@
 //! resolve: makes keys as inputs become known, looks them up, and decides what must run.
 
-use crate::base::Digest;
+use crate::base::{Artifact, Digest};
 use crate::engine::context::cache_folder;
-use crate::engine::executor::Executor;
+use crate::engine::executor::{Executor, Known};
 use crate::engine::plan::NodeId;
 use crate::engine::worker::key_of;
 use crate::engine::{EngineError, Event, MissReason, NodeState, why};
@@ -23,8 +23,14 @@ impl Executor<'_> {
             }
             match self.look_up(id) {
                 Ok(Some(record)) => {
+                    if self.has_wrong_bytes(&record.artifact) {
+                        let node = self.plan.node(id).name();
+                        self.failure.get_or_insert(EngineError::MustRun { node });
+                        return;
+                    }
                     self.board.advance(id, NodeState::Hit);
                     self.learn(id, record);
+                    self.tell_hit(id);
                 }
                 Ok(None) => self.demand(id),
                 Err(error) => self.fail(id, error),
@@ -42,27 +48,38 @@ impl Executor<'_> {
         let record = match self.store.record(key) {
             Ok(record) => record,
             Err(error @ StoreError::DamagedRecord { .. }) => {
-                self.observer.observe(&Event::Note { node: node.name(), text: error.to_string() });
                 if !self.settings.hits_only {
-                    self.store.drop_record(key);
+                    self.store.drop_record(key, &error);
                 }
                 None
             }
             Err(error) => return Err(error.into()),
         };
-        match &record {
-            None => {
-                let reason = why::miss_reason(self.store, self.history.of(&node.name()), &text);
-                self.known[id.index()].reason = Some(reason);
-            }
-            Some(record) if self.known[id.index()].runs == 0 => {
-                let artifact = record.artifact.digest();
-                self.observer.observe(&Event::NodeHit { node: node.name(), key, artifact });
-            }
-            Some(_) => {}
+        if record.is_none() {
+            let reason = why::miss_reason(self.store, self.history.of(&node.name()), &text);
+            self.known[id.index()].reason = Some(reason);
         }
         self.known[id.index()].key = Some(text);
         Ok(record)
+    }
+
+    /// Looks at the bytes of a hit, as closely as the policy says; those that are gone are no fault. What is wrong is moved
+    /// away and reported; a run that may not do that is told, and leaves it to one that may.
+    fn has_wrong_bytes(&self, artifact: &Artifact) -> bool {
+        if self.settings.hits_only {
+            return self.store.has_wrong(artifact);
+        }
+        for part in &artifact.parts {
+            let _ = self.store.contains(part);
+        }
+        false
+    }
+
+    fn tell_hit(&self, id: NodeId) {
+        if let Known { runs: 0, key: Some(key), digest: Some(artifact), .. } = &self.known[id.index()] {
+            let node = self.plan.node(id).name();
+            self.observer.observe(&Event::NodeHit { node, key: key.key(), artifact: *artifact });
+        }
     }
 
     /// A node's result has become known: its consumers are one step nearer to their keys.
@@ -89,11 +106,12 @@ impl Executor<'_> {
     }
 
     pub(super) fn has_bytes(&self, id: NodeId) -> bool {
-        let there = |artifact| match self.settings.hits_only {
-            true => self.store.seems_to_contain(artifact),
-            false => self.store.contains_all(artifact),
-        };
-        self.known[id.index()].record.as_ref().is_some_and(|record| there(&record.artifact))
+        let Some(record) = &self.known[id.index()].record else { return false };
+        if self.settings.hits_only {
+            self.store.seems_to_contain(&record.artifact)
+        } else {
+            self.store.contains_all(&record.artifact)
+        }
     }
 
     /// `id` must run. Whether its inputs' bytes are there is looked at when it is about to: till then they may go.

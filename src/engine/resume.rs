@@ -99,8 +99,7 @@ impl Context<'_> {
         match self.store.record(key.key()) {
             Ok(record) => record.filter(|record| self.store.contains_all(&record.artifact)),
             Err(error) => {
-                self.note(error.to_string());
-                self.store.drop_record(key.key());
+                self.store.drop_record(key.key(), &error);
                 None
             }
         }

@@ -41,10 +41,14 @@ impl Store {
     pub fn survey(&self, last: Option<usize>) -> Result<Survey, StoreError> {
         let mut survey = Survey::default();
         let mut roots: BTreeSet<StageKey> = BTreeSet::new();
-        for (_, pin) in self.pins()? {
+        let pins = self.pins()?;
+        let (runs, gone) = self.runs_by_age(last);
+        if pins.is_empty() && runs.is_empty() && gone.is_empty() {
+            return Err(StoreError::NoRoots { root: self.root().to_owned() });
+        }
+        for (_, pin) in pins {
             roots.extend(pin.nodes.into_values());
         }
-        let (runs, gone) = self.runs_by_age(last);
         for run in runs {
             roots.extend(self.roots_of(&run)?.into_values());
         }

@@ -27,6 +27,15 @@ pub enum StoreError {
         /// What FORMAT held.
         found: String,
     },
+    /// A collection that would take everything.
+    #[error(
+        "the store {root} remembers no run and no pin, so everything in it would go; run what is to stay once more, or \
+         delete the folder"
+    )]
+    NoRoots {
+        /// The store's folder.
+        root: PathBuf,
+    },
     /// Somebody has the store open, and whoever asked must be alone.
     #[error("the store {root} is in use by another dcpipe; wait for it to end, or say --wait")]
     InUse {

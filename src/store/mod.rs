@@ -112,10 +112,19 @@ impl Store {
         }
     }
 
+    /// Whether something stands under the name of a part that is not the part; nothing is moved or reported.
+    pub fn has_wrong(&self, artifact: &Artifact) -> bool {
+        artifact.parts.iter().any(|part| match self.io.look(&self.object_path(part.object)) {
+            Ok(Found::File(len)) => len != part.bytes || !self.passes(part.object, len),
+            Ok(Found::Other) => true,
+            Ok(Found::Nothing) | Err(_) => false,
+        })
+    }
+
     /// Whether every part seems to be there; nothing is moved or reported.
     pub fn seems_to_contain(&self, artifact: &Artifact) -> bool {
-        let whole = |part: &Part| matches!(self.io.look(&self.object_path(part.object)), Ok(Found::File(len)) if len == part.bytes);
-        artifact.parts.iter().all(whole)
+        let found = |part: &Part| self.io.look(&self.object_path(part.object)).ok();
+        artifact.parts.iter().all(|part| found(part) == Some(Found::File(part.bytes)))
     }
 
     /// Whether every part of the artifact is there.

@@ -32,7 +32,11 @@ impl Store {
         let known = knows_format(&*io, root)?;
         for folder in FOLDERS {
             let path = root.join(folder);
-            io.create_dir(&path).map_err(|error| StoreError::io("create", &path, error))?;
+            match io.create_dir(&path) {
+                // A store that cannot be written can be looked at, also one from before there was such a folder.
+                Err(error) if known && is_forbidden(&error) => {}
+                made => made.map_err(|error| StoreError::io("create", &path, error))?,
+            }
         }
         let lock_path = root.join("locks/store");
         // Alone here: everything in tmp/ and every lock of a key belongs to processes that are gone.
@@ -53,7 +57,7 @@ impl Store {
             Ok(None) => return Err(StoreError::InUse { root: root.to_owned() }),
             Ok(Some(lock)) => Some(lock),
             // Nobody can write here, so there is nothing to guard: plan, why, show and ls go on.
-            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => None,
+            Err(error) if is_forbidden(&error) => None,
             Err(error) => return Err(StoreError::io("lock", &lock_path, error)),
         };
         let store = Self {
@@ -82,6 +86,10 @@ impl Store {
         };
         write().map_err(|error| StoreError::io("write", &path, error))
     }
+}
+
+fn is_forbidden(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Whether a store of this format is there; `false` where one may be made.

@@ -45,7 +45,8 @@ impl Store {
     /// Where one cannot be read: what it holds must not be taken for nobody's.
     pub fn pins(&self) -> Result<Vec<(String, Pin)>, StoreError> {
         let mut pins = Vec::new();
-        for path in self.io().list(&self.root().join("pins")).unwrap_or_default() {
+        let folder = self.root().join("pins");
+        for path in self.io().list(&folder).map_err(|error| StoreError::io("list", &folder, error))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let Some(name) = name.strip_suffix(".json") else { continue };
             if let Some(pin) = self.read_json::<Pin>(&path)? {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Version of the record's format.
 const VERSION: u32 = 1;
+/// Bytes of the second line: 64 digits and its end.
+const CHECK: usize = 65;
 
 /// What a key produced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,8 +62,8 @@ impl Record {
 
     fn decode(key: StageKey, bytes: &[u8]) -> Result<Self, StoreError> {
         let damaged = |why: String| StoreError::DamagedRecord { key, why };
-        let end = bytes.iter().position(|b| *b == b'\n').ok_or_else(|| damaged("it is cut off".to_owned()))? + 1;
-        let (body, check) = bytes.split_at(end);
+        let split = bytes.split_last_chunk::<CHECK>().filter(|(body, _)| body.ends_with(b"\n"));
+        let (body, check) = split.ok_or_else(|| damaged("it is cut off".to_owned()))?;
         if format!("{}\n", Digest::of(body)).as_bytes() != check {
             return Err(damaged("its bytes do not match its check line".to_owned()));
         }
@@ -159,9 +161,9 @@ impl Store {
     }
 
     /// Moves a record out of the way.
-    pub fn drop_record(&self, key: StageKey) {
+    pub fn drop_record(&self, key: StageKey, why: &StoreError) {
         let path = self.record_path(key);
-        self.set_aside(&path, &format!("record {key} is damaged"));
+        self.set_aside(&path, &why.to_string());
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Node name -> key, as of the last run.
 pub type NodeKeys = BTreeMap<String, StageKey>;
@@ -73,6 +74,11 @@ impl Standing {
         Self { version: 1, unix_ms: unix_ms(), state, kept }
     }
 
+    /// Whether it was written longer ago than this, or in the future.
+    pub fn is_older(&self, than: Duration) -> bool {
+        u128::from(unix_ms().abs_diff(self.unix_ms)) > than.as_millis()
+    }
+
     /// Whether both say the same, whenever they were written.
     pub fn is_like(&self, other: &Self) -> bool {
         (self.state, &self.kept) == (other.state, &other.kept)
@@ -108,9 +114,11 @@ impl Store {
     /// The keys of the last run called `name`.
     ///
     /// # Errors
-    /// Where they are there and cannot be read: what they name must not be taken for nobody's.
+    /// Where they cannot be read, or are gone: what they name must not be taken for nobody's.
     pub fn roots_of(&self, name: &str) -> Result<NodeKeys, StoreError> {
-        Ok(self.read_json(&self.run_folder(name).join("nodes.json"))?.unwrap_or_default())
+        let path = self.run_folder(name).join("nodes.json");
+        let missing = || StoreError::io("read", &path, ErrorKind::NotFound.into());
+        self.read_json(&path)?.ok_or_else(missing)
     }
 
     /// The keys of all runs called `name`, as far as they are remembered; see [`Store::node_keys`].

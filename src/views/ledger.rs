@@ -47,6 +47,11 @@ impl Ledger {
         Self { folder: folder.to_owned(), before, laid_out: BTreeMap::new(), changed }
     }
 
+    /// Whether something is, or was, laid out of `node`.
+    pub(super) fn knows(&self, node: &str) -> bool {
+        self.laid_out.contains_key(node) || self.before.contains_key(node)
+    }
+
     /// Accepts the files of `node` if they are all there and hold `artifact`.
     pub(super) fn accept(&mut self, node: &str, artifact: Digest) -> bool {
         let Some(entry) = self.laid_out.get(node).or_else(|| self.before.get(node)) else { return false };
@@ -86,6 +91,17 @@ impl Ledger {
             let _ = std::fs::remove_file(&path);
             let _ = path.parent().map(std::fs::remove_dir); // Only if it is empty.
         }
+    }
+
+    /// Removes the files that `are_wrong`, and no longer vouches for their nodes' others.
+    pub(super) fn remove_files(&mut self, are_wrong: impl Fn(&Path) -> bool) {
+        let folder = &self.folder;
+        self.before.retain(|_, entry| {
+            let wrong: Vec<_> =
+                entry.files.iter().map(|file| folder.join(file)).filter(|path| are_wrong(path)).collect();
+            wrong.iter().for_each(|path| drop(std::fs::remove_file(path)));
+            wrong.is_empty()
+        });
     }
 
     /// Notes that one file of `node` is gone.

@@ -8,6 +8,8 @@ use crate::views::ledger::{Entry, Ledger};
 use crate::views::turn::Turn;
 use crate::views::{files, tables};
 use anyhow::Context;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -47,7 +49,7 @@ impl<'a> Results<'a> {
         let state = State {
             turn: Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?,
             later: Vec::new(),
-            ledger: Ledger::open(folder),
+            ledger: without_wrong(Ledger::open(folder), store),
             replaced: Vec::new(),
             complaints: Vec::new(),
         };
@@ -63,11 +65,11 @@ impl<'a> Results<'a> {
                 if state.turn.is_none() {
                     return Ok(false);
                 }
-                state.ledger = Ledger::open(&self.folder);
+                state.ledger = without_wrong(Ledger::open(&self.folder), self.store);
             }
             std::mem::take(&mut state.later)
         };
-        later.into_iter().for_each(|(node, key, artifact)| self.update(&node, key, artifact));
+        later.into_iter().for_each(|(node, key, artifact)| self.update(&node, key, artifact, true));
         Ok(true)
     }
 
@@ -103,17 +105,20 @@ impl<'a> Results<'a> {
     }
 
     /// Lays out a node's files, unless those that are there hold the same artifact.
-    fn update(&self, name: &str, key: StageKey, artifact: Digest) {
+    fn update(&self, name: &str, key: StageKey, artifact: Digest, made_now: bool) {
         let Some(node) = self.node(name) else { return };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.turn.is_none() {
             return state.later.push((name.to_owned(), key, artifact));
         }
-        if state.ledger.accept(name, artifact) || !has_place(node) || !self.can_lay_out(key) {
+        let nowhere = !has_place(node) && !state.ledger.knows(name);
+        let known = !nowhere && state.ledger.accept(name, artifact);
+        // What was made now may have been made because what was there, perhaps as a link in here, was found wrong.
+        if nowhere || (known && !made_now) || !self.can_lay_out(key) {
             return;
         }
         let mut lay_out = || {
-            if state.ledger.strike(name)? {
+            if state.ledger.strike(name)? && !known {
                 state.replaced.push(name.to_owned());
             }
             let files = self.lay_out(node, key)?;
@@ -233,9 +238,19 @@ impl<'a> Results<'a> {
     }
 }
 
-/// Whether anything of a node is ever laid out; if not, there is no need to look for its bytes.
+/// Whether anything of a node is laid out as the plan has it; if not, there is no need to look for its bytes.
 fn has_place(node: &Node) -> bool {
     node.asked_for || !["crops", "features", "vectors"].contains(&node.stage.def().output.name)
+}
+
+/// Takes away the files that share their bytes with something that was found wrong: as a link they are wrong as well.
+fn without_wrong(mut ledger: Ledger, store: &Store) -> Ledger {
+    let place = |path: &Path| std::fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    let wrong: BTreeSet<_> = store.quarantined().iter().filter_map(|(path, _)| place(path)).collect();
+    if !wrong.is_empty() {
+        ledger.remove_files(|path| place(path).is_some_and(|place| wrong.contains(&place)));
+    }
+    ledger
 }
 
 /// The nodes that read, directly or not, what one of `names` makes.
@@ -280,9 +295,8 @@ fn epoch(node: &Node) -> String {
 impl Observer for &Results<'_> {
     fn observe(&self, event: &Event) {
         match event {
-            Event::NodeHit { node, key, artifact } | Event::NodeFinished { node, key, artifact, .. } => {
-                self.update(node, *key, *artifact);
-            }
+            Event::NodeHit { node, key, artifact } => self.update(node, *key, *artifact, false),
+            Event::NodeFinished { node, key, artifact, .. } => self.update(node, *key, *artifact, true),
             Event::Evicted { node, .. } => self.evicted(node),
             _ => {}
         }

@@ -216,7 +216,7 @@ fn weights_that_are_not_numbers_are_refused_where_they_are_read() {
     std::io::Write::write_all(&mut writer, &bytes).unwrap();
     let part = writer.finish(&part.name).unwrap();
     let artifact = Artifact { parts: vec![part], ..record.artifact.clone() };
-    store.drop_record(record.key());
+    store.remove_record(record.key());
     store.commit(&Record::new(&record.node, &record.key_text, artifact, record.facts, 1)).unwrap();
     drop(store);
     let run = space.run(&["run", "tiny.yaml", "--json"]).ended(1).complains_of(&["features@1"]);

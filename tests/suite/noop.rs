@@ -12,6 +12,7 @@ use dcpipe::pipeline::load;
 use dcpipe::stages::{described, registry};
 use dcpipe::store::Store;
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -68,7 +69,7 @@ fn a_run_of_hits_only_is_an_ordinary_one_or_none_at_all() {
         }
         if case % 4 == 0 {
             let keys: Vec<_> = space.store.node_keys(&plan.name).into_values().collect();
-            space.store.drop_record(keys[chance("record", 0) as usize % keys.len()]);
+            space.store.remove_record(keys[chance("record", 0) as usize % keys.len()]);
             space.store.take_reports();
         }
         let idle = space.forecast(&plan).iter().all(|(_, fate)| *fate == Fate::Hit);
@@ -221,6 +222,33 @@ fn without_libtorch_everything_goes_on_that_needs_no_network() {
     let Some(run) = with_mounts(&space, &script) else { return };
     run.ended(6).complains_of(&["libtorch_cpu.so is not to be found", "scripts/setup"]);
     assert!(!space.path("else").exists() && !space.path(".dcpipe/runs/other").exists());
+}
+
+#[test]
+fn what_only_a_gpus_driver_could_tell_is_left_to_the_program_that_can_ask_it() {
+    let space = Space::after_a_run();
+    let program = space.path("dcpipe");
+    std::fs::copy(DCPIPE, &program).unwrap();
+    space.write("dcpipe-native", "#!/bin/sh\necho native \"$@\"\n");
+    std::fs::set_permissions(space.path("dcpipe-native"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Any library passes for a driver's, and the part of libtorch need only be there.
+    let needed = libraries(Path::new(DCPIPE));
+    let some = needed.split_whitespace().find(|word| word.starts_with('/') && word.contains("libgcc_s")).unwrap();
+    space.write("lib/libcuda.so.1", std::fs::read(some).unwrap());
+    space.write("lib/libtorch_cuda.so", "");
+    let ask = |args: &[&str]| {
+        let mut command = space.command(&program);
+        command.args(args).env("LD_LIBRARY_PATH", space.path("lib"));
+        start(command).wait().ok().stdout
+    };
+    for args in
+        [&["run", "tiny.yaml", "--out", "a b"][..], &["plan", "tiny.yaml"], &["ls", "tiny.yaml", "--device", "cuda:1"]]
+    {
+        assert_eq!(ask(args), format!("native {}\n", args.join(" ")));
+    }
+    assert!(ask(&["plan", "tiny.yaml", "--device", "cpu"]).contains("15 hit"));
+    assert!(ask(&["show", "metrics@2"]).starts_with("metrics@2: "), "the last run's device is known: cpu");
+    assert!(ask(&["ls"]).contains("tiny"));
 }
 
 #[test]

@@ -108,9 +108,10 @@ fn only_the_newest_runs_count_where_so_many_are_named_and_those_that_are_not_don
     space.run(&named("first", 10));
     let stopped = TestSpace { cancel: Cancel::default(), ..space };
     stopped.cancel.request();
+    std::thread::sleep(std::time::Duration::from_millis(2)); // Runs are put in order by the millisecond.
     stopped.run(&named("stopped", 30));
     let space = TestSpace { cancel: Cancel::default(), ..stopped };
-    std::thread::sleep(std::time::Duration::from_millis(2)); // Runs are put in order by the millisecond.
+    std::thread::sleep(std::time::Duration::from_millis(2));
     space.run(&named("second", 20));
     let survey = space.store.survey(Some(2)).unwrap();
     assert_eq!(survey.runs, ["first"]);
@@ -149,6 +150,31 @@ fn where_a_run_cannot_be_read_nothing_is_collected() {
     std::fs::write(space.store.run_folder("toys").join("nodes.json"), "{").unwrap();
     let error = space.store.survey(None).unwrap_err().to_string();
     assert!(error.contains("nodes.json"), "{error}");
+    std::fs::remove_file(space.store.run_folder("toys").join("nodes.json")).unwrap();
+    space.store.survey(None).unwrap_err();
+    std::fs::remove_dir_all(space.store.run_folder("toys")).unwrap();
+    let error = space.store.survey(None).unwrap_err().to_string();
+    assert!(error.contains("remembers no run"), "{error}");
+}
+
+#[test]
+fn every_hit_is_looked_at_as_closely_as_was_asked_and_results_do_not_share_wrong_bytes() {
+    let space = Space::after_a_run();
+    let part = space.record("weights@2").artifact.part("weights.safetensors").unwrap().clone();
+    let (object, result) = (space.store().path_of(&part), space.path("runs/tiny/weights/epoch=0002.safetensors"));
+    let right = std::fs::read(&object).unwrap();
+    let mut bytes = right.clone();
+    bytes[right.len() / 2] ^= 1;
+    for path in [&object, &result] {
+        std::fs::remove_file(path).unwrap();
+    }
+    std::fs::write(&object, bytes).unwrap();
+    std::fs::hard_link(&object, &result).unwrap();
+    assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0], "a plain run looks at sizes");
+    let healed = space.run(&["run", "tiny.yaml", "--json", "--verify", "full"]).ok();
+    assert_eq!(healed.ran(), ["weights@2"]);
+    assert!(std::fs::read(&object).unwrap() == right && std::fs::read(&result).unwrap() == right);
+    space.run(&["verify"]).ok();
 }
 
 #[test]
