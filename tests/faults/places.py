@@ -18,8 +18,10 @@ def image_files(space):
 
 def family_15(bench):
     """Times of files, and the clock."""
-    group = bench.group(15, "files from the future, from 1970, all of one moment, touched backwards", "the data set is looked at again, and nothing else runs")
-    moments = {"the year 2099": 4_070_908_800, "1970": 0, "one moment": 1_600_000_000, "an hour back": time.time() - 3600}
+    group = bench.group(15, "files from the future, from 1970, all of one moment, touched backwards",
+                        "the data set is looked at again, and nothing else runs")
+    moments = {"the year 2099": 4_070_908_800, "1970": 0, "one moment": 1_600_000_000,
+               "an hour back": time.time() - 3600}
     for name, moment in moments.items():
         space = bench.finished()
         for path in image_files(space):
@@ -47,7 +49,8 @@ def family_15(bench):
 
 
 def changed_within_a_tick(bench):
-    group = bench.group(15, "a file that changes within the tick in which it was scanned, under its old size and time", "it is read again with the next scan, since young files are not remembered")
+    group = bench.group(15, "a file that changes within the tick in which it was scanned, under its old size and time",
+                        "it is read again with the next scan, since young files are not remembered")
     space = bench.space()
     first, other, source = image_files(space)[0], image_files(space)[1], image_files(space)[2]
     for path in (first, other, source):
@@ -71,7 +74,8 @@ def changed_within_a_tick(bench):
 
 
 def changed_unseen(bench):
-    group = bench.group(15, "a file that changes under its old size, time and inode, long after its scan", "unnoticed until it is read; then refused by name, and said to touch it")
+    group = bench.group(15, "a file that changes under its old size, time and inode, long after its scan",
+                        "unnoticed until it is read; then refused by name, and said to touch it")
     space = bench.finished()
     first, source = image_files(space)[0], image_files(space)[2]
     own(first)
@@ -117,14 +121,15 @@ def read_only(bench, group, space, name, wrap=(), idle_codes=(DONE,)):
 
 def family_16(bench):
     """A store that cannot be written."""
-    group = bench.group(16, "a store on a read-only mount", "plan, why, ls, show and verify work, a run with nothing to do ends well, a run with work fails before computing")
+    group = bench.group(16, "a store on a read-only mount",
+                        "plan, why, ls, show, verify and a run with nothing to do work; a run with work fails at once")
     why = private_mounts()
     if why:
         group.skip(why)
     else:
-        for name, what in (("the store", lambda space: space.store), ("the store and the results", lambda space: space.folder)):
+        for name in ("the store", "the store and the results"):
             space = bench.finished()
-            folder = what(space)
+            folder = space.store if name == "the store" else space.folder
             subprocess.run(["mount", "--bind", folder, folder], check=True)
             subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
             # Results that cannot be written cannot be locked either: then even that is refused.
@@ -150,7 +155,8 @@ def family_16(bench):
 
 def family_17(bench):
     """Where folders may be, and what they may be called."""
-    group = bench.group(17, "a store on another file system than the images and the results", "the same results, as copies")
+    group = bench.group(17, "a store on another file system than the images and the results",
+                        "the same results, as copies")
     why = private_mounts()
     if why:
         group.skip(why)
@@ -174,8 +180,9 @@ def family_17(bench):
     group.case("a link to a folder", bench.after(space))
     space.remove()
     long = "/".join(["a folder of a very long name " + "x" * 170] * 18)
-    for name, folder in (("spaces", "a b  c"), ("quotes", "it's \"so\" $HOME `x`;"), ("UTF-8", "ähre ☃"), ("not UTF-8", os.fsdecode(b"\xff\xfe")),
-                         ("line feed", "a\nb"), ("3,600 bytes", long)):
+    odd = {"spaces": "a b  c", "quotes": "it's \"so\" $HOME `x`;", "UTF-8": "ähre ☃",
+           "not UTF-8": os.fsdecode(b"\xff\xfe"), "line feed": "a\nb", "3,600 bytes": long}
+    for name, folder in odd.items():
         where = bench.scratch / "odd" / folder
         space = Space(where, bench.images, sets=["epochs=1"])
         group.case(name, bench.after(space))

@@ -11,7 +11,7 @@ import oracle
 import tracer
 from kills import at, counted, number_of, ours, traced
 from oracle import DONE, FAILED
-from space import PROGRAM, environment
+from space import PROGRAM
 
 # What a full disk refuses; a record or a name needs room as well as bytes do.
 NEEDS_ROOM = {"write": ["write", "pwrite64"], "openat with O_CREAT": ["openat"], "mkdir": ["mkdir", "mkdirat"],
@@ -52,13 +52,17 @@ def family_7(bench):
         for what, calls in NEEDS_ROOM.items():
             if error == errno.EDQUOT and what not in ("write", "mkdir"):
                 continue
-            group = bench.group(7, f"{name} at the N-th {what}", "it fails with a line that says where and what to do, or goes on where it can")
+            group = bench.group(7, f"{name} at the N-th {what}",
+                                "it fails with a line that says where and what to do, or goes on where it can")
             sweep(bench, group, calls, lambda number: at(number, error), words=[os.strerror(error)])
-    group = bench.group(7, "ENOSPC for every change from the N-th on", "it fails; with room again the same command goes on")
-    sweep(bench, group, sum(NEEDS_ROOM.values(), []), lambda number: from_(number, errno.ENOSPC), words=[os.strerror(errno.ENOSPC)])
+    group = bench.group(7, "ENOSPC for every change from the N-th on",
+                        "it fails; with room again the same command goes on")
+    full = [os.strerror(errno.ENOSPC)]
+    sweep(bench, group, sum(NEEDS_ROOM.values(), []), lambda number: from_(number, errno.ENOSPC), words=full)
     real_disk(bench)
     limits(bench)
-    group = bench.group(7, "ENOLCK at the N-th flock", "it fails and says that the file system has no locks, or goes on where it can")
+    group = bench.group(7, "ENOLCK at the N-th flock",
+                        "it fails and says that the file system has no locks, or goes on where it can")
     sweep(bench, group, ["flock"], lambda number: at(number, errno.ENOLCK), words=["has no locks"])
 
 
@@ -67,7 +71,8 @@ def private_mounts():
     if os.geteuid() != 0:
         return "mounts: only as root"
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(0x20000) != 0 or libc.mount(b"none", b"/", None, 0x44000, None) != 0:  # CLONE_NEWNS; MS_REC | MS_PRIVATE
+    # CLONE_NEWNS; then MS_REC | MS_PRIVATE, so that nobody else sees them.
+    if libc.unshare(0x20000) != 0 or libc.mount(b"none", b"/", None, 0x44000, None) != 0:
         return "mounts: this system does not let us"
     return None
 
@@ -79,7 +84,8 @@ def mounted(folder, options):
 
 def real_disk(bench):
     """A store on a file system of k MiB, k growing."""
-    group = bench.group(7, "a disk of k MiB that is really full", "the node fails with a line; with room again the same command goes on")
+    group = bench.group(7, "a disk of k MiB that is really full",
+                        "the node fails with a line; with room again the same command goes on")
     why = private_mounts()
     if why:
         group.skip(why)
@@ -102,7 +108,8 @@ def real_disk(bench):
 
 def limits(bench):
     """Limits of the process itself."""
-    group = bench.group(7, "a file size limit (ulimit -f)", "EFBIG is an error of the node like any other, not a signal")
+    group = bench.group(7, "a file size limit (ulimit -f)",
+                        "EFBIG is an error of the node like any other, not a signal")
     for size in (0, 4096, 1 << 20, 50 << 20):
         limited(bench, group, f"--fsize={size}", {FAILED})
     group = bench.group(7, "a limit of descriptors (ulimit -n)", "it says that too many files are open, or runs")
@@ -130,10 +137,12 @@ def family_8(bench):
         "fsync of a file": (["fsync", "fdatasync"], lambda call: not os.path.isdir(call.path)),
         "fsync of a folder": (["fsync", "fdatasync"], lambda call: os.path.isdir(call.path)),
         # Rust's own library holds a failed close of a folder to be impossible.
-        "close of a file": (["close"], lambda call: not os.path.isdir(call.path)), "mmap": (["mmap"], counted), "rename": (["rename", "renameat2"], counted),
+        "close of a file": (["close"], lambda call: not os.path.isdir(call.path)), "mmap": (["mmap"], counted),
+        "rename": (["rename", "renameat2"], counted),
     }
     for what, (calls, picks) in whats.items():
-        group = bench.group(8, f"EIO at the N-th {what}", "it fails with a line that names the file, or goes on where nothing is lost")
+        group = bench.group(8, f"EIO at the N-th {what}",
+                            "it fails with a line that names the file, or goes on where nothing is lost")
         why = tracer.available()
         if why:
             group.skip(why)
@@ -169,7 +178,8 @@ def family_9(bench):
         return act
 
     def short(call):
-        return ("short", 1 + call.registers[tracer.RDX] * 2 // 3) if ours(call) and call.registers[tracer.RDX] > 1 else None
+        wanted = call.registers[tracer.RDX]
+        return ("short", 1 + wanted * 2 // 3) if ours(call) and wanted > 1 else None
 
     for name, calls, act in (
         ("every write is short", ["write", "pwrite64"], short),
@@ -192,7 +202,8 @@ def family_9(bench):
 
 def family_19(bench):
     """Memory runs out."""
-    group = bench.group(19, "a limit of address space (ulimit -v)", "it ends with an error or is ended; the next run goes on")
+    group = bench.group(19, "a limit of address space (ulimit -v)",
+                        "it ends with an error or is ended; the next run goes on")
     if not shutil.which("prlimit"):
         group.skip("prlimit is not installed")
         return

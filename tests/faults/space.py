@@ -137,9 +137,10 @@ class Space:
         other.folder, other.store = Path(folder), Path(folder) / ".dcpipe"
         other.results = Path(folder) / "runs" / self.results.name
         # What is written in place must not be shared.
-        for path in [*other.store.glob("runs/**/*"), *other.store.glob("stat/*"), *other.results.rglob("*"), other.store / "FORMAT",
-                     other.folder / self.pipeline]:
-            if path.is_file() and not path.is_symlink() and os.stat(path).st_nlink > 1 and path.suffix not in (".arrow", ".safetensors"):
+        in_place = [*other.store.glob("runs/**/*"), *other.store.glob("stat/*"), *other.results.rglob("*"),
+                    other.store / "FORMAT", other.folder / self.pipeline]
+        for path in in_place:
+            if path.is_file() and not path.is_symlink() and path.suffix not in (".arrow", ".safetensors"):
                 own(path)
         return other
 
@@ -165,8 +166,9 @@ class Started:
         self.said = tempfile.TemporaryDirectory()
         self.began = time.monotonic()
         with open(self.path("out"), "wb") as out, open(self.path("err"), "wb") as err:
-            self.child = subprocess.Popen([os.fspath(word) for word in argv], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
-                                          stdout=out, stderr=err, preexec_fn=before)
+            words = [os.fspath(word) for word in argv]
+            self.child = subprocess.Popen(words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                          preexec_fn=before)
 
     def path(self, name):
         return os.path.join(self.said.name, name)
@@ -198,7 +200,8 @@ class Started:
             self.child.send_signal(signal.SIGKILL)
             self.child.wait()
             hung = f"\nHUNG for {patience:.0f} s"
-        ended = Ended(self.argv, self.child.returncode, self.text("out"), self.text("err") + hung, time.monotonic() - self.began)
+        took = time.monotonic() - self.began
+        ended = Ended(self.argv, self.child.returncode, self.text("out"), self.text("err") + hung, took)
         self.said.cleanup()
         return ended
 

@@ -1,4 +1,4 @@
-"""tracer: runs the program and, at the N-th of some system calls on files of ours, kills it or answers in the kernel's place.
+"""tracer: runs the program and, at the N-th of some system calls, kills it or answers in the kernel's place.
 
 strace counts calls a thread; what must be hit is the N-th call of the whole program. So this asks the kernel itself:
 seccomp stops the chosen calls only, ptrace looks at them one at a time. Linux on x86-64."""
@@ -14,8 +14,9 @@ import time
 from space import default_signals
 
 CALLS = {
-    "read": 0, "write": 1, "close": 3, "mmap": 9, "pread64": 17, "pwrite64": 18, "sendfile": 40, "flock": 73, "fsync": 74,
-    "fdatasync": 75, "ftruncate": 77, "rename": 82, "mkdir": 83, "link": 86, "unlink": 87, "chmod": 90, "openat": 257,
+    "read": 0, "write": 1, "close": 3, "mmap": 9, "pread64": 17, "pwrite64": 18, "sendfile": 40, "flock": 73,
+    "fsync": 74, "fdatasync": 75, "ftruncate": 77, "rename": 82, "mkdir": 83, "link": 86, "unlink": 87, "chmod": 90,
+    "openat": 257,
     "mkdirat": 258, "unlinkat": 263, "renameat": 264, "linkat": 265, "fchmodat": 268, "renameat2": 316,
     "copy_file_range": 326, "statx": 332,
 }
