@@ -93,7 +93,7 @@ fn leftovers(space: &TestSpace) -> (usize, usize) {
 }
 
 fn clustering() -> Plan {
-    let cluster = Cluster { k: 40, iterations: 12 };
+    let cluster = Cluster { k: 40, iterations: 300 };
     Draft::new()
         .node("vectors", Points { rows: 3000, dims: 16 }, &[])
         .node("clusters", cluster, &[("vectors", "vectors")])

@@ -86,7 +86,8 @@ fn a_journal_cut_off_anywhere_is_read_to_there_and_the_next_run_is_whole() {
     let whole = fs::read(&file).unwrap();
     let all = read(&file).unwrap().runs.remove(0);
     let Some(&Event::RunFinished { ran, hit, .. }) = runs[1].last() else { panic!("{:?}", runs[1].last()) };
-    for cut in (0..whole.len()).step_by(7) {
+    // Without its line end alone the last line would be whole.
+    for cut in (0..whole.len() - 1).step_by(7) {
         fs::write(&file, &whole[..cut]).unwrap();
         let history = read(&file).unwrap();
         let seen = history.runs.first().map_or(0, PastRun::finished);
