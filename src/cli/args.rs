@@ -130,6 +130,9 @@ pub struct GcArgs {
     /// Keep only the N newest runs, those that are not done, and pins; without it, every run
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
+    /// Let go of this run, done or not; may be repeated
+    #[arg(long, value_name = "RUN")]
+    pub drop: Vec<String>,
     /// Tell what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -4,6 +4,7 @@ use crate::cli::args::DiffArgs;
 use crate::cli::changes::group;
 use crate::cli::error::CliError;
 use crate::cli::plan::shorten;
+use crate::cli::workspace::open_store;
 use crate::cli::{runs, text};
 use crate::engine::NodeId;
 use crate::engine::why::{difference, input_of};
@@ -39,7 +40,7 @@ struct Pair {
 pub fn diff(args: &DiffArgs) -> Result<(), CliError> {
     runs::check(&args.store, &args.one)?;
     runs::check(&args.store, &args.other)?;
-    let store = Store::open(&args.store)?;
+    let store = open_store(&args.store)?;
     let pairs = pairs(nodes(&store, &args.one), nodes(&store, &args.other));
     let mut told = String::new();
     let mut rows = vec![["node", "what", &args.one, &args.other].map(str::to_owned).to_vec()];

@@ -56,6 +56,7 @@ impl CliError {
                 StoreError::Missing { .. }
                 | StoreError::DamagedRecord { .. }
                 | StoreError::UnknownFormat { .. }
+                | StoreError::Unreadable { .. }
                 | StoreError::NoRoots { .. } => 5,
                 StoreError::InUse { .. } => 4,
                 StoreError::Io { .. } => 1,

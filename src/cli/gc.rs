@@ -15,7 +15,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// dcpipe gc
 pub fn gc(args: &GcArgs) -> Result<(), CliError> {
     let store = if args.dry_run { existing(&args.store)? } else { alone(args)? };
-    let survey = store.survey(args.last)?;
+    args.drop.iter().try_for_each(|run| runs::check(&args.store, run))?;
+    let survey = store.survey(args.last, &args.drop)?;
     let quarantined = store.quarantined();
     let mut told = describe(&survey, args.dry_run);
     let aside: u64 = quarantined.iter().map(|(_, bytes)| bytes).sum();

@@ -7,7 +7,7 @@ use crate::cli::text;
 use crate::cli::workspace::{LastRun, Workspace, remember};
 use crate::engine::journal::Journal;
 use crate::engine::{Cancel, Event, Observer};
-use crate::views::{End, Results};
+use crate::views::{End, Results, files};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -128,9 +128,7 @@ fn write_resolved(folder: &Path, resolved: &str) -> Result<(), CliError> {
     }
     let write = || {
         std::fs::create_dir_all(folder)?;
-        let tmp = folder.join(format!("pipeline.yaml.{}.tmp", std::process::id()));
-        std::fs::write(&tmp, resolved)?;
-        std::fs::rename(&tmp, &path)
+        files::replace(&path, resolved.as_bytes())
     };
     write().map_err(|error| CliError::Files(format!("could not write to {}: {error}", folder.display())))
 }

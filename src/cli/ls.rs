@@ -4,7 +4,7 @@ use crate::cli::args::LsArgs;
 use crate::cli::error::CliError;
 use crate::cli::runs;
 use crate::cli::text;
-use crate::cli::workspace::Workspace;
+use crate::cli::workspace::{Workspace, open_store};
 use crate::engine::forecast::{Fate, forecast};
 use crate::store::Store;
 
@@ -12,7 +12,7 @@ use crate::store::Store;
 pub fn ls(args: &LsArgs) -> Result<(), CliError> {
     let rows = match &args.pipeline {
         Some(pipeline) => nodes(&Workspace::open(Some(pipeline), &args.place)?)?,
-        None => all(&Store::open(&args.place.store)?),
+        None => all(&open_store(&args.place.store)?),
     };
     text::out(&text::table(&rows))
 }

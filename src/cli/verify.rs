@@ -4,6 +4,7 @@ use crate::base::clock::unix_ms;
 use crate::cli::args::VerifyArgs;
 use crate::cli::error::CliError;
 use crate::cli::text;
+use crate::cli::workspace::open_store;
 use crate::store::Store;
 use std::io::{IsTerminal, Write};
 
@@ -63,7 +64,7 @@ pub fn existing(path: &std::path::Path) -> Result<Store, CliError> {
     if !path.join("FORMAT").exists() {
         return Err(CliError::Usage(format!("there is no store at {}; name one with --store", path.display())));
     }
-    Ok(Store::open(path)?)
+    Ok(open_store(path)?)
 }
 
 fn share(text: &str) -> Result<f64, CliError> {

@@ -3,9 +3,11 @@
 use crate::cli::args::Place;
 use crate::cli::error::CliError;
 use crate::cli::program::this;
+use crate::cli::text;
 use crate::learn::device::DeviceChoice;
 use crate::pipeline::{self, Loaded};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
+use crate::views::files;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -55,9 +57,16 @@ impl Workspace {
         // The loader's rules for a name hold however it is given; a JSON text is a YAML text.
         sets.extend(place.name.as_ref().map(|name| format!("name={}", serde_json::Value::from(name.as_str()))));
         let loaded = pipeline::load(&pipeline, &sets, (this().stages)(), &environment)?;
-        let store = Store::open(&place.store)?;
+        let store = open_store(&place.store)?;
         Ok(Self { loaded, store, device: resolve_device(&place.device)? })
     }
+}
+
+/// Opens a store, and says so where a collection has to be waited for.
+pub fn open_store(path: &Path) -> Result<Store, StoreError> {
+    Store::open_or_wait(path, || {
+        text::note(&format!("a gc is at work on the store {}; waiting for it", path.display()))
+    })
 }
 
 /// The one place where a pipeline's `${NAME}` meets the environment.
@@ -85,6 +94,6 @@ pub fn last_run(store: &Path) -> Result<LastRun, CliError> {
 /// Remembers what `dcpipe run` was told.
 pub fn remember(store: &Store, last: &LastRun) {
     if let Ok(text) = serde_json::to_vec(last) {
-        let _ = std::fs::write(store.root().join("runs/last.json"), text);
+        let _ = files::replace(&store.root().join("runs/last.json"), &text);
     }
 }

@@ -1,7 +1,8 @@
 //! executor: the loop. One thread owns every node's state; workers are plain threads that run one stage each.
 
 use crate::base::clock::Stopwatch;
-use crate::base::{Artifact, Digest, ObjectId};
+use crate::base::{Artifact, Digest};
+use crate::engine::ahead::Ahead;
 use crate::engine::board::Board;
 use crate::engine::context::Cancel;
 use crate::engine::event::{Event, MissReason, Observer};
@@ -10,6 +11,7 @@ use crate::engine::holders::Holders;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::workers::Crew;
 use crate::engine::{EngineError, Facts, KeyText, NodeState};
+use crate::store::pins::Elsewhere;
 use crate::store::run::{KeyHistory, RunState, Standing};
 use crate::store::{KeyLock, Record, Store, StoreError};
 use std::collections::BTreeSet;
@@ -86,6 +88,8 @@ pub struct Executor<'a> {
     pub(super) settings: &'a Settings<'a>,
     pub(super) observer: Held<'a>,
     pub(super) history: KeyHistory,
+    /// What a run that only looks has read before it asks; empty in others.
+    pub(super) ahead: Ahead,
     /// What is on disk about this run.
     pub(super) standing: Option<Standing>,
     /// Whether something was begun since that was written.
@@ -102,8 +106,8 @@ pub struct Executor<'a> {
     /// Nodes whose facts are to be worked out again, by rank.
     pub(super) fresh_facts: BTreeSet<u32>,
     pub(super) holders: Option<Holders>,
-    /// What pins and other runs keep, once it was asked for.
-    pub(super) elsewhere: Option<BTreeSet<ObjectId>>,
+    /// What pins and other runs keep, as of the last look.
+    pub(super) elsewhere: Elsewhere,
     /// How many workers each pool has.
     pub(super) busy: [usize; 3],
     pub(super) failure: Option<EngineError>,
@@ -112,12 +116,14 @@ pub struct Executor<'a> {
 impl<'a> Executor<'a> {
     /// Prepares a run.
     pub fn new(plan: &'a Plan, store: &'a Store, settings: &'a Settings<'a>, observer: &'a dyn Observer) -> Self {
+        let history = store.key_history(&plan.name);
         Self {
             plan,
             store,
             settings,
             observer: Held::new(observer, !settings.hits_only),
-            history: store.key_history(&plan.name),
+            ahead: if settings.hits_only { Ahead::look(store, &history) } else { Ahead::default() },
+            history,
             standing: store.standing(&plan.name),
             unwritten: false,
             wrote: None,
@@ -128,7 +134,7 @@ impl<'a> Executor<'a> {
             waited: BTreeSet::new(),
             fresh_facts: BTreeSet::new(),
             holders: None,
-            elsewhere: None,
+            elsewhere: Elsewhere::default(),
             busy: [0; 3],
             failure: None,
         }
@@ -269,7 +275,7 @@ impl<'a> Executor<'a> {
                 history.learn(&self.plan.node(*id).name(), key.key());
             }
         }
-        let kept = |id: &&NodeId| self.board.state(**id) != NodeState::Unwanted && self.stays_for_good(**id);
+        let kept = |id: &&NodeId| self.board.state(**id) != NodeState::Unwanted && self.has_claim(**id);
         let kept =
             self.plan.order().iter().filter(kept).filter_map(|id| Some(self.known[id.index()].key.as_ref()?.key()));
         let standing = Standing::new(state, kept.collect());

@@ -1,5 +1,6 @@
 //! engine: order. Keys, plans, states, events and the loop that moves every node; it has never heard of an image.
 
+mod ahead;
 mod board;
 pub mod context;
 pub mod error;

@@ -1,6 +1,7 @@
 //! resolve: makes keys as inputs become known, looks them up, and decides what must run.
 
 use crate::base::{Artifact, Digest};
+use crate::engine::ahead::Seen;
 use crate::engine::context::cache_folder;
 use crate::engine::executor::{Executor, Known};
 use crate::engine::plan::NodeId;
@@ -22,8 +23,8 @@ impl Executor<'_> {
                 continue;
             }
             match self.look_up(id) {
-                Ok(Some(record)) => {
-                    if self.has_wrong_bytes(&record.artifact) {
+                Ok(Some(Seen { record, has_wrong })) => {
+                    if has_wrong {
                         let node = self.plan.node(id).name();
                         self.failure.get_or_insert(EngineError::MustRun { node });
                         return;
@@ -39,12 +40,16 @@ impl Executor<'_> {
     }
 
     /// Makes the key of `id` and looks for its record.
-    fn look_up(&mut self, id: NodeId) -> Result<Option<Record>, EngineError> {
+    fn look_up(&mut self, id: NodeId) -> Result<Option<Seen>, EngineError> {
         let node = self.plan.node(id);
         let digest = |from: NodeId| self.known[from.index()].digest.expect("BUG: resolved before its inputs");
         let inputs: Vec<(&str, Digest)> = node.inputs.iter().map(|(port, from)| (*port, digest(*from))).collect();
         let text = key_of(self.plan, id, &inputs, self.settings.device, &cache_folder(self.store))?;
         let key = text.key();
+        if let Some(seen) = self.ahead.take(key) {
+            self.known[id.index()].key = Some(text);
+            return Ok(Some(seen));
+        }
         let record = match self.store.record(key) {
             Ok(record) => record,
             Err(error @ StoreError::DamagedRecord { .. }) => {
@@ -60,7 +65,7 @@ impl Executor<'_> {
             self.known[id.index()].reason = Some(reason);
         }
         self.known[id.index()].key = Some(text);
-        Ok(record)
+        Ok(record.map(|record| Seen { has_wrong: self.has_wrong_bytes(&record.artifact), record }))
     }
 
     /// Looks at the bytes of a hit, as closely as the policy says; those that are gone are no fault. What is wrong is moved

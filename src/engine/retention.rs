@@ -37,11 +37,11 @@ impl Executor<'_> {
             return;
         }
         let parts = record.artifact.parts.clone();
+        // Looked at anew each time: another run may have come to need them since the last.
+        self.elsewhere.look(self.store, &self.plan.name);
         let mut freed = 0;
         for part in parts.iter().rev() {
-            if !self.has_other_owner(id, part.object)
-                && !self.is_kept_elsewhere(part.object)
-                && self.store.contains(part)
+            if !self.has_other_owner(id, part.object) && !self.elsewhere.keeps(part.object) && self.store.contains(part)
             {
                 match self.store.evict(part.object) {
                     Ok(()) => freed += part.bytes,
@@ -74,6 +74,17 @@ impl Executor<'_> {
     pub(super) fn stays_for_good(&self, id: NodeId) -> bool {
         let node = self.plan.node(id);
         node.asked_for || node.keep.stays(node.epoch, self.plan.epochs) || self.settings.to.contains(&id)
+    }
+
+    /// Whether no other run may delete a node's bytes: they are to be there when this run is over, or it still reads them.
+    /// So it is with a run that was interrupted, too, which goes on from them.
+    pub(super) fn has_claim(&self, id: NodeId) -> bool {
+        let is_open = |reader: &NodeId| {
+            let state = self.board.state(*reader);
+            state != NodeState::Unwanted && !state.is_satisfied()
+        };
+        self.stays_for_good(id)
+            || (self.board.state(id).is_satisfied() && (self.stays(id) || self.plan.consumers(id).iter().any(is_open)))
     }
 
     /// The node of the same name at another epoch.
@@ -121,12 +132,6 @@ impl Executor<'_> {
         }
         let owners = self.holders.as_ref().map_or(&[][..], |holders| holders.of(object));
         owners.iter().any(|owner| *owner != id && self.has_still_use_for(*owner, object))
-    }
-
-    /// Whether a pin, or another run, has the object among what it keeps.
-    fn is_kept_elsewhere(&mut self, object: ObjectId) -> bool {
-        let (store, name) = (self.store, &self.plan.name);
-        self.elsewhere.get_or_insert_with(|| store.kept_elsewhere(name)).contains(&object)
     }
 
     fn has_still_use_for(&self, id: NodeId, object: ObjectId) -> bool {

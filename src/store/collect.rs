@@ -34,18 +34,17 @@ impl Survey {
 
 impl Store {
     /// Finds what neither a pin nor a run is after. With `last`, only so many runs count, the newest, and those that are
-    /// not done.
+    /// not done; those named in `drop` do not count at all.
     ///
     /// # Errors
-    /// Where a run or a pin cannot be read: what it is after is not known, and nothing may be removed.
-    pub fn survey(&self, last: Option<usize>) -> Result<Survey, StoreError> {
+    /// Where a run or a pin cannot be read: what it is after is not known, and nothing may be removed. Where nothing is
+    /// remembered and nothing was to be let go, so that all would go.
+    pub fn survey(&self, last: Option<usize>, drop: &[String]) -> Result<Survey, StoreError> {
         let mut survey = Survey::default();
         let mut roots: BTreeSet<StageKey> = BTreeSet::new();
         let pins = self.pins()?;
-        let (runs, gone) = self.runs_by_age(last);
-        if pins.is_empty() && runs.is_empty() && gone.is_empty() {
-            return Err(StoreError::NoRoots { root: self.root().to_owned() });
-        }
+        let (runs, gone) = self.runs_by_age(last, drop);
+        let remembers_nothing = pins.is_empty() && runs.is_empty() && gone.is_empty();
         for (_, pin) in pins {
             roots.extend(pin.nodes.into_values());
         }
@@ -83,11 +82,14 @@ impl Store {
                 survey.objects.push((object, bytes));
             }
         }
+        if remembers_nothing && !(survey.records.is_empty() && survey.objects.is_empty()) {
+            return Err(StoreError::NoRoots { root: self.root().to_owned() });
+        }
         Ok(survey)
     }
 
     /// The runs that count, and those that do not.
-    fn runs_by_age(&self, last: Option<usize>) -> (Vec<String>, Vec<String>) {
+    fn runs_by_age(&self, last: Option<usize>, drop: &[String]) -> (Vec<String>, Vec<String>) {
         let mut runs: Vec<(u64, bool, String)> = Vec::new();
         for name in self.run_names() {
             let standing = self.standing(&name);
@@ -97,7 +99,7 @@ impl Store {
         runs.sort_by(|a, b| b.cmp(a));
         let (mut counted, mut gone) = (Vec::new(), Vec::new());
         for (at, (_, is_done, name)) in runs.into_iter().enumerate() {
-            let counts = !is_done || last.is_none_or(|last| at < last);
+            let counts = !drop.contains(&name) && (!is_done || last.is_none_or(|last| at < last));
             if counts { counted.push(name) } else { gone.push(name) }
         }
         (counted, gone)

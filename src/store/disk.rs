@@ -87,19 +87,18 @@ impl StoreIo for Disk {
     fn try_lock_alone(&self, path: &Path) -> io::Result<Option<Lock>> {
         loop {
             let file = open_lock(path)?;
-            match file.try_lock() {
-                Ok(()) if stands_at(&file, path) => return Ok(Some(Lock::new(file))),
-                Ok(()) => {} // Its last holder removed it between the two calls.
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
+            if !try_to(|| file.try_lock())? {
+                return Ok(None);
             }
+            if stands_at(&file, path) {
+                return Ok(Some(Lock::new(file)));
+            } // Its last holder removed it between the two calls.
         }
     }
 
-    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Lock>> {
         let file = open_lock(path)?;
-        file.lock_shared()?;
-        Ok(Lock::new(file))
+        Ok(try_to(|| file.try_lock_shared())?.then(|| Lock::new(file)))
     }
 
     fn free_bytes(&self, path: &Path) -> Option<u64> {
@@ -119,10 +118,24 @@ fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     if meta.is_file() { Ok((file, meta.len())) } else { Err(wrong()) }
 }
 
-/// A lock needs no more than a descriptor, so a store that cannot be written can be locked as well.
+/// A lock needs no more than a descriptor, so a store that cannot be written can be locked as well; and whatever stands
+/// there will do, so that a pipe is not waited for.
 fn open_lock(path: &Path) -> io::Result<File> {
-    let made = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    made.or_else(|error| File::open(path).map_err(|_| error))
+    let at_once = |options: &mut OpenOptions| options.custom_flags(libc::O_NONBLOCK).open(path);
+    let made = at_once(OpenOptions::new().create(true).truncate(false).write(true));
+    made.or_else(|error| at_once(OpenOptions::new().read(true)).map_err(|_| error))
+}
+
+/// Whether a lock was got.
+fn try_to(lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<bool> {
+    loop {
+        match lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 fn stands_at(file: &File, path: &Path) -> bool {

@@ -36,6 +36,22 @@ pub enum StoreError {
         /// The store's folder.
         root: PathBuf,
     },
+    /// It is not known what a run, or a pin, is after, so nothing may be taken for nobody's.
+    #[error(
+        "could not read {path}: {error}; {}",
+        match run {
+            Some(run) => format!("run {run} once more, which writes it anew, or let go of it with dcpipe gc --drop {run}"),
+            None => "delete that file to let go of what it pins".to_owned(),
+        }
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The run; none of a pin.
+        run: Option<String>,
+        /// What is wrong with it.
+        error: io::Error,
+    },
     /// Somebody has the store open, and whoever asked must be alone.
     #[error("the store {root} is in use by another dcpipe; wait for it to end, or say --wait")]
     InUse {
@@ -82,6 +98,11 @@ fn advice(error: &io::Error) -> &'static str {
         "; a run that has work to do needs a store that its user may write: name another with --store"
     } else if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP)) {
         "; the file system of the store has no locks: name a store on another with --store"
+    } else if error.raw_os_error() == Some(libc::EFBIG) {
+        "; a limit on the size of files (ulimit -f) is in the way, or the file system has one: raise it, or name another \
+         store with --store, then run the same command"
+    } else if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+        "; raise the limit of open files (ulimit -n), then run the same command"
     } else {
         ""
     }

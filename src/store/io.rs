@@ -62,8 +62,8 @@ pub trait StoreIo: Send + Sync {
     /// Locks the file at `path` against everybody, or says `None` where somebody holds it. The file may be removed by
     /// who holds it: what is locked in the end is what stands at `path`.
     fn try_lock_alone(&self, path: &Path) -> io::Result<Option<Lock>>;
-    /// Locks the file at `path` against those who want to be alone, and waits for them.
-    fn lock_shared(&self, path: &Path) -> io::Result<Lock>;
+    /// Locks the file at `path` against those who want to be alone, or says `None` where one of them holds it.
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Lock>>;
     /// Free bytes where `path` is.
     fn free_bytes(&self, path: &Path) -> Option<u64>;
 }

@@ -1,14 +1,18 @@
 //! open: opens a store, makes one where there is none, and refuses what is not one.
 
 use crate::store::durable::Settled;
+use crate::store::io::Lock;
 use crate::store::verify::Checks;
 use crate::store::{Disk, Store, StoreError, StoreIo};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const FORMAT: &str = "dcpipe-store 1 blake3\n";
+/// How often a store that somebody has alone is asked for again.
+const LOOK: Duration = Duration::from_millis(50);
 const FOLDERS: [&str; 8] = ["objects", "records", "runs", "stat", "tmp", "quarantine", "locks", "pins"];
 
 impl Store {
@@ -17,18 +21,24 @@ impl Store {
         Self::open_on(root, Arc::new(Disk))
     }
 
+    /// The same; `tell` is called once if a collection has the store and is waited for.
+    pub fn open_or_wait(root: &Path, tell: impl FnOnce()) -> Result<Self, StoreError> {
+        Self::open_as(root, Arc::new(Disk), Some(Box::new(tell)))
+    }
+
     /// Opens the store with all its I/O going through `io`.
     pub fn open_on(root: &Path, io: Arc<dyn StoreIo>) -> Result<Self, StoreError> {
-        Self::open_as(root, io, false)
+        Self::open_as(root, io, Some(Box::new(|| ())))
     }
 
     /// Opens the store with nobody else having it open, now or until it is closed; [`StoreError::InUse`] where somebody
     /// has.
     pub fn open_alone(root: &Path) -> Result<Self, StoreError> {
-        Self::open_as(root, Arc::new(Disk), true)
+        Self::open_as(root, Arc::new(Disk), None)
     }
 
-    fn open_as(root: &Path, io: Arc<dyn StoreIo>, alone: bool) -> Result<Self, StoreError> {
+    /// Opens the store together with others, and calls what is given if that takes waiting; or, without it, alone.
+    fn open_as(root: &Path, io: Arc<dyn StoreIo>, shared: Option<Box<dyn FnOnce() + '_>>) -> Result<Self, StoreError> {
         let known = knows_format(&*io, root)?;
         for folder in FOLDERS {
             let path = root.join(folder);
@@ -47,11 +57,12 @@ impl Store {
                 let _ = io.remove(&path);
             }
         }
-        let locked = if alone {
-            held
-        } else {
-            drop(held);
-            io.lock_shared(&lock_path).map(Some)
+        let locked = match shared {
+            None => held,
+            Some(tell) => {
+                drop(held);
+                lock_shared(&*io, &lock_path, tell)
+            }
         };
         let lock = match locked {
             Ok(None) => return Err(StoreError::InUse { root: root.to_owned() }),
@@ -85,6 +96,17 @@ impl Store {
             self.io.rename(&tmp, &path)
         };
         write().map_err(|error| StoreError::io("write", &path, error))
+    }
+}
+
+fn lock_shared(io: &dyn StoreIo, path: &Path, tell: Box<dyn FnOnce() + '_>) -> std::io::Result<Option<Lock>> {
+    let mut tell = Some(tell);
+    loop {
+        match io.try_lock_shared(path) {
+            Ok(None) => tell.take().into_iter().for_each(|tell| tell()),
+            done => return done,
+        }
+        std::thread::sleep(LOOK);
     }
 }
 

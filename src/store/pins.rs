@@ -4,7 +4,7 @@ use crate::base::{ObjectId, StageKey};
 use crate::store::run::NodeKeys;
 use crate::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// What a run was after when it was pinned.
@@ -49,23 +49,45 @@ impl Store {
         for path in self.io().list(&folder).map_err(|error| StoreError::io("list", &folder, error))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let Some(name) = name.strip_suffix(".json") else { continue };
-            if let Some(pin) = self.read_json::<Pin>(&path)? {
+            let unreadable = |error| StoreError::Unreadable { path: path.clone(), run: None, error };
+            if let Some(pin) = self.read_json::<Pin>(&path).map_err(unreadable)? {
                 pins.push((name.to_owned(), pin));
             }
         }
         pins.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(pins)
     }
+}
 
-    /// The objects that pins, or runs other than `run`, keep. What cannot be read keeps nothing: then bytes may have to be
-    /// made again, which is no loss.
-    pub fn kept_elsewhere(&self, run: &str) -> BTreeSet<ObjectId> {
+/// The objects that pins, or runs other than one's own, keep or are still to read.
+#[derive(Default)]
+pub struct Elsewhere {
+    records: BTreeMap<StageKey, Vec<ObjectId>>,
+    objects: BTreeSet<ObjectId>,
+}
+
+impl Elsewhere {
+    /// Looks anew, for the run called `run`; a record that was read once is not read again. What cannot be read keeps
+    /// nothing: then bytes may have to be made again, which is no loss.
+    pub fn look(&mut self, store: &Store, run: &str) {
         let mut keys: BTreeSet<StageKey> = BTreeSet::new();
-        for name in self.run_names().into_iter().filter(|name| name != run) {
-            keys.extend(self.standing(&name).into_iter().flat_map(|standing| standing.kept));
+        for name in store.run_names().into_iter().filter(|name| name != run) {
+            keys.extend(store.standing(&name).into_iter().flat_map(|standing| standing.kept));
         }
-        keys.extend(self.pins().unwrap_or_default().into_iter().flat_map(|(_, pin)| pin.nodes.into_values()));
-        let records = keys.into_iter().filter_map(|key| self.record(key).ok().flatten());
-        records.flat_map(|record| record.artifact.parts).map(|part| part.object).collect()
+        keys.extend(store.pins().unwrap_or_default().into_iter().flat_map(|(_, pin)| pin.nodes.into_values()));
+        self.records.retain(|key, _| keys.contains(key));
+        for key in keys {
+            if !self.records.contains_key(&key)
+                && let Ok(Some(record)) = store.record(key)
+            {
+                self.records.insert(key, record.artifact.parts.iter().map(|part| part.object).collect());
+            }
+        }
+        self.objects = self.records.values().flatten().copied().collect();
+    }
+
+    /// Whether an object is among them.
+    pub fn keeps(&self, object: ObjectId) -> bool {
+        self.objects.contains(&object)
     }
 }

@@ -30,6 +30,11 @@ impl KeyHistory {
         self.last.get(node).into_iter().chain(self.before.get(node).into_iter().flatten()).copied()
     }
 
+    /// The key that each node had last.
+    pub fn last(&self) -> impl Iterator<Item = StageKey> {
+        self.last.values().copied()
+    }
+
     /// `node` has this key now.
     pub fn learn(&mut self, node: &str, key: StageKey) {
         let old = self.last.insert(node.to_owned(), key).filter(|old| *old != key);
@@ -64,7 +69,7 @@ pub struct Standing {
     pub unix_ms: u64,
     /// How far it came.
     pub state: RunState,
-    /// Nodes whose bytes it keeps; no other run deletes them.
+    /// Nodes whose bytes it keeps, or is still to read; no other run deletes them.
     pub kept: BTreeSet<StageKey>,
 }
 
@@ -108,7 +113,7 @@ impl Store {
     /// The keys of the last run called `name`; empty where there was none, or where the file is unreadable: for showing,
     /// history is worth having, and nothing depends on it. A collection asks [`Store::roots_of`].
     pub fn node_keys(&self, name: &str) -> NodeKeys {
-        self.read_json(&self.run_folder(name).join("nodes.json")).unwrap_or_default().unwrap_or_default()
+        self.read_json(&self.run_folder(name).join("nodes.json")).ok().flatten().unwrap_or_default()
     }
 
     /// The keys of the last run called `name`.
@@ -117,13 +122,14 @@ impl Store {
     /// Where they cannot be read, or are gone: what they name must not be taken for nobody's.
     pub fn roots_of(&self, name: &str) -> Result<NodeKeys, StoreError> {
         let path = self.run_folder(name).join("nodes.json");
-        let missing = || StoreError::io("read", &path, ErrorKind::NotFound.into());
-        self.read_json(&path)?.ok_or_else(missing)
+        let unreadable = |error| StoreError::Unreadable { path: path.clone(), run: Some(name.to_owned()), error };
+        let found = self.read_json(&path).map_err(unreadable)?;
+        found.ok_or_else(|| unreadable(ErrorKind::NotFound.into()))
     }
 
     /// The keys of all runs called `name`, as far as they are remembered; see [`Store::node_keys`].
     pub fn key_history(&self, name: &str) -> KeyHistory {
-        let before = self.read_json(&self.run_folder(name).join("before.json")).unwrap_or_default();
+        let before = self.read_json(&self.run_folder(name).join("before.json")).ok().flatten();
         KeyHistory { last: self.node_keys(name), before: before.unwrap_or_default() }
     }
 
@@ -133,12 +139,11 @@ impl Store {
     }
 
     /// The value in a file, `None` where there is no file.
-    pub(super) fn read_json<T: serde::de::DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, StoreError> {
-        let failed = |error| StoreError::io("read", path, error);
+    pub(super) fn read_json<T: serde::de::DeserializeOwned>(&self, path: &Path) -> std::io::Result<Option<T>> {
         match self.io().read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(error)),
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.into())),
+            Err(error) => Err(error),
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::base::Digest;
 use crate::views::files;
-use std::collections::BTreeMap;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Counts up when files of the folder change their form, so that those of an older program are written anew.
@@ -32,6 +33,8 @@ pub(super) struct Ledger {
     before: BTreeMap<String, Entry>,
     /// What is right as of this run.
     laid_out: BTreeMap<String, Entry>,
+    /// Nodes of `before` one of whose files was gone when the ledger was opened.
+    torn: HashSet<String>,
     /// Whether the file says something else than the two above.
     changed: bool,
 }
@@ -44,7 +47,10 @@ impl Ledger {
         let page = page.filter(|page| page.version == VERSION);
         let changed = page.is_none();
         let before = page.map(|page| page.nodes).unwrap_or_default();
-        Self { folder: folder.to_owned(), before, laid_out: BTreeMap::new(), changed }
+        // By all cores at once: there are thousands, and a run with nothing to do does little else.
+        let is_torn = |entry: &Entry| !entry.files.iter().all(|file| folder.join(file).exists());
+        let torn = before.par_iter().filter(|(_, entry)| is_torn(entry)).map(|(node, _)| node.clone()).collect();
+        Self { folder: folder.to_owned(), before, laid_out: BTreeMap::new(), torn, changed }
     }
 
     /// Whether something is, or was, laid out of `node`.
@@ -52,15 +58,15 @@ impl Ledger {
         self.laid_out.contains_key(node) || self.before.contains_key(node)
     }
 
-    /// Accepts the files of `node` if they are all there and hold `artifact`.
+    /// Accepts the files of `node` if they were all there and hold `artifact`.
     pub(super) fn accept(&mut self, node: &str, artifact: Digest) -> bool {
-        let Some(entry) = self.laid_out.get(node).or_else(|| self.before.get(node)) else { return false };
-        if entry.artifact != artifact || !entry.files.iter().all(|file| self.folder.join(file).exists()) {
+        if let Some(entry) = self.laid_out.get(node) {
+            return entry.artifact == artifact;
+        }
+        if self.torn.contains(node) || self.before.get(node).is_none_or(|entry| entry.artifact != artifact) {
             return false;
         }
-        if let Some(entry) = self.before.remove(node) {
-            self.laid_out.insert(node.to_owned(), entry);
-        }
+        self.laid_out.extend(self.before.remove_entry(node));
         true
     }
 

@@ -1,6 +1,6 @@
 //! views: artifacts as plain files for people and other tools; they read the store and never write to it.
 
-mod files;
+pub mod files;
 mod ledger;
 mod results;
 mod tables;

@@ -7,11 +7,14 @@ use crate::store::{Record, Store};
 use crate::views::ledger::{Entry, Ledger};
 use crate::views::turn::Turn;
 use crate::views::{files, tables};
-use anyhow::Context;
-use std::collections::BTreeSet;
+use anyhow::{Context, bail};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+/// The noun whose files are at the top.
+const DATASET: &str = "dataset";
 
 /// Listens to a run and lays out its results.
 pub struct Results<'a> {
@@ -24,12 +27,16 @@ pub struct Results<'a> {
 struct State {
     /// The right to write to the folder; while another run has it, what this one made is laid out later.
     turn: Option<Turn>,
+    /// The data sets that are known by now, by node.
+    datasets: Datasets,
     later: Vec<(String, StageKey, Digest)>,
     ledger: Ledger,
     /// Nodes whose files hold something else than before this run.
     replaced: Vec<String>,
     complaints: Vec<String>,
 }
+
+type Datasets = BTreeMap<String, StageKey>;
 
 /// How far a run came.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,6 +55,7 @@ impl<'a> Results<'a> {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let state = State {
             turn: Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?,
+            datasets: Datasets::new(),
             later: Vec::new(),
             ledger: without_wrong(Ledger::open(folder), store),
             replaced: Vec::new(),
@@ -111,6 +119,9 @@ impl<'a> Results<'a> {
         if state.turn.is_none() {
             return state.later.push((name.to_owned(), key, artifact));
         }
+        if node.stage.def().output.name == DATASET {
+            state.datasets.insert(name.to_owned(), key);
+        }
         let nowhere = !has_place(node) && !state.ledger.knows(name);
         let known = !nowhere && state.ledger.accept(name, artifact);
         // What was made now may have been made because what was there, perhaps as a link in here, was found wrong.
@@ -121,7 +132,7 @@ impl<'a> Results<'a> {
             if state.ledger.strike(name)? && !known {
                 state.replaced.push(name.to_owned());
             }
-            let files = self.lay_out(node, key)?;
+            let files = self.lay_out(node, key, &state.datasets)?;
             if files.is_empty() { Ok(()) } else { Ok(state.ledger.note(name, Entry { artifact, files })?) }
         };
         let done: anyhow::Result<()> = lay_out();
@@ -136,7 +147,7 @@ impl<'a> Results<'a> {
     }
 
     /// Lays out a node's files and names them; none where it has no place in the results.
-    fn lay_out(&self, node: &Node, key: StageKey) -> anyhow::Result<Vec<PathBuf>> {
+    fn lay_out(&self, node: &Node, key: StageKey, datasets: &Datasets) -> anyhow::Result<Vec<PathBuf>> {
         let record = self.store.record(key)?.context("its record is gone")?;
         let place = tables::Place { store: self.store, record: &record, epoch: node.epoch };
         let folders = folders(node);
@@ -144,9 +155,9 @@ impl<'a> Results<'a> {
         let table = |which: usize| Path::new(&folders[which]).join(epoch(node)).join(tables::FILE);
         let mut made = Vec::new();
         match node.stage.def().output.name {
-            "dataset" => made.extend(self.dataset(&record)?),
+            DATASET => made.extend(self.dataset(&record)?),
             "clusters" => {
-                place.clusters(&at(0)?, &self.images()?)?;
+                place.clusters(&at(0)?, &self.images(node, datasets)?)?;
                 place.iterations(&at(1)?)?;
                 made.extend([table(0), table(1), self.share(&record, "centroids.arrow", &at(2)?)?]);
             }
@@ -205,14 +216,30 @@ impl<'a> Results<'a> {
         Ok(file)
     }
 
-    fn images(&self) -> anyhow::Result<Dataset> {
-        Ok(Dataset::open(&files::read(&self.folder.join("images.parquet"))?)?)
+    /// The images that a node is about: of the nearest data set before it.
+    fn images(&self, node: &Node, datasets: &Datasets) -> anyhow::Result<Dataset> {
+        let mut above: VecDeque<NodeId> = node.inputs.iter().map(|(_, from)| *from).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(id) = above.pop_front() {
+            let node = self.plan.node(id);
+            if node.stage.def().output.name == DATASET {
+                let key = datasets.get(&node.name()).with_context(|| format!("{} is not there", node.name()))?;
+                return self.listed(&self.store.record(*key)?.context("its record is gone")?);
+            }
+            above.extend(node.inputs.iter().map(|(_, from)| *from).filter(|from| seen.insert(*from)));
+        }
+        bail!("nothing before it is a data set")
+    }
+
+    fn listed(&self, dataset: &Record) -> anyhow::Result<Dataset> {
+        let images = dataset.artifact.part("images.parquet").context("there is no images.parquet")?;
+        Ok(Dataset::open(&self.store.map(images)?)?)
     }
 
     fn dataset(&self, record: &Record) -> anyhow::Result<Vec<PathBuf>> {
         let made = ["images.parquet", "bad.parquet"].map(|part| self.share(record, part, &self.folder));
         if let Some(pack) = record.artifact.part("images.pack") {
-            files::unpack(&self.folder.join("images"), &self.images()?, &self.store.map(pack)?)?;
+            files::unpack(&self.folder.join("images"), &self.listed(record)?, &self.store.map(pack)?)?;
         }
         made.into_iter().collect()
     }
@@ -274,7 +301,7 @@ fn folders(node: &Node) -> Vec<String> {
     // Two nodes of one kind must not share a folder: what is not called as usual gets its name in front.
     let beside = |word: &str, usual: &str| if noun == usual { word.to_owned() } else { format!("{noun}-{word}") };
     let more = match node.stage.def().output.name {
-        "dataset" => return Vec::new(),
+        DATASET => return Vec::new(),
         "clusters" => vec![beside("iterations", "clusters"), beside("centroids", "clusters")],
         "weights" => vec![beside("steps", "weights")],
         "vectors" => vec![beside("whitening", "vectors")],

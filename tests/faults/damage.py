@@ -160,8 +160,8 @@ def swapped(bench):
             wrong = oracle.manner(ended, {DONE})
             if what == "records" and sorted(ran(ended)) != sorted((one, other)):
                 wrong.append(f"ran {ended.ran()}")
-            left = what == "objects" and not ended.ran() and bench.verify
-            damaged = [path.name for path in paths] if left else ()
+            left = [path.name for path, was in zip(paths, bytes_) if path.exists() and path.read_bytes() != was]
+            damaged = left if what == "objects" and not ended.ran() and bench.verify else ()
             wrong += bench.after(space, may_run=[one, other], damaged=damaged)
             group.case(f"{what} of {one} and {other}", wrong)
             space.remove()

@@ -131,8 +131,8 @@ impl<T: StoreIo> StoreIo for HookFs<T> {
         self.looks().and_then(|()| self.inner.try_lock_alone(path))
     }
 
-    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
-        self.looks().and_then(|()| self.inner.lock_shared(path))
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Lock>> {
+        self.looks().and_then(|()| self.inner.try_lock_shared(path))
     }
 
     fn free_bytes(&self, path: &Path) -> Option<u64> {

@@ -351,12 +351,12 @@ impl StoreIo for SimFs {
         Ok(Some(Lock::new(Held(Arc::clone(&self.locks), text(path).to_owned()))))
     }
 
-    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Lock>> {
         let mut locks = self.locks.lock().expect("no panic while it is held");
         let shared = locks.entry(text(path).to_owned()).or_default();
         assert_ne!(*shared, ALONE, "a test would wait for ever");
         *shared += 1;
-        Ok(Lock::new(Held(Arc::clone(&self.locks), text(path).to_owned())))
+        Ok(Some(Lock::new(Held(Arc::clone(&self.locks), text(path).to_owned()))))
     }
 
     fn free_bytes(&self, _: &Path) -> Option<u64> {

@@ -69,14 +69,14 @@ fn a_collection_removes_what_no_run_is_after_and_nothing_else() {
     let space = TestSpace::new();
     let old = space.run(&little(3, 10).plan());
     let new = space.run(&little(3, 20).plan());
-    let survey = space.store.survey(None).unwrap();
+    let survey = space.store.survey(None, &[]).unwrap();
     let old_alone = old.finished().len() - new.hits().len();
     assert_eq!(survey.records.len(), old_alone);
     assert!(survey.objects.iter().all(|(object, _)| !objects(&new).contains(object)));
     space.store.collect(&survey).unwrap();
     let again = space.run(&little(3, 20).plan());
     assert_eq!((again.outcome().ran, again.digests()), (0, new.digests()));
-    assert_eq!(space.store.survey(None).unwrap().records.len(), 0);
+    assert_eq!(space.store.survey(None, &[]).unwrap().records.len(), 0);
     // The other one is gone and comes back the same.
     let back = space.run(&little(3, 10).plan());
     assert!(back.outcome().ran > 0);
@@ -94,11 +94,11 @@ fn a_pin_keeps_what_a_run_was_after() {
     let old = space.run(&little(2, 10).plan());
     space.store.pin("good", "toys").unwrap();
     space.run(&little(2, 20).plan());
-    let survey = space.store.survey(None).unwrap();
+    let survey = space.store.survey(None, &[]).unwrap();
     assert_eq!((survey.records.len(), survey.objects.len()), (0, 0));
     assert_eq!(space.run(&little(2, 10).plan()).digests(), old.digests());
     assert!(space.store.unpin("good").unwrap() && !space.store.unpin("good").unwrap());
-    assert!(!space.store.survey(None).unwrap().records.is_empty());
+    assert!(!space.store.survey(None, &[]).unwrap().records.is_empty());
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn only_the_newest_runs_count_where_so_many_are_named_and_those_that_are_not_don
     let space = TestSpace { cancel: Cancel::default(), ..stopped };
     std::thread::sleep(std::time::Duration::from_millis(2));
     space.run(&named("second", 20));
-    let survey = space.store.survey(Some(2)).unwrap();
+    let survey = space.store.survey(Some(2), &[]).unwrap();
     assert_eq!(survey.runs, ["first"]);
     space.store.collect(&survey).unwrap();
     assert_eq!(space.store.run_names(), ["second", "stopped"]);
@@ -135,7 +135,7 @@ fn what_an_interrupted_run_goes_on_from_is_not_collected() {
     };
     let stopped = space.run(&plan(space.cancel.clone()));
     assert!(matches!(stopped.result, Err(EngineError::Interrupted)));
-    let survey = space.store.survey(Some(0)).unwrap();
+    let survey = space.store.survey(Some(0), &[]).unwrap();
     assert_eq!((survey.records.len(), survey.objects.len()), (0, 0));
     let space = TestSpace { cancel: Cancel::default(), ..space };
     let rest = space.run(&plan(Cancel::default()));
@@ -148,12 +148,12 @@ fn where_a_run_cannot_be_read_nothing_is_collected() {
     let space = TestSpace::new();
     space.run(&little(1, 10).plan());
     std::fs::write(space.store.run_folder("toys").join("nodes.json"), "{").unwrap();
-    let error = space.store.survey(None).unwrap_err().to_string();
+    let error = space.store.survey(None, &[]).unwrap_err().to_string();
     assert!(error.contains("nodes.json"), "{error}");
     std::fs::remove_file(space.store.run_folder("toys").join("nodes.json")).unwrap();
-    space.store.survey(None).unwrap_err();
+    space.store.survey(None, &[]).unwrap_err();
     std::fs::remove_dir_all(space.store.run_folder("toys")).unwrap();
-    let error = space.store.survey(None).unwrap_err().to_string();
+    let error = space.store.survey(None, &[]).unwrap_err().to_string();
     assert!(error.contains("remembers no run"), "{error}");
 }
 
