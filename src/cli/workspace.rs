@@ -65,7 +65,7 @@ impl Workspace {
 /// Opens a store, and says so where a collection has to be waited for.
 pub fn open_store(path: &Path) -> Result<Store, StoreError> {
     Store::open_or_wait(path, || {
-        text::note(&format!("a gc is at work on the store {}; waiting for it", path.display()))
+        text::note(&format!("a gc is at work on the store {}; waiting for it", path.display()));
     })
 }
 

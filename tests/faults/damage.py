@@ -1,6 +1,7 @@
 """damage: families 10 and 11: an object or a record is not what was put there."""
 
 import os
+import re
 import signal
 
 import oracle
@@ -22,6 +23,29 @@ def ran(ended):
 
 def notes(ended):
     return [event["text"] for event in ended.of("note")]
+
+
+class Told:
+    """What was said of one harm to all files of a kind, for the table."""
+
+    def __init__(self, what, harm):
+        self.what, self.harm, self.kinds, self.run, self.verify, self.next = what, harm, 0, set(), set(), set()
+
+    def line(self):
+        columns = ["; ".join(sorted(said)) or "nothing" for said in (self.run, self.verify, self.next)]
+        return f"| {self.what} | {self.harm} | {self.kinds} | " + " | ".join(columns) + " |"
+
+
+def plain(text):
+    """Without digests, numbers and places, so that what is said of many files is said once."""
+    text = re.sub(r"[0-9a-f]{64}(\.\d+)?", "…", text)
+    text = text.removesuffix("; moved to .dcpipe/quarantine/… and made again when it is needed")
+    return re.sub(r"\b\d+\b", "N", text).strip()
+
+
+def verify_says(space, path):
+    said = space.run("verify").out.splitlines()
+    return {plain(line) for line in said if path.name in line and ".aside" not in line}
 
 
 def replace(path, bytes_):
@@ -66,7 +90,7 @@ class Harm:
         self.inflict, self.shows, self.wrong, self.happens = inflict, shows, wrong, happens
 
 
-SEEN = "unnoticed while nobody needs it; then named, moved to quarantine, made again"
+SEEN = "named by the next run and moved to quarantine, whoever needs it; made again when somebody does"
 HARMS = {
     "one byte short": Harm(lambda path: replace(path, path.read_bytes()[:-1]), True, True, SEEN),
     "empty": Harm(lambda path: replace(path, b""), True, True, SEEN),
@@ -94,24 +118,31 @@ def objects(bench, name, harm):
     group = bench.group(10, f"an object that is {name}", harm.happens)
     base = bench.finished()
     seen = set()
+    told = bench.told("object", name)
     for node in READERS:
         for part in base.record_of(node)[1]["artifact"]["parts"]:
             # What was evicted is not there to be harmed.
             if part["object"] in seen or not base.object_of(part).exists() or (bench.quick and len(seen) > 3):
                 continue
             seen.add(part["object"])
-            wrong = unneeded(bench, base, node, part, harm)
+            told.kinds += 1
+            wrong = unneeded(bench, base, node, part, harm, told)
             if READERS[node]:
-                wrong += needed(bench, base, node, part, harm)
+                wrong += needed(bench, base, node, part, harm, told)
             group.case(f"{node} {part['name']}", wrong)
     base.remove()
 
 
-def unneeded(bench, base, node, part, harm):
+def unneeded(bench, base, node, part, harm, told):
     """A run that does not need the object; then verify, and another."""
     space = base.copy(bench.scratch / "unneeded")
     harm.inflict(space.object_of(part))
+    told.verify |= verify_says(space, space.object_of(part))
+    space.remove()
+    space = base.copy(bench.scratch / "unneeded")
+    harm.inflict(space.object_of(part))
     idle = space.run(patience=bench.reference.patience)
+    told.run |= {plain(note) for note in notes(idle)}
     wrong = oracle.manner(idle, {DONE})
     # What the pipeline asks to keep is needed always.
     if ran(idle) not in ([], [node]):
@@ -122,7 +153,7 @@ def unneeded(bench, base, node, part, harm):
     return wrong
 
 
-def needed(bench, base, node, part, harm):
+def needed(bench, base, node, part, harm, told):
     """A run whose nodes read the object. What its size does not show is found by those who look at the bytes."""
     space = base.copy(bench.scratch / "needed")
     for reader in READERS[node]:
@@ -130,6 +161,7 @@ def needed(bench, base, node, part, harm):
     harm.inflict(space.object_of(part))
     closely = ["--verify", "full"] if harm.wrong and not harm.shows else []
     needs = space.run("run", *closely, patience=bench.reference.patience)
+    told.next.add("makes it again" if node in needs.ran() else "reads it")
     wrong = oracle.manner(needs, {DONE})
     if needs.digests() != bench.reference.digests:
         wrong.append("other bytes than undisturbed")
@@ -173,6 +205,7 @@ def records(bench, name, harm):
     happens = harm.happens if unharmed else "named, moved to quarantine, its node runs again"
     group = bench.group(10, f"a record that is {name}", happens)
     base = bench.finished()
+    told = bench.told("record", name)
     for node in READERS:
         size = base.record_of(node)[0].stat().st_size
         # A bit in every byte is tried by the store's own tests.
@@ -183,6 +216,9 @@ def records(bench, name, harm):
             path = space.record_of(node)[0]
             inflict(path)
             ended = space.run(patience=bench.reference.patience)
+            told.kinds += place in (None, 0)
+            told.run |= {plain(note) for note in notes(ended)}
+            told.next.add("runs its node" if ran(ended) else "hits")
             wrong = oracle.manner(ended, {DONE})
             if ran(ended) != ([] if name == "of another mode" or node == "weights@0" else [node]):
                 wrong.append(f"ran {ended.ran()}")
@@ -194,6 +230,10 @@ def records(bench, name, harm):
                 space = base.copy(bench.scratch / "record")
                 inflict(space.record_of(node)[0])
                 wrong += bench.after(space, may_run=[node], damaged=[path.name])
+                space.remove()
+                space = base.copy(bench.scratch / "record")
+                inflict(space.record_of(node)[0])
+                told.verify |= verify_says(space, path)
                 space.remove()
             group.case(f"{node}{'' if place is None else f' byte {place}'}", wrong)
         if bench.quick and node == "crops@0":

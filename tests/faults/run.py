@@ -82,11 +82,16 @@ class Bench:
         os.chmod(self.scratch, 0o755)
         self.images = self.scratch / "images"
         draw_images(self.images)
-        self.groups, self.numbered, self.references = [], 0, {}
+        self.groups, self.numbered, self.references, self.damage = [], 0, {}, []
         self.random = random.Random(self.seed)
         self.verify = oracle.has_command("verify")
         self.gc = oracle.has_command("gc")
         self.reference = self.reference_of(["epochs=1"])
+
+    def told(self, what, harm):
+        """A line of the table of damage."""
+        self.damage.append(damage.Told(what, harm))
+        return self.damage[-1]
 
     def space(self, sets=("epochs=1",), name=None):
         """A new one, with nothing run."""
@@ -154,6 +159,25 @@ def table(groups):
     return "\n".join(lines) + "\n"
 
 
+def report(bench, took, file):
+    """Tells what was seen."""
+    groups = bench.groups
+    text = table(groups) + "\n" + damage_table(bench.damage)
+    print("\n" + text)
+    held, cases = sum(group.passed for group in groups), sum(group.cases for group in groups)
+    skipped = sorted({group.skipped for group in groups if group.skipped and not group.silent})
+    day = datetime.date.today().isoformat()
+    print(f"{day}: {cases} cases, {held} held, in {took:.0f} s; skipped: {'; '.join(skipped) or 'none'}", flush=True)
+    if file:
+        Path(file).write_text(text)
+    return held, cases
+
+
+def damage_table(told):
+    lines = ["| what | that is | kinds tried | `dcpipe run` says | `dcpipe verify` says | the next run |", "|" + "---|" * 6]
+    return "\n".join(lines + [each.line() for each in told]) + "\n" if told else ""
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--family", help="only these, such as 3,7")
@@ -170,24 +194,17 @@ def main():
     if unknown := [number for number in wanted if number not in FAMILIES]:
         raise SystemExit(f"no family {unknown}; there are {list(FAMILIES)}")
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # What was made is removed then as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # What was made is removed, and what was seen told, as well.
     bench = Bench(args)
     try:
         if not bench.verify:
             print("there is no dcpipe verify yet: stores are judged by the runs that follow alone")
-        for number in wanted:
-            FAMILIES[number](bench)
-        bench.close()
-        groups = bench.groups
-        text = table(groups)
-        print("\n" + text)
-        held, cases = sum(group.passed for group in groups), sum(group.cases for group in groups)
-        skipped = sorted({group.skipped for group in groups if group.skipped and not group.silent})
-        day = datetime.date.today().isoformat()
-        took = time.monotonic() - began
-        print(f"{day}: {cases} cases, {held} held, in {took:.0f} s; skipped: {'; '.join(skipped) or 'none'}")
-        if args.table:
-            Path(args.table).write_text(text)
+        try:
+            for number in wanted:
+                FAMILIES[number](bench)
+            bench.close()
+        finally:
+            held, cases = report(bench, time.monotonic() - began, args.table)
         return 1 if held < cases else 0
     finally:
         os.system(f"chmod -R u+w {bench.scratch} 2>/dev/null; rm -rf {bench.scratch}")

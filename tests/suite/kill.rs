@@ -76,6 +76,16 @@ fn killed_in_the_middle_of_every_kind_of_work_it_goes_on() {
 }
 
 #[test]
+fn results_deleted_under_a_run_do_not_end_it_and_the_next_lays_them_out() {
+    let space = Space::filled();
+    let mut run = space.start(&RUN);
+    assert!(run.until(|events| started(events, "vectors@1")));
+    std::fs::remove_dir_all(space.path("runs")).unwrap();
+    let seen = finished(&run.wait().ok().events());
+    goes_on(&space, seen.into_iter().collect());
+}
+
+#[test]
 fn killed_after_any_number_of_events_it_goes_on() {
     // How many events after the last hit; drawn once, and so that each run gets a little further.
     let after = |count: usize| {

@@ -200,6 +200,16 @@ impl Started {
         met
     }
 
+    /// Waits until it has said `words` to a person. False where the program ended before.
+    pub fn until_said(&mut self, words: &str) -> bool {
+        let mut said = false;
+        self.poll(|started| {
+            said = started.read("err").contains(words);
+            said
+        });
+        said
+    }
+
     /// Looks again and again until `enough` says so, or until the program has ended and been looked at once more.
     fn poll(&mut self, mut enough: impl FnMut(&Self) -> bool) {
         let begun = Instant::now();

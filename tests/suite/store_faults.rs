@@ -193,6 +193,18 @@ fn tmp_is_emptied_by_the_next_to_come_but_not_under_somebody_at_work() {
 }
 
 #[test]
+fn whatever_stands_in_place_of_a_lock_is_not_waited_for() {
+    let space = TestSpace::new();
+    let path = space.store.root().join("locks/store");
+    for (_, put) in HARMS {
+        std::fs::write(&path, b"rubbish").expect("written");
+        put(&path);
+        Store::open(space.store.root()).expect("opened");
+        std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path)).expect("removed");
+    }
+}
+
+#[test]
 fn an_object_dropped_unfinished_leaves_nothing() {
     let space = TestSpace::new();
     let mut writer = space.store.create().expect("a writer");

@@ -65,6 +65,30 @@ fn what_one_run_keeps_no_other_run_deletes() {
 }
 
 #[test]
+fn what_one_run_is_still_to_read_no_other_run_deletes() {
+    let space = TestSpace::new();
+    let plan = |name: &str, add: u64, cancel: Option<Cancel>| {
+        let source = Act::new("source", move |cx: &mut dcpipe::engine::Context<'_>| {
+            shards(cx, 2, &|_| ())?;
+            cancel.iter().for_each(Cancel::request);
+            Ok(())
+        });
+        let draft = Draft::new().node("one", source, &[]).keep(Keep::UntilUsed);
+        draft.node("two", Add { add, option: None }, &[("a", "one")]).named(name).plan()
+    };
+    let first = plan("stopped", 1, Some(space.cancel.clone()));
+    let stopped = space.run(&first);
+    assert!(matches!(stopped.result, Err(EngineError::Interrupted)));
+    let space = TestSpace { cancel: Cancel::default(), ..space };
+    let uses = plan("uses", 2, None);
+    let used = space.run(&uses);
+    assert!(space.holds(&used, &uses, "one"), "the other run has not read it yet");
+    let rest = space.run(&plan("stopped", 1, None));
+    assert_eq!(rest.finished(), ["two@0"]);
+    assert!(!space.holds(&used, &uses, "one"), "nobody is to read it any more");
+}
+
+#[test]
 fn a_collection_removes_what_no_run_is_after_and_nothing_else() {
     let space = TestSpace::new();
     let old = space.run(&little(3, 10).plan());
@@ -149,12 +173,28 @@ fn where_a_run_cannot_be_read_nothing_is_collected() {
     space.run(&little(1, 10).plan());
     std::fs::write(space.store.run_folder("toys").join("nodes.json"), "{").unwrap();
     let error = space.store.survey(None, &[]).unwrap_err().to_string();
-    assert!(error.contains("nodes.json"), "{error}");
+    assert!(error.contains("nodes.json") && error.contains("dcpipe gc --drop toys"), "{error}");
+    let survey = space.store.survey(None, &["toys".to_owned()]).unwrap();
+    assert_eq!((survey.runs.len(), survey.kept), (1, 0));
     std::fs::remove_file(space.store.run_folder("toys").join("nodes.json")).unwrap();
     space.store.survey(None, &[]).unwrap_err();
     std::fs::remove_dir_all(space.store.run_folder("toys")).unwrap();
     let error = space.store.survey(None, &[]).unwrap_err().to_string();
     assert!(error.contains("remembers no run"), "{error}");
+    let empty = TestSpace::new();
+    assert_eq!(empty.store.survey(None, &[]).unwrap().bytes(), 0, "there is nothing that could go");
+}
+
+#[test]
+fn a_run_that_is_dropped_goes_whether_it_is_done_or_not() {
+    let space = TestSpace::new();
+    space.run(&little(2, 10).named("good").plan());
+    space.cancel.request();
+    space.run(&little(2, 20).named("stopped").plan());
+    let survey = space.store.survey(Some(1), &["good".to_owned()]).unwrap();
+    assert_eq!(survey.runs, ["good"]);
+    space.store.collect(&space.store.survey(None, &["stopped".to_owned()]).unwrap()).unwrap();
+    assert_eq!(space.store.run_names(), ["good"]);
 }
 
 #[test]
@@ -262,6 +302,12 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     let told = space.run(&["gc", "--dry-run"]).ok().stdout;
     assert!(told.contains("would remove 0 records and 0 objects"), "{told}");
     drop(store);
+    let alone = dcpipe::store::Store::open_alone(&space.path(".dcpipe")).unwrap();
+    let mut waits = space.start(&["verify"]);
+    assert!(waits.until_said("a gc is at work on the store .dcpipe; waiting for it"));
+    drop(alone);
+    waits.wait().ok();
+    space.run(&["gc", "--drop", "nobody"]).ended(2).complains_of(&["no run nobody", "tiny"]);
     space.run(&["pin", "tiny", "--as", "paper"]).ok();
     assert!(space.run(&["pin"]).ok().stdout.contains("paper"));
     space.run(&["pin", "nobody"]).ended(2).complains_of(&["no run nobody", "tiny"]);
