@@ -148,8 +148,9 @@ def check(folder):
             compare(str(path.relative_to(folder)), kinds[path.suffix](path))
 
 
-if len(sys.argv) < 2:
-    sys.exit(__doc__)
-for argument in sys.argv[1:]:
-    check(Path(argument))
-sys.exit(1 if failed else 0)
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    for argument in sys.argv[1:]:
+        check(Path(argument))
+    sys.exit(1 if failed else 0)

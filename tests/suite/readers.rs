@@ -2,23 +2,42 @@
 
 use crate::space::{Space, start};
 use std::path::Path;
+use std::process::Command;
+
+/// A script of tests/readers, where its readers are: `make test` installs them; whoever calls cargo alone may not have
+/// them.
+fn script(space: &Space, name: &str) -> Option<Command> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = space.command(root.join(".native/readers/bin/python"));
+    command.env("RUST_BACKTRACE", "0").arg("-B").arg(root.join("tests/readers").join(name));
+    root.join(".native/readers/stamp").exists().then_some(command)
+}
 
 #[test]
 fn four_readers_agree_on_every_file_of_a_run() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join(".native/readers/bin/python");
-    // `make test` installs them; whoever calls cargo alone may not have them.
-    if !root.join(".native/readers/stamp").exists() {
-        return;
-    }
     let space = Space::after_a_run();
-    let mut command = space.command(python);
-    command.arg(root.join("tests/readers/read_formats.py")).arg("runs/tiny");
+    let Some(mut command) = script(&space, "read_formats.py") else { return };
+    command.arg("runs/tiny");
     let read = start(command).wait().ok();
     for table in ["clusters", "manifest", "metrics", "steps", "iterations"] {
         assert!(read.stdout.contains(&format!("ok   {table}/ (partitioned)")), "{}", read.stdout);
     }
     for file in ["crops/part-00000.arrow", "features/epoch=0002/part-00000.arrow", "weights/epoch=0001.safetensors"] {
         assert!(read.stdout.contains(&format!("ok   {file}")), "{}", read.stdout);
+    }
+}
+
+#[test]
+fn four_readers_refuse_a_table_that_is_cut_and_live_through_a_damaged_foot() {
+    let space = Space::after_a_run();
+    let Some(mut command) = script(&space, "read_damaged.py") else { return };
+    for table in ["clusters/epoch=0002", "manifest/epoch=0001", "metrics/epoch=0002", "steps/epoch=0001"] {
+        command.arg(format!("runs/tiny/{table}/part-0.parquet"));
+    }
+    command.arg("runs/tiny/images.parquet");
+    let read = start(command).wait().ok();
+    for reader in ["pandas", "pyarrow", "duckdb", "datafusion"] {
+        let cut = |line: &str| line.starts_with(&format!("{reader}: ")) && line.ends_with(" cut files, raised");
+        assert!(read.stdout.lines().any(cut), "{}", read.stdout);
     }
 }
