@@ -7,6 +7,11 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// Bytes of the largest layout of samples: 16-bit RGBA.
+const LARGEST_PIXEL: u64 = 8;
+/// Bytes for palettes, metadata and rows in flight.
+const BESIDE_PIXELS: u64 = 1 << 26;
+
 /// Width and height as the picture will have them, from the header alone.
 pub(super) fn probe(bytes: &[u8], format: Format, limits: &Limits) -> Result<(u32, u32), BadImage> {
     guarded(|| {
@@ -53,12 +58,20 @@ fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<impl Ima
         Format::Gif => ImageFormat::Gif,
         Format::Jpeg => return Err(BadImage::UnknownFormat),
     };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), known);
-    let mut bounds = image::Limits::no_limits();
-    // 16-bit RGBA is the largest sample layout; the rest is for palettes, metadata and rows in flight.
-    bounds.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(1 << 26));
-    reader.limits(bounds);
-    reader.into_decoder().map_err(|error| bad(&error))
+    let within = |pixels: u64| {
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), known);
+        let mut bounds = image::Limits::no_limits();
+        bounds.max_alloc = Some(pixels.saturating_mul(LARGEST_PIXEL).saturating_add(BESIDE_PIXELS));
+        reader.limits(bounds);
+        reader.into_decoder().map_err(|error| bad(&error))
+    };
+    if format != Format::Png {
+        return within(limits.max_pixels);
+    }
+    // A PNG's colour profile and texts are packed, a thousandfold if need be: they get no room that its pixels have.
+    let (width, height) = within(0)?.dimensions();
+    limits.check(width, height)?;
+    within(u64::from(width) * u64::from(height))
 }
 
 /// Pillow turns TIFFs upright as it loads them, and no other format.

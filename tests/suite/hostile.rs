@@ -1,5 +1,6 @@
 //! hostile: whatever a file holds, its reader refuses it or reads it: no panic, no memory for what is not there.
 
+mod bombs;
 mod harm;
 mod memory;
 
