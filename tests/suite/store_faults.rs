@@ -300,25 +300,3 @@ fn the_first_writer_of_a_record_wins_while_its_bytes_are_there() {
     assert_eq!(space.store.record(first.key()).expect("a record").expect("one").artifact, second.artifact);
     assert_eq!(std::fs::read_dir(space.store.root().join("tmp")).expect("a folder").count(), 0);
 }
-
-#[test]
-fn every_promise_of_the_format_names_a_test_that_there_is() {
-    let files = [
-        ("cache", include_str!("cache.rs")),
-        ("crash", include_str!("crash.rs")),
-        ("endings", include_str!("endings.rs")),
-        ("graph", include_str!("graph.rs")),
-        ("keys", include_str!("keys.rs")),
-        ("kill", include_str!("kill.rs")),
-        ("resume", include_str!("resume.rs")),
-        ("upkeep", include_str!("upkeep.rs")),
-        ("store_faults", include_str!("store_faults.rs")),
-    ];
-    let named = include_str!("../../docs/format.md").split('`').filter_map(|text| text.split_once("::"));
-    let tests: Vec<_> = named.filter(|(file, _)| files.iter().any(|(name, _)| name == file)).collect();
-    assert!(tests.len() > 20, "{tests:?}");
-    for (file, test) in tests {
-        let (_, code) = files.iter().find(|(name, _)| *name == file).expect("a file");
-        assert!(code.contains(&format!("fn {test}(")), "{file} has no test {test}");
-    }
-}

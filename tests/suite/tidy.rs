@@ -190,3 +190,19 @@ fn stages_are_sorted_and_each_verb_is_there_once() {
     sorted.dedup();
     assert_eq!(verbs, sorted);
 }
+
+#[test]
+fn every_test_that_the_docs_name_is_there() {
+    let files = [rust_files("tests/suite"), rust_files("src")].concat();
+    let stem = |file: &PathBuf| file.file_stem().unwrap().to_string_lossy().into_owned();
+    let files: Vec<_> = files.iter().map(|file| (stem(file), std::fs::read_to_string(file).unwrap())).collect();
+    for doc in ["docs/format.md", "docs/faults.md"] {
+        let text = std::fs::read_to_string(root().join(doc)).unwrap();
+        let named: Vec<_> = text.split('`').skip(1).step_by(2).filter_map(|text| text.split_once("::")).collect();
+        assert!(named.len() > 20, "{doc}: {named:?}");
+        for (file, test) in named {
+            let is_there = files.iter().any(|(stem, code)| stem == file && code.contains(&format!("fn {test}(")));
+            assert!(is_there, "{doc}: there is no {file}::{test}");
+        }
+    }
+}
