@@ -66,7 +66,7 @@ def family_13(bench):
     beside(bench, "gc", bench.gc)
     beside(bench, "verify", bench.verify)
     group = bench.group(13, "8 processes at once", "each node is made once in all, all end well")
-    for trial in range(1 if bench.quick else 3):
+    for trial in range(1 if bench.quick else 50):
         space = bench.space()
         commands = [space.argv("run", *(["--name", f"name-{at}"] if at % 2 else [])) for at in range(8)]
         runs = together(bench, space, commands)
