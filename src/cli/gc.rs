@@ -2,7 +2,7 @@
 
 use crate::cli::args::{GcArgs, PinArgs};
 use crate::cli::error::CliError;
-use crate::cli::verify::existing;
+use crate::cli::verify::{check_there, existing};
 use crate::cli::{runs, text};
 use crate::store::collect::Survey;
 use crate::store::{Store, StoreError};
@@ -41,7 +41,7 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
 
 /// The store with nobody else in it.
 fn alone(args: &GcArgs) -> Result<Store, CliError> {
-    drop(existing(&args.store)?);
+    check_there(&args.store)?;
     loop {
         match Store::open_alone(&args.store) {
             Err(StoreError::InUse { .. }) if args.wait => std::thread::sleep(LOOK),

@@ -7,8 +7,8 @@ use crate::cli::text;
 use crate::cli::workspace::{LastRun, Workspace, remember};
 use crate::engine::journal::Journal;
 use crate::engine::{Cancel, Event, Observer};
-use crate::views::{End, Results, files};
-use std::path::Path;
+use crate::store::{Disk, Store, StoreIo};
+use crate::views::{End, Lacks, Results};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -47,7 +47,15 @@ impl<'a> Listeners<'a> {
         if end != End::Broken {
             wait_for_turn(&results, cancel)?;
         }
-        let complaints = results.finish(end);
+        let Lacks { complaints, bare } = results.finish(end);
+        if let [first, ..] = &*bare {
+            let noun = first.split('@').next().unwrap_or(first);
+            text::note(&format!(
+                "files of {} are not all in the results, and the bytes to lay them out from are gone; keep: [{noun}] has \
+                 them made again",
+                bare.join(", ")
+            ));
+        }
         if complaints.is_empty() { Ok(()) } else { Err(CliError::Files(complaints.join("\n"))) }
     }
 }
@@ -65,9 +73,11 @@ impl<'a> Opened<'a> {
     fn new(args: &RunArgs, space: &'a Workspace) -> Result<Self, CliError> {
         let plan = &space.loaded.plan;
         remember(&space.store, &last_run(args, &plan.name, &space.device));
-        write_resolved(&space.store.run_folder(&plan.name), &space.loaded.resolved)?;
-        let results = Results::open(&args.out.join(&plan.name), plan, &space.store)
-            .map_err(|error| CliError::Files(format!("could not prepare {}: {error:#}", args.out.display())))?;
+        write_resolved(&space.store, &plan.name, &space.loaded.resolved)?;
+        let results = Results::open(&args.out.join(&plan.name), plan, &space.store).map_err(|error| {
+            let out = args.out.display();
+            CliError::Files(format!("could not prepare {out}: {error:#}; name another folder with --out"))
+        })?;
         let mut others: Vec<Box<dyn Observer + 'a>> = Vec::new();
         if let Ok(journal) = Journal::append_to(results.folder()) {
             others.push(Box::new(journal));
@@ -121,14 +131,11 @@ fn last_run(args: &RunArgs, run: &str, device: &str) -> LastRun {
     }
 }
 
-fn write_resolved(folder: &Path, resolved: &str) -> Result<(), CliError> {
-    let path = folder.join("pipeline.yaml");
-    if std::fs::read_to_string(&path).is_ok_and(|there| there == resolved) {
+fn write_resolved(store: &Store, run: &str, resolved: &str) -> Result<(), CliError> {
+    const FILE: &str = "pipeline.yaml";
+    let folder = store.run_folder(run);
+    if Disk.read(&folder.join(FILE)).is_ok_and(|there| there == resolved.as_bytes()) {
         return Ok(()); // So that a store that cannot be written serves a run without work.
     }
-    let write = || {
-        std::fs::create_dir_all(folder)?;
-        files::replace(&path, resolved.as_bytes())
-    };
-    write().map_err(|error| CliError::Files(format!("could not write to {}: {error}", folder.display())))
+    Ok(store.write_small(&folder, FILE, resolved.as_bytes())?)
 }

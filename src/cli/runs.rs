@@ -40,5 +40,11 @@ fn there_are(store: &Path) -> String {
 /// The plan that the last run called `name` had.
 pub fn plan(store: &Path, name: &str) -> Result<Plan, CliError> {
     let path = store.join("runs").join(name).join("pipeline.yaml");
+    if !path.is_file() {
+        return Err(CliError::Usage(format!(
+            "what the run {name} was is not known: there is no file {}",
+            path.display()
+        )));
+    }
     Ok(pipeline::load(&path, &[], (this().stages)(), &|_| None)?.plan)
 }

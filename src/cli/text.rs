@@ -4,10 +4,13 @@ use crate::cli::error::CliError;
 use std::borrow::Cow;
 use std::io::Write;
 
-/// Prints to standard output. A reader that went away ends the command quietly.
+/// Prints to standard output. A reader that went away ends the command quietly; a disk that is full does not.
 pub fn out(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(plain(text).as_bytes()).and_then(|()| stdout.flush()).map_err(|_| CliError::Pipe)
+    stdout.write_all(plain(text).as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => CliError::Pipe,
+        _ => CliError::Files(format!("could not write to standard output: {error}")),
+    })
 }
 
 /// Tells a person something on standard error.

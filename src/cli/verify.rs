@@ -25,13 +25,13 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     if bar {
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
-    if args.json {
+    let told = if args.json {
         text::out(&format!(
             "{}\n",
             serde_json::json!({ "records": found.records, "objects": found.objects, "bytes": found.bytes,
                                 "unread": found.unread, "evicted": found.evicted, "wrong": found.wrong,
                                 "unknown": found.unknown })
-        ))?;
+        ))
     } else {
         let mut told: String = found.wrong.iter().map(|what| format!("{what}\n")).collect();
         for path in found.unknown.iter().take(NAMED) {
@@ -48,10 +48,11 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
             text::bytes(found.bytes),
             found.evicted
         ));
-        text::out(&told)?;
-    }
+        text::out(&told)
+    };
+    // Whoever did not read it to the end is to know by the exit code: what was moved away is not found again.
     match found.wrong.len() {
-        0 => Ok(()),
+        0 => told,
         wrong => Err(CliError::Artifact(format!(
             "{wrong} wrong in {}; what could be moved is in its quarantine/, and the next run makes again what it needs",
             args.store.display()
@@ -59,12 +60,18 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     }
 }
 
-/// A store that must be there: a slip of the hand is not to make one.
+/// A store that must be there.
 pub fn existing(path: &std::path::Path) -> Result<Store, CliError> {
-    if !path.join("FORMAT").exists() {
-        return Err(CliError::Usage(format!("there is no store at {}; name one with --store", path.display())));
-    }
+    check_there(path)?;
     Ok(open_store(path)?)
+}
+
+/// Refuses a folder without a store: a slip of the hand is not to make one.
+pub fn check_there(path: &std::path::Path) -> Result<(), CliError> {
+    if path.join("FORMAT").exists() {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!("there is no store at {}; name one with --store", path.display())))
 }
 
 fn share(text: &str) -> Result<f64, CliError> {

@@ -6,13 +6,15 @@ use crate::cli::program::this;
 use crate::cli::text;
 use crate::learn::device::DeviceChoice;
 use crate::pipeline::{self, Loaded};
-use crate::store::{Store, StoreError};
-use crate::views::files;
+use crate::store::{Disk, Store, StoreError, StoreIo};
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+const LAST: &str = "last.json";
+
 /// What `dcpipe run` was last told; `why` and `show` start from it.
-#[derive(Serialize, Deserialize, Default, Clone)]
+#[derive(Serialize, Deserialize, Default, Clone, PartialEq)]
 pub struct LastRun {
     /// The pipeline file, as an absolute path.
     pub pipeline: PathBuf,
@@ -82,18 +84,23 @@ pub fn resolve_device(text: &str) -> Result<String, CliError> {
 
 /// What `dcpipe run` was last told on this store.
 pub fn last_run(store: &Path) -> Result<LastRun, CliError> {
-    let text = std::fs::read(store.join("runs/last.json")).ok();
-    text.and_then(|text| serde_json::from_slice(&text).ok()).ok_or_else(|| {
-        CliError::Usage(format!(
-            "no pipeline named, and nothing has run on the store {}; name a pipeline file",
-            store.display()
-        ))
-    })
+    let path = store.join("runs").join(LAST);
+    let why = match Disk.read(&path).map(|text| serde_json::from_slice(&text)) {
+        Ok(Ok(last)) => return Ok(last),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            format!("nothing has run on the store {}", store.display())
+        }
+        Err(error) => format!("{} cannot be read: {error}", path.display()),
+        Ok(Err(error)) => format!("{} cannot be read: {error}", path.display()),
+    };
+    Err(CliError::Usage(format!("no pipeline named, and {why}; name a pipeline file")))
 }
 
-/// Remembers what `dcpipe run` was told.
+/// Remembers what `dcpipe run` was told. Without it a pipeline has to be named, so a store that takes nothing is no error.
 pub fn remember(store: &Store, last: &LastRun) {
-    if let Ok(text) = serde_json::to_vec(last) {
-        let _ = files::replace(&store.root().join("runs/last.json"), &text);
+    if !last_run(store.root()).is_ok_and(|known| known == *last)
+        && let Ok(text) = serde_json::to_vec(last)
+    {
+        let _ = store.write_small(&store.root().join("runs"), LAST, &text);
     }
 }

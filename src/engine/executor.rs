@@ -92,8 +92,9 @@ pub struct Executor<'a> {
     pub(super) ahead: Ahead,
     /// What is on disk about this run.
     pub(super) standing: Option<Standing>,
-    /// Whether something was begun since that was written.
+    /// Whether something was begun, or waited for, since that was written.
     pub(super) unwritten: bool,
+    /// Since when it is written; none where that cannot wait.
     pub(super) wrote: Option<Stopwatch>,
     pub(super) board: Board<'a>,
     pub(super) known: Vec<Known>,

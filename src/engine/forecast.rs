@@ -122,10 +122,12 @@ fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
         let needed_by = plan.consumers(*id).iter().find(|consumer| {
             matches!(lines[consumer.index()].as_ref().map(|l| &l.fate), Some(Fate::Run(_) | Fate::Pending { .. }))
         });
-        let asked_for = plan.node(*id).asked_for;
+        let node = plan.node(*id);
         let Some(line) = lines[id.index()].as_mut() else { continue };
         let gone = |line: &Line| line.record.as_ref().is_some_and(|record| !store.contains_all(&record.artifact));
-        if line.fate == Fate::Hit && (needed_by.is_some() || asked_for) && gone(line) {
+        let is_lost = |line: &Line| line.record.as_ref().is_some_and(|record| store.lost_to_damage(&record.artifact));
+        let is_owed = |line: &Line| node.asked_for || (node.keep.stays(node.epoch, plan.epochs) && is_lost(line));
+        if line.fate == Fate::Hit && (needed_by.is_some() || is_owed(line)) && gone(line) {
             let needed_by = needed_by.map_or_else(|| "keep:".to_owned(), |consumer| plan.node(*consumer).name());
             line.fate = Fate::Run(MissReason::Evicted { needed_by });
         }

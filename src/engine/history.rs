@@ -7,11 +7,13 @@ use crate::base::StageKey;
 use crate::engine::{Event, MissReason};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 /// Far more seconds than a run takes; a damaged line may say anything.
 const FOREVER: f64 = 1e12;
+/// Far more bytes than a line has.
+const LONGEST_LINE: u64 = 1 << 24;
 
 /// The runs of a journal.
 #[derive(Default, Debug)]
@@ -98,8 +100,10 @@ pub fn read(journal: &Path) -> io::Result<History> {
     }
     let mut history = History::default();
     let mut by_id = HashMap::new();
-    for line in BufReader::new(std::fs::File::open(journal)?).split(b'\n') {
-        let line = line?;
+    let (mut reader, mut line) = (BufReader::new(std::fs::File::open(journal)?), Vec::new());
+    while let read = (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line)?
+        && read > 0
+    {
         let parsed = || -> Option<(Stamp, Event)> {
             let value: serde_json::Value = serde_json::from_slice(&line).ok()?;
             Some((Stamp::deserialize(&value).ok()?, Event::deserialize(&value).ok()?))
@@ -108,6 +112,10 @@ pub fn read(journal: &Path) -> io::Result<History> {
             Some((stamp, event)) => history.take(&mut by_id, stamp, event),
             None => history.unread += usize::from(!line.trim_ascii().is_empty()),
         }
+        if line.pop() != Some(b'\n') {
+            reader.skip_until(b'\n')?;
+        }
+        line.clear();
     }
     history.runs.iter_mut().for_each(PastRun::close);
     Ok(history)

@@ -104,10 +104,18 @@ impl Executor<'_> {
                 self.resolvable.insert(plan.rank(*consumer));
             }
         }
-        if plan.node(id).asked_for && self.board.state(id) == NodeState::Hit && !self.has_bytes(id) {
+        if self.board.state(id) == NodeState::Hit && self.is_owed(id) {
             self.known[id.index()].reason = Some(MissReason::Evicted { needed_by: "keep:".to_owned() });
             self.demand(id);
         }
+    }
+
+    /// Whether a hit's bytes are to be made again though nobody reads them: it was asked for, or it was to stay and somebody
+    /// damaged it. Others that are to stay and are gone were deleted by somebody who knew what he did.
+    fn is_owed(&self, id: NodeId) -> bool {
+        let Some(record) = &self.known[id.index()].record else { return false };
+        let is_lost = || self.stays_for_good(id) && self.store.lost_to_damage(&record.artifact);
+        if self.plan.node(id).asked_for { !self.has_bytes(id) } else { is_lost() }
     }
 
     pub(super) fn has_bytes(&self, id: NodeId) -> bool {

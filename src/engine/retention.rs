@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 impl Executor<'_> {
     /// Deletes inputs of `id` that are kept until used and that nothing of this run will read any more.
     pub(super) fn retire_inputs(&mut self, id: NodeId) {
+        self.elsewhere.is_fresh = false;
         let plan = self.plan;
         for (_, from) in &plan.node(id).inputs {
             self.retire(*from);
@@ -18,6 +19,7 @@ impl Executor<'_> {
 
     /// Deletes what an earlier run was interrupted before deleting.
     pub(super) fn retire_all(&mut self) {
+        self.elsewhere.is_fresh = false;
         let plan = self.plan;
         for id in plan.order() {
             if !plan.consumers(*id).is_empty() {
@@ -37,8 +39,10 @@ impl Executor<'_> {
             return;
         }
         let parts = record.artifact.parts.clone();
-        // Looked at anew each time: another run may have come to need them since the last.
-        self.elsewhere.look(self.store, &self.plan.name);
+        // Looked at anew for every node that ends: another run may have come to need them since the last.
+        if !std::mem::replace(&mut self.elsewhere.is_fresh, true) {
+            self.elsewhere.look(self.store, &self.plan.name);
+        }
         let mut freed = 0;
         for part in parts.iter().rev() {
             if !self.has_other_owner(id, part.object) && !self.elsewhere.keeps(part.object) && self.store.contains(part)
@@ -83,8 +87,7 @@ impl Executor<'_> {
             let state = self.board.state(*reader);
             state != NodeState::Unwanted && !state.is_satisfied()
         };
-        self.stays_for_good(id)
-            || (self.board.state(id).is_satisfied() && (self.stays(id) || self.plan.consumers(id).iter().any(is_open)))
+        self.stays(id) || self.plan.consumers(id).iter().any(is_open)
     }
 
     /// The node of the same name at another epoch.

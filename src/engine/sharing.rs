@@ -19,6 +19,9 @@ impl Executor<'_> {
         let name = || self.plan.node(id).name();
         let Some(lock) = self.store.try_lock(key.key())? else {
             if self.waited.insert(id) {
+                // Before the other one can be done with it and delete it: what it makes is wanted here, too.
+                self.wrote = None;
+                self.unwritten = true;
                 self.observer.observe(&Event::NodeWaits { node: name(), key: key.key() });
             }
             self.board.advance(id, NodeState::Waiting);

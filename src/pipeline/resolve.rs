@@ -185,6 +185,10 @@ fn name(spec: &Spec, stem: &str) -> Result<String, Fault> {
         };
         return Err(Fault::new(span, what).hint(rule.to_owned()));
     }
+    if name == "last.json" {
+        let hint = "the store has a file of that name beside its runs; take another".to_owned();
+        return Err(Fault::new(span, format!("{name:?} cannot name a run")).hint(hint));
+    }
     Ok(name.to_owned())
 }
 

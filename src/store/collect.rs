@@ -6,6 +6,7 @@ use crate::store::run::RunState;
 use crate::store::verify::Findings;
 use crate::store::{Record, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// What a collection keeps and what it would remove.
@@ -43,7 +44,7 @@ impl Store {
         let mut survey = Survey::default();
         let mut roots: BTreeSet<StageKey> = BTreeSet::new();
         let pins = self.pins()?;
-        let (runs, gone) = self.runs_by_age(last, drop);
+        let (runs, gone) = self.runs_by_age(last, drop)?;
         let remembers_nothing = pins.is_empty() && runs.is_empty() && gone.is_empty();
         for (_, pin) in pins {
             roots.extend(pin.nodes.into_values());
@@ -89,20 +90,21 @@ impl Store {
     }
 
     /// The runs that count, and those that do not.
-    fn runs_by_age(&self, last: Option<usize>, drop: &[String]) -> (Vec<String>, Vec<String>) {
+    fn runs_by_age(&self, last: Option<usize>, drop: &[String]) -> Result<(Vec<String>, Vec<String>), StoreError> {
+        let (mut gone, names): (Vec<_>, Vec<_>) = self.run_names()?.into_iter().partition(|name| drop.contains(name));
         let mut runs: Vec<(u64, bool, String)> = Vec::new();
-        for name in self.run_names() {
+        for name in names {
             let standing = self.standing(&name);
             let is_done = standing.as_ref().is_some_and(|standing| standing.state == RunState::Done);
             runs.push((standing.map_or(0, |standing| standing.unix_ms), is_done, name));
         }
         runs.sort_by(|a, b| b.cmp(a));
-        let (mut counted, mut gone) = (Vec::new(), Vec::new());
+        let mut counted = Vec::new();
         for (at, (_, is_done, name)) in runs.into_iter().enumerate() {
-            let counts = !drop.contains(&name) && (!is_done || last.is_none_or(|last| at < last));
+            let counts = !is_done || last.is_none_or(|last| at < last);
             if counts { counted.push(name) } else { gone.push(name) }
         }
-        (counted, gone)
+        Ok((counted, gone))
     }
 
     /// Whether somebody is after a record: it is a root's, or what an unfinished root goes on from.
@@ -117,8 +119,10 @@ impl Store {
     /// The store must have been opened alone.
     pub fn collect(&self, survey: &Survey) -> Result<(), StoreError> {
         let remove = |path: PathBuf| match self.io().remove(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", &path, error)),
-            _ => Ok(()),
+            // A folder there goes with the run's folder, by whoever asked for this.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => Ok(()),
+            Err(error) => Err(StoreError::io("remove", &path, error)),
+            Ok(()) => Ok(()),
         };
         for run in &survey.runs {
             for file in ["state.json", "nodes.json", "before.json"] {

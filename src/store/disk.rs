@@ -10,6 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// Bytes of the largest file that is read whole: the keys of a million nodes, eight times over.
+const LARGEST_SMALL: u64 = 1 << 30;
+
 /// The real file system.
 pub struct Disk;
 
@@ -53,7 +56,13 @@ impl StoreIo for Disk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let (file, len) = open_regular(path)?;
-        let mut bytes = Vec::with_capacity(len as usize);
+        let mut bytes = Vec::new();
+        let too_much =
+            || io::Error::new(io::ErrorKind::InvalidData, format!("{len} bytes are more than any such file has"));
+        if len > LARGEST_SMALL {
+            return Err(too_much());
+        }
+        bytes.try_reserve_exact(len as usize).map_err(|_| too_much())?;
         // Told where the end is, it is not looked for twice: a run reads thousands of records.
         file.take(len).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -71,7 +80,9 @@ impl StoreIo for Disk {
         match std::fs::symlink_metadata(path) {
             Ok(meta) if meta.is_file() => Ok(Found::File(meta.len())),
             Ok(_) => Ok(Found::Other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(Found::Nothing)
+            }
             Err(error) => Err(error),
         }
     }

@@ -43,6 +43,7 @@ use crate::store::durable::Settled;
 use crate::store::io::{Found, Lock};
 use crate::store::verify::Checks;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,6 +56,8 @@ pub struct Store {
     settled: Settled,
     reports: Mutex<Vec<String>>,
     checks: Checks,
+    /// Objects of which wrong bytes lie in quarantine, once it was asked for them.
+    wrong: Mutex<Option<BTreeSet<ObjectId>>>,
     /// Held for as long as the store is open: shared, so that a sweep can prove that nobody else is at work, or alone.
     _held: Option<Lock>,
 }
@@ -175,7 +178,19 @@ impl Store {
         self.set_aside(&self.object_path(object), &format!("object {object} {why}"));
     }
 
+    /// Whether a part is gone because something wrong stood in its place, now or earlier.
+    pub fn lost_to_damage(&self, artifact: &Artifact) -> bool {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let wrong = wrong.get_or_insert_with(|| {
+            let object = |path: &PathBuf| path.file_name()?.to_str()?.split('.').next()?.parse().ok().map(ObjectId);
+            self.quarantined().iter().filter_map(|(path, _)| object(path)).collect()
+        });
+        let is_gone = |part: &Part| self.io.look(&self.object_path(part.object)).ok() == Some(Found::Nothing);
+        artifact.parts.iter().any(|part| wrong.contains(&part.object) && is_gone(part))
+    }
+
     fn set_aside(&self, path: &Path, what: &str) {
+        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut n = 0;
         let moved = loop {

@@ -12,8 +12,18 @@ use std::time::Duration;
 
 const FORMAT: &str = "dcpipe-store 1 blake3\n";
 /// How often a store that somebody has alone is asked for again.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(10);
+/// So many looks it takes until that is worth a word: everybody has a store alone for a moment when he opens it.
+const LOOKS: u32 = 50;
 const FOLDERS: [&str; 8] = ["objects", "records", "runs", "stat", "tmp", "quarantine", "locks", "pins"];
+
+/// Who may have a store open at the same time.
+enum Company<'a> {
+    /// Others; what is called where one has to be waited for who is to be alone.
+    Others(&'a mut dyn FnMut()),
+    /// Nobody.
+    Nobody,
+}
 
 impl Store {
     /// Opens the store at `root`, making it where there is none, and empties `tmp/` of what dead processes left.
@@ -22,23 +32,22 @@ impl Store {
     }
 
     /// The same; `tell` is called once if a collection has the store and is waited for.
-    pub fn open_or_wait(root: &Path, tell: impl FnOnce()) -> Result<Self, StoreError> {
-        Self::open_as(root, Arc::new(Disk), Some(Box::new(tell)))
+    pub fn open_or_wait(root: &Path, mut tell: impl FnMut()) -> Result<Self, StoreError> {
+        Self::open_as(root, Arc::new(Disk), Company::Others(&mut tell))
     }
 
     /// Opens the store with all its I/O going through `io`.
     pub fn open_on(root: &Path, io: Arc<dyn StoreIo>) -> Result<Self, StoreError> {
-        Self::open_as(root, io, Some(Box::new(|| ())))
+        Self::open_as(root, io, Company::Others(&mut || ()))
     }
 
     /// Opens the store with nobody else having it open, now or until it is closed; [`StoreError::InUse`] where somebody
     /// has.
     pub fn open_alone(root: &Path) -> Result<Self, StoreError> {
-        Self::open_as(root, Arc::new(Disk), None)
+        Self::open_as(root, Arc::new(Disk), Company::Nobody)
     }
 
-    /// Opens the store together with others, and calls what is given if that takes waiting; or, without it, alone.
-    fn open_as(root: &Path, io: Arc<dyn StoreIo>, shared: Option<Box<dyn FnOnce() + '_>>) -> Result<Self, StoreError> {
+    fn open_as(root: &Path, io: Arc<dyn StoreIo>, company: Company<'_>) -> Result<Self, StoreError> {
         let known = knows_format(&*io, root)?;
         for folder in FOLDERS {
             let path = root.join(folder);
@@ -57,9 +66,9 @@ impl Store {
                 let _ = io.remove(&path);
             }
         }
-        let locked = match shared {
-            None => held,
-            Some(tell) => {
+        let locked = match company {
+            Company::Nobody => held,
+            Company::Others(tell) => {
                 drop(held);
                 lock_shared(&*io, &lock_path, tell)
             }
@@ -78,6 +87,7 @@ impl Store {
             settled: Settled::default(),
             reports: Mutex::default(),
             checks: Checks::default(),
+            wrong: Mutex::default(),
             _held: lock,
         };
         if !known {
@@ -99,15 +109,16 @@ impl Store {
     }
 }
 
-fn lock_shared(io: &dyn StoreIo, path: &Path, tell: Box<dyn FnOnce() + '_>) -> std::io::Result<Option<Lock>> {
-    let mut tell = Some(tell);
-    loop {
+fn lock_shared(io: &dyn StoreIo, path: &Path, tell: &mut dyn FnMut()) -> std::io::Result<Option<Lock>> {
+    for look in 1_u32.. {
         match io.try_lock_shared(path) {
-            Ok(None) => tell.take().into_iter().for_each(|tell| tell()),
+            Ok(None) if look == LOOKS => tell(),
+            Ok(None) => {}
             done => return done,
         }
         std::thread::sleep(LOOK);
     }
+    Ok(None)
 }
 
 fn is_forbidden(error: &std::io::Error) -> bool {

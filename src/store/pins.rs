@@ -62,6 +62,8 @@ impl Store {
 /// The objects that pins, or runs other than one's own, keep or are still to read.
 #[derive(Default)]
 pub struct Elsewhere {
+    /// Whether nothing has happened since the last look that another is worth.
+    pub is_fresh: bool,
     records: BTreeMap<StageKey, Vec<ObjectId>>,
     objects: BTreeSet<ObjectId>,
 }
@@ -71,7 +73,7 @@ impl Elsewhere {
     /// nothing: then bytes may have to be made again, which is no loss.
     pub fn look(&mut self, store: &Store, run: &str) {
         let mut keys: BTreeSet<StageKey> = BTreeSet::new();
-        for name in store.run_names().into_iter().filter(|name| name != run) {
+        for name in store.run_names().unwrap_or_default().into_iter().filter(|name| name != run) {
             keys.extend(store.standing(&name).into_iter().flat_map(|standing| standing.kept));
         }
         keys.extend(store.pins().unwrap_or_default().into_iter().flat_map(|(_, pin)| pin.nodes.into_values()));

@@ -97,17 +97,18 @@ impl Store {
     }
 
     /// The names of the runs that are remembered, sorted.
-    pub fn run_names(&self) -> Vec<String> {
-        let is_run = |path: &PathBuf| ["nodes.json", "state.json"].iter().any(|file| self.is_file(&path.join(file)));
-        let folders = self.io().list(&self.root().join("runs")).unwrap_or_default();
+    ///
+    /// # Errors
+    /// Where the folder of the runs cannot be read. What in it cannot be looked at counts as a run.
+    pub fn run_names(&self) -> Result<Vec<String>, StoreError> {
+        let is_there = |path: PathBuf| !matches!(self.io().look(&path), Ok(Found::Nothing));
+        let is_run = |path: &PathBuf| ["nodes.json", "state.json"].iter().any(|file| is_there(path.join(file)));
+        let runs = self.root().join("runs");
+        let folders = self.io().list(&runs).map_err(|error| StoreError::io("list", &runs, error))?;
         let names = folders.iter().filter(|path| is_run(path)).filter_map(|path| path.file_name());
         let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
         names.sort();
-        names
-    }
-
-    fn is_file(&self, path: &Path) -> bool {
-        matches!(self.io().look(path), Ok(Found::File(_)))
+        Ok(names)
     }
 
     /// The keys of the last run called `name`; empty where there was none, or where the file is unreadable: for showing,
@@ -161,15 +162,21 @@ impl Store {
         self.write_json(&self.run_folder(name), "state.json", standing)
     }
 
-    /// Replaces a small file, durably: a collection after a power cut must know what is whose.
+    /// Replaces a small file by JSON; see [`Store::write_small`].
     pub(super) fn write_json(&self, folder: &Path, file: &str, value: &impl Serialize) -> Result<(), StoreError> {
+        let text = serde_json::to_vec(value).expect("BUG: it is plain data");
+        self.write_small(folder, file, &text)
+    }
+
+    /// Replaces a small file, durably: a collection after a power cut must know what is whose.
+    pub fn write_small(&self, folder: &Path, file: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = folder.join(file);
         let io = self.io();
         let write = || -> std::io::Result<()> {
             io.create_dir(folder)?;
             let (tmp, mut file) = self.create_tmp()?;
             let mut fill = || {
-                file.write_all(&serde_json::to_vec(value).map_err(std::io::Error::other)?)?;
+                file.write_all(bytes)?;
                 file.sync()
             };
             fill().and_then(|()| io.rename(&tmp, &path)).inspect_err(|_| drop(io.remove(&tmp)))?;

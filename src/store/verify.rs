@@ -104,6 +104,16 @@ impl Store {
         let mut found = Findings::default();
         let (records, objects) = (self.names_in("records", &mut found)?, self.names_in("objects", &mut found)?);
         let total = records.len() + objects.len();
+        found.unknown.retain(|path| {
+            let (name, above) = (path.file_name().unwrap_or_default(), path.parent().and_then(Path::parent));
+            let is_shelf = name.len() == 2
+                && above == Some(self.root())
+                && u8::from_str_radix(&name.to_string_lossy(), 16).is_ok();
+            if is_shelf {
+                self.set_aside(path, &format!("{} is not a folder", path.display()));
+            }
+            !is_shelf
+        });
         let mut named = BTreeSet::new();
         for (at, digest) in records.iter().enumerate() {
             tell(at, total);
@@ -137,7 +147,10 @@ impl Store {
                     found.bytes += bytes;
                 }
                 // It may have been replaced by the right ones in the meantime.
-                Ok(_) if self.hash(&path, bytes).is_ok_and(|digest| digest == object.0) => found.objects += 1,
+                Ok(_) if self.hash(&path, bytes).is_ok_and(|digest| digest == object.0) => {
+                    found.objects += 1;
+                    found.bytes += bytes;
+                }
                 Ok(_) => self.quarantine(object, "has other bytes than its name promises"),
                 Err(error) if error.kind() == ErrorKind::NotFound => {} // Evicted in the meantime.
                 Err(error) => found.wrong.push(format!("object {object} cannot be read: {error}")),
@@ -153,9 +166,14 @@ impl Store {
         let root = self.root().join(folder);
         let mut names = Vec::new();
         for shelf in self.io().list(&root).map_err(|error| StoreError::io("list", &root, error))? {
-            let Ok(files) = self.io().list(&shelf) else {
-                found.unknown.push(shelf);
-                continue;
+            let files = match self.io().list(&shelf) {
+                Ok(files) => files,
+                Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                    found.unknown.push(shelf);
+                    continue;
+                }
+                // Its files are not nobody's because it cannot be read.
+                Err(error) => return Err(StoreError::io("list", &shelf, error)),
             };
             let start = shelf.file_name().unwrap_or_default().to_string_lossy().into_owned();
             for path in files {

@@ -45,13 +45,8 @@ pub fn aside(path: &Path) -> PathBuf {
 /// Replaces a small file.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = aside(path);
-    std::fs::write(&tmp, bytes)?;
-    std::fs::rename(&tmp, path)
-}
-
-/// Reads a file of the results.
-pub fn read(path: &Path) -> anyhow::Result<Bytes> {
-    Ok(std::fs::read(path).with_context(|| format!("reading {}", path.display()))?.into())
+    let done = std::fs::write(&tmp, bytes).and_then(|()| std::fs::rename(&tmp, path));
+    done.inspect_err(|_| drop(std::fs::remove_file(&tmp)))
 }
 
 /// Writes the images that a dataset carries as files, so that a person can look at them.

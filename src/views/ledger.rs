@@ -1,10 +1,11 @@
 //! ledger: which files of the results folder hold which artifact, so that old ones are neither trusted nor left.
 
 use crate::base::Digest;
+use crate::store::{Disk, StoreIo};
 use crate::views::files;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Counts up when files of the folder change their form, so that those of an older program are written anew.
 const VERSION: u32 = 2;
@@ -42,11 +43,14 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Takes the ledger from `folder`.
     pub(super) fn open(folder: &Path) -> Self {
-        let text = std::fs::read(folder.join(FILE)).ok();
+        let text = Disk.read(&folder.join(FILE)).ok();
         let page: Option<Page<String, Entry>> = text.and_then(|text| serde_json::from_slice(&text).ok());
         let page = page.filter(|page| page.version == VERSION);
         let changed = page.is_none();
-        let before = page.map(|page| page.nodes).unwrap_or_default();
+        let mut before = page.map(|page| page.nodes).unwrap_or_default();
+        // Files are deleted by this list: it may name none that is not below the folder.
+        let is_below = |file: &PathBuf| file.components().all(|part| matches!(part, Component::Normal(_)));
+        before.retain(|_, entry: &mut Entry| entry.files.iter().all(is_below));
         // By all cores at once: there are thousands, and a run with nothing to do does little else.
         let is_torn = |entry: &Entry| !entry.files.iter().all(|file| folder.join(file).exists());
         let torn = before.par_iter().filter(|(_, entry)| is_torn(entry)).map(|(node, _)| node.clone()).collect();
@@ -68,6 +72,14 @@ impl Ledger {
         }
         self.laid_out.extend(self.before.remove_entry(node));
         true
+    }
+
+    /// Accepts what is there of `node`, though files of it are gone, if it holds `artifact`. Says whether all is there.
+    pub(super) fn carry(&mut self, node: &str, artifact: Digest) -> bool {
+        if self.before.get(node).is_some_and(|entry| entry.artifact == artifact) {
+            self.laid_out.extend(self.before.remove_entry(node));
+        }
+        self.laid_out.contains_key(node) && !self.torn.contains(node)
     }
 
     /// Notes what is laid out of `node`.
@@ -99,15 +111,14 @@ impl Ledger {
         }
     }
 
-    /// Removes the files that `are_wrong`, and no longer vouches for their nodes' others.
+    /// Removes the files that `are_wrong`; what else there is of their nodes stays, and is not all of it.
     pub(super) fn remove_files(&mut self, are_wrong: impl Fn(&Path) -> bool) {
-        let folder = &self.folder;
-        self.before.retain(|_, entry| {
-            let wrong: Vec<_> =
-                entry.files.iter().map(|file| folder.join(file)).filter(|path| are_wrong(path)).collect();
-            wrong.iter().for_each(|path| drop(std::fs::remove_file(path)));
-            wrong.is_empty()
-        });
+        for (node, entry) in &self.before {
+            for path in entry.files.iter().map(|file| self.folder.join(file)).filter(|path| are_wrong(path)) {
+                let _ = std::fs::remove_file(path);
+                self.torn.insert(node.clone());
+            }
+        }
     }
 
     /// Notes that one file of `node` is gone.

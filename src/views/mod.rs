@@ -6,4 +6,4 @@ mod results;
 mod tables;
 mod turn;
 
-pub use results::{End, Results};
+pub use results::{End, Lacks, Results};

@@ -3,7 +3,7 @@
 use crate::base::{Digest, StageKey};
 use crate::engine::{Event, Node, NodeId, Observer, Plan};
 use crate::format::Dataset;
-use crate::store::{Record, Store};
+use crate::store::{Disk, Record, Store, StoreIo};
 use crate::views::ledger::{Entry, Ledger};
 use crate::views::turn::Turn;
 use crate::views::{files, tables};
@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// The noun whose files are at the top.
 const DATASET: &str = "dataset";
+const IMAGES: &str = "images.parquet";
 
 /// Listens to a run and lays out its results.
 pub struct Results<'a> {
@@ -34,6 +35,17 @@ struct State {
     /// Nodes whose files hold something else than before this run.
     replaced: Vec<String>,
     complaints: Vec<String>,
+    /// Nodes that are to have files, have not all of them, and whose bytes are gone.
+    bare: Vec<String>,
+}
+
+/// What could not be laid out.
+#[derive(Default)]
+pub struct Lacks {
+    /// What failed, a sentence each.
+    pub complaints: Vec<String>,
+    /// Nodes whose bytes are gone.
+    pub bare: Vec<String>,
 }
 
 type Datasets = BTreeMap<String, StageKey>;
@@ -60,6 +72,7 @@ impl<'a> Results<'a> {
             ledger: without_wrong(Ledger::open(folder), store),
             replaced: Vec::new(),
             complaints: Vec::new(),
+            bare: Vec::new(),
         };
         Ok(Self { folder: folder.to_owned(), plan, store, state: Mutex::new(state) })
     }
@@ -90,11 +103,11 @@ impl<'a> Results<'a> {
     ///
     /// A complete run leaves only its own files between its own. One that stopped where it was asked to removes what was
     /// made from something that it replaced. A broken one removes nothing: the same command goes on.
-    pub fn finish(self, end: End) -> Vec<String> {
-        let State { turn, mut ledger, replaced, mut complaints, .. } =
+    pub fn finish(self, end: End) -> Lacks {
+        let State { turn, mut ledger, replaced, mut complaints, bare, .. } =
             self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if turn.is_none() {
-            return complaints;
+            return Lacks { complaints, bare };
         }
         match end {
             End::Complete if complaints.is_empty() => {
@@ -107,9 +120,11 @@ impl<'a> Results<'a> {
             End::Complete | End::Broken => {}
         }
         if let Err(error) = ledger.close(end == End::Complete) {
-            complaints.push(format!("could not write to {}: {error}", self.folder.display()));
+            let what =
+                "; its .index.json says which of its files are whose: if something else is in its place, delete it";
+            complaints.push(format!("could not write to {}: {error}{what}", self.folder.display()));
         }
-        complaints
+        Lacks { complaints, bare }
     }
 
     /// Lays out a node's files, unless those that are there hold the same artifact.
@@ -125,9 +140,16 @@ impl<'a> Results<'a> {
         let nowhere = !has_place(node) && !state.ledger.knows(name);
         let known = !nowhere && state.ledger.accept(name, artifact);
         // What was made now may have been made because what was there, perhaps as a link in here, was found wrong.
-        if nowhere || (known && !made_now) || !self.can_lay_out(key) {
+        if nowhere || (known && !made_now) {
             return;
         }
+        if !self.can_lay_out(key) {
+            if !state.ledger.carry(name, artifact) && node.keep.stays(node.epoch, self.plan.epochs) {
+                state.bare.push(name.to_owned());
+            }
+            return;
+        }
+        state.bare.retain(|other| other != name); // It has been made again.
         let mut lay_out = || {
             if state.ledger.strike(name)? && !known {
                 state.replaced.push(name.to_owned());
@@ -232,12 +254,17 @@ impl<'a> Results<'a> {
     }
 
     fn listed(&self, dataset: &Record) -> anyhow::Result<Dataset> {
-        let images = dataset.artifact.part("images.parquet").context("there is no images.parquet")?;
-        Ok(Dataset::open(&self.store.map(images)?)?)
+        let images = dataset.artifact.part(IMAGES).context("there is no images.parquet")?;
+        let bytes = self.store.map(images).or_else(|gone| {
+            // The results may have it still, as a copy or a link.
+            let bytes = Disk.read(&self.folder.join(IMAGES)).ok().filter(|b| Digest::of(b) == images.object.0);
+            bytes.map(Into::into).ok_or(gone)
+        })?;
+        Ok(Dataset::open(&bytes)?)
     }
 
     fn dataset(&self, record: &Record) -> anyhow::Result<Vec<PathBuf>> {
-        let made = ["images.parquet", "bad.parquet"].map(|part| self.share(record, part, &self.folder));
+        let made = [IMAGES, "bad.parquet"].map(|part| self.share(record, part, &self.folder));
         if let Some(pack) = record.artifact.part("images.pack") {
             files::unpack(&self.folder.join("images"), &self.listed(record)?, &self.store.map(pack)?)?;
         }

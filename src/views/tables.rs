@@ -36,9 +36,12 @@ impl Place<'_> {
         columns.insert(0, ("epoch_idx", Column::i32(std::iter::repeat_n(epoch, rows))));
         let metadata: Metadata = [("dcpipe.artifact".to_owned(), self.record.artifact.digest().to_string())].into();
         let tmp = files::aside(&folder.join(FILE));
-        let file = std::fs::File::create(&tmp).with_context(|| format!("writing {}", tmp.display()))?;
-        write_table(file, &format!("{noun}-view/v1"), columns, &metadata)?;
-        std::fs::rename(&tmp, folder.join(FILE)).with_context(|| format!("writing to {}", folder.display()))
+        let write = || -> anyhow::Result<()> {
+            write_table(std::fs::File::create(&tmp)?, &format!("{noun}-view/v1"), columns, &metadata)?;
+            Ok(std::fs::rename(&tmp, folder.join(FILE))?)
+        };
+        let done = write().inspect_err(|_| drop(std::fs::remove_file(&tmp)));
+        done.with_context(|| format!("writing to {}", folder.display()))
     }
 
     /// Every image with its cluster, by image.

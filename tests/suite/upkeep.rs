@@ -1,12 +1,14 @@
 //! upkeep: what stays, what goes, and what is found wrong: retention, pins, collection, verification.
 
-use crate::space::Space;
+use crate::hookfs::HookFs;
+use crate::space::{DCPIPE, Space};
 use crate::store_faults::HARMS;
 use crate::toys::{Act, Add, Draft, Number, Run, TestSpace, little, shards};
 use dcpipe::base::{Artifact, ObjectId};
 use dcpipe::engine::{Cancel, EngineError, Event, Keep, Plan};
 use dcpipe::store::verify::Policy;
-use std::collections::BTreeSet;
+use dcpipe::store::{Disk, Store};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Epochs of features and what is made of them, each from the features before.
@@ -140,7 +142,7 @@ fn only_the_newest_runs_count_where_so_many_are_named_and_those_that_are_not_don
     let survey = space.store.survey(Some(2), &[]).unwrap();
     assert_eq!(survey.runs, ["first"]);
     space.store.collect(&survey).unwrap();
-    assert_eq!(space.store.run_names(), ["second", "stopped"]);
+    assert_eq!(space.store.run_names().unwrap(), ["second", "stopped"]);
     assert_eq!(space.run(&named("second", 20)).outcome().ran, 0);
 }
 
@@ -186,6 +188,95 @@ fn where_a_run_cannot_be_read_nothing_is_collected() {
 }
 
 #[test]
+fn whatever_cannot_be_read_a_collection_takes_no_more_for_it() {
+    let space = TestSpace::new();
+    space.run(&little(2, 10).named("old").plan());
+    space.run(&little(2, 20).named("old").plan());
+    space.run(&little(2, 30).named("new").plan());
+    space.store.pin("kept", "new").unwrap();
+    let all = space.store.survey(None, &[]).unwrap();
+    assert!(!all.records.is_empty() && !all.objects.is_empty());
+    let mut failed = 0;
+    for at in 0.. {
+        let (faulty, left) = HookFs::failing(Disk, at, std::io::ErrorKind::Other, false);
+        let Ok(store) = Store::open_on(space.store.root(), std::sync::Arc::new(faulty)) else { continue };
+        match store.survey(None, &[]) {
+            Ok(survey) => {
+                assert!(survey.records.iter().all(|key| all.records.contains(key)), "look {at}");
+                assert!(survey.objects.iter().all(|object| all.objects.contains(object)), "look {at}");
+            }
+            Err(_) => failed += 1,
+        }
+        if left.load(std::sync::atomic::Ordering::SeqCst) >= 0 {
+            break;
+        }
+    }
+    assert!(failed > 10, "{failed}");
+    for file in ["nodes.json", "state.json"] {
+        let path = space.store.run_folder("new").join(file);
+        std::fs::rename(&path, path.with_extension("aside")).unwrap();
+        std::os::unix::fs::symlink(path.with_extension("aside"), &path).unwrap();
+    }
+    space.store.survey(None, &[]).unwrap_err();
+}
+
+#[test]
+fn what_was_damaged_and_is_to_stay_is_made_again_and_no_result_is_lost() {
+    let space = Space::after_a_run();
+    let results = || {
+        let (mut files, mut folders) = (BTreeMap::new(), vec![space.path("runs/tiny")]);
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("events.jsonl") {
+                    files.insert(path.clone(), std::fs::read(path).unwrap());
+                }
+            }
+        }
+        files
+    };
+    let before = results();
+    let flip: (&str, fn(&std::path::Path)) = ("a bit", flip);
+    for (node, part) in
+        [("clusters@1", "centroids.arrow"), ("weights@1", "weights.safetensors"), ("dataset@0", "images.parquet")]
+    {
+        for (harm, inflict) in HARMS.into_iter().chain([flip]) {
+            let part = space.record(node).artifact.part(part).unwrap().clone();
+            let path = space.store().path_of(&part);
+            inflict(&path);
+            let _ = std::fs::remove_file(path.with_extension("aside"));
+            if harm == "a bit" {
+                space.run(&["verify"]).ended(5);
+            }
+            space.run(&["run", "tiny.yaml"]).ok();
+            assert!(results() == before, "{node} {harm}");
+            space.run(&["verify"]).ok();
+        }
+    }
+    // What somebody deleted is not made again; what was laid out of it stays.
+    for part in space.record("clusters@2").artifact.parts {
+        std::fs::remove_file(space.store().path_of(&part)).unwrap();
+    }
+    let gone = space.path("runs/tiny/clusters/epoch=0002/part-0.parquet");
+    std::fs::remove_file(&gone).unwrap();
+    for _ in 0..2 {
+        let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
+        assert!(told.contains("files of clusters@2 are") && told.contains("keep: [clusters]"), "{told}");
+        let results = results();
+        assert_eq!(before.keys().filter(|path| !results.contains_key(*path)).collect::<Vec<_>>(), [&gone]);
+    }
+}
+
+fn flip(path: &std::path::Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(path).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
 fn a_run_that_is_dropped_goes_whether_it_is_done_or_not() {
     let space = TestSpace::new();
     space.run(&little(2, 10).named("good").plan());
@@ -193,8 +284,10 @@ fn a_run_that_is_dropped_goes_whether_it_is_done_or_not() {
     space.run(&little(2, 20).named("stopped").plan());
     let survey = space.store.survey(Some(1), &["good".to_owned()]).unwrap();
     assert_eq!(survey.runs, ["good"]);
+    let survey = space.store.survey(Some(1), &["stopped".to_owned()]).unwrap();
+    assert_eq!(survey.runs, ["stopped"], "it takes no other's place");
     space.store.collect(&space.store.survey(None, &["stopped".to_owned()]).unwrap()).unwrap();
-    assert_eq!(space.store.run_names(), ["good"]);
+    assert_eq!(space.store.run_names().unwrap(), ["good"]);
 }
 
 #[test]
@@ -219,13 +312,7 @@ fn every_hit_is_looked_at_as_closely_as_was_asked_and_results_do_not_share_wrong
 
 #[test]
 fn a_look_at_everything_finds_exactly_what_is_wrong() {
-    let flip: (&str, fn(&std::path::Path)) = ("a bit", |path| {
-        let mut bytes = std::fs::read(path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::remove_file(path).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    });
+    let flip: (&str, fn(&std::path::Path)) = ("a bit", flip);
     for (harm, inflict) in HARMS.into_iter().chain([flip]) {
         for folder in ["objects", "records"] {
             let space = TestSpace::new();
@@ -302,7 +389,7 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     let told = space.run(&["gc", "--dry-run"]).ok().stdout;
     assert!(told.contains("would remove 0 records and 0 objects"), "{told}");
     drop(store);
-    let alone = dcpipe::store::Store::open_alone(&space.path(".dcpipe")).unwrap();
+    let alone = Store::open_alone(&space.path(".dcpipe")).unwrap();
     let mut waits = space.start(&["verify"]);
     assert!(waits.until_said("a gc is at work on the store .dcpipe; waiting for it"));
     drop(alone);
@@ -316,10 +403,12 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
 
     let part = space.record("clusters@1").artifact.parts[0].clone();
     let path = space.store().path_of(&part);
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[100] ^= 1;
-    std::fs::remove_file(&path).unwrap();
-    std::fs::write(&path, bytes).unwrap();
+    flip(&path);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = space.command(DCPIPE);
+    assert_eq!(command.arg("verify").stdout(full).status().unwrap().code(), Some(5), "whoever reads it or not");
+    space.run(&["run", "tiny.yaml"]).ok();
+    flip(&path);
     let found = space.run(&["verify"]).ended(5);
     assert!(found.stdout.contains(&part.object.to_string()), "{}", found.stdout);
     space.run(&["verify"]).ok();
