@@ -216,10 +216,14 @@ impl<'a> Results<'a> {
         found.map(|id| self.plan.node(id))
     }
 
-    /// Makes a folder of a node's epoch.
+    /// Makes a folder of a node's epoch, without what a killed run was about to put there: it is this run's turn.
     fn make(&self, folder: &str, node: &Node) -> anyhow::Result<PathBuf> {
         let path = self.folder.join(folder).join(epoch(node));
         std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        let there = std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());
+        there
+            .filter(|path| path.extension().is_some_and(|end| end == "tmp"))
+            .for_each(|p| drop(std::fs::remove_file(p)));
         Ok(path)
     }
 

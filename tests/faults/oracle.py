@@ -18,7 +18,7 @@ class Reference:
         if ended.code != 0:
             raise SystemExit(f"the undisturbed run fails: {ended}")
         self.digests, self.seconds = ended.digests(), ended.seconds
-        self.results = space.results()
+        self.laid_out = space.laid_out()
         self.nodes = sorted(self.digests)
         self.records = len(space.records())
         # The slowest of ten, and the ten seconds that nothing may hang.
@@ -62,9 +62,9 @@ def after(space, reference, verify, damaged=(), may_run=(), check_committed=True
     wrong += manner(again, {DONE})  # (b)
     if again.code != 0:
         return wrong
-    results = space.results()
-    if results != reference.results:  # (c)
-        differ = sorted(set(results.items()) ^ set(reference.results.items()))
+    laid_out = space.laid_out()
+    if laid_out != reference.laid_out:  # (c)
+        differ = sorted(set(laid_out.items()) ^ set(reference.laid_out.items()))
         wrong.append(f"other results than undisturbed: {[path for path, _ in differ][:8]}")
     if again.digests() != reference.digests:  # (c)
         differ = [node for node in reference.nodes if again.digests().get(node) != reference.digests[node]]

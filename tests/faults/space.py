@@ -1,5 +1,6 @@
 """space: a folder with a pipeline and images, the built program run in it, and what its store then holds."""
 
+import hashlib
 import json
 import os
 import re
@@ -123,6 +124,12 @@ class Space:
 
     def object_of(self, part):
         return self.store / "objects" / part["object"][:2] / part["object"]
+
+    def laid_out(self):
+        """Path below the results -> what is in it; without what tells of the runs themselves."""
+        own = ("events.jsonl", ".index.json", ".lock")
+        files = [path for path in self.results.rglob("*") if path.is_file() and path.name not in own]
+        return {str(path.relative_to(self.results)): hashlib.sha1(path.read_bytes()).hexdigest() for path in files}
 
     def tmp(self):
         folder = self.store / "tmp"
