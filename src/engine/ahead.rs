@@ -2,14 +2,14 @@
 
 use crate::base::StageKey;
 use crate::store::run::KeyHistory;
-use crate::store::{Record, Store};
+use crate::store::{Record, Stand, Store};
 use rayon::prelude::*;
 use std::collections::HashMap;
 
-/// A record and whether something stands in its bytes' place that is not they.
+/// A record and what stands under the names of its bytes.
 pub(super) struct Seen {
     pub(super) record: Record,
-    pub(super) has_wrong: bool,
+    pub(super) bytes: Stand,
 }
 
 /// What stands under the keys of the last run. One node's key needs the record before it, so that a run by itself reads
@@ -23,7 +23,7 @@ impl Ahead {
         let keys: Vec<StageKey> = history.last().collect();
         let look = |key: &StageKey| {
             let record = store.record(*key).ok().flatten()?;
-            Some((*key, Seen { has_wrong: store.has_wrong(&record.artifact), record }))
+            Some((*key, Seen { bytes: store.stand(&record.artifact), record }))
         };
         Self(keys.par_iter().filter_map(look).collect::<Vec<_>>().into_iter().collect())
     }

@@ -13,7 +13,7 @@ use crate::engine::workers::Crew;
 use crate::engine::{EngineError, Facts, KeyText, NodeState};
 use crate::store::pins::Elsewhere;
 use crate::store::run::{KeyHistory, RunState, Standing};
-use crate::store::{KeyLock, Record, Store, StoreError};
+use crate::store::{KeyLock, Record, Stand, Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -66,6 +66,8 @@ pub(super) struct Known {
     pub(super) unresolved: usize,
     pub(super) key: Option<KeyText>,
     pub(super) record: Option<Record>,
+    /// What its bytes were when its record was found.
+    pub(super) bytes: Option<Stand>,
     /// The digest of the record's artifact; known exactly where the record is.
     pub(super) digest: Option<Digest>,
     /// Why it is going to run.

@@ -7,7 +7,7 @@ use crate::engine::executor::{Executor, Known};
 use crate::engine::plan::NodeId;
 use crate::engine::worker::key_of;
 use crate::engine::{EngineError, Event, MissReason, NodeState, why};
-use crate::store::{Record, StoreError};
+use crate::store::{Record, Stand, StoreError};
 
 /// How often a node may give other bytes than its record promised before the run gives up on it.
 const MAX_DRIFTS: usize = 3;
@@ -23,12 +23,13 @@ impl Executor<'_> {
                 continue;
             }
             match self.look_up(id) {
-                Ok(Some(Seen { record, has_wrong })) => {
-                    if has_wrong {
+                Ok(Some(Seen { record, bytes })) => {
+                    if self.settings.hits_only && bytes == Stand::Wrong {
                         let node = self.plan.node(id).name();
                         self.failure.get_or_insert(EngineError::MustRun { node });
                         return;
                     }
+                    self.known[id.index()].bytes = Some(bytes);
                     self.board.advance(id, NodeState::Hit);
                     self.learn(id, record);
                     self.tell_hit(id);
@@ -65,19 +66,18 @@ impl Executor<'_> {
             self.known[id.index()].reason = Some(reason);
         }
         self.known[id.index()].key = Some(text);
-        Ok(record.map(|record| Seen { has_wrong: self.has_wrong_bytes(&record.artifact), record }))
+        Ok(record.map(|record| Seen { bytes: self.look_at(&record.artifact), record }))
     }
 
     /// Looks at the bytes of a hit, as closely as the policy says; those that are gone are no fault. What is wrong is moved
     /// away and reported; a run that may not do that is told, and leaves it to one that may.
-    fn has_wrong_bytes(&self, artifact: &Artifact) -> bool {
+    fn look_at(&self, artifact: &Artifact) -> Stand {
         if self.settings.hits_only {
-            return self.store.has_wrong(artifact);
+            return self.store.stand(artifact);
         }
-        for part in &artifact.parts {
-            let _ = self.store.contains(part);
-        }
-        false
+        // Each of them: one that is wrong does not hide another.
+        let there = artifact.parts.iter().filter(|part| self.store.contains(part)).count();
+        if there == artifact.parts.len() { Stand::Whole } else { Stand::Gone }
     }
 
     fn tell_hit(&self, id: NodeId) {
@@ -120,10 +120,10 @@ impl Executor<'_> {
 
     pub(super) fn has_bytes(&self, id: NodeId) -> bool {
         let Some(record) = &self.known[id.index()].record else { return false };
-        if self.settings.hits_only {
-            self.store.seems_to_contain(&record.artifact)
-        } else {
-            self.store.contains_all(&record.artifact)
+        match self.known[id.index()].bytes {
+            // Who only looks, and is done in a moment, looks once.
+            Some(stand) if self.settings.hits_only => stand == Stand::Whole,
+            _ => self.store.contains_all(&record.artifact),
         }
     }
 

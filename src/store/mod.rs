@@ -48,6 +48,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What stands under the names of an artifact's parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// All of them.
+    Whole,
+    /// Some are gone.
+    Gone,
+    /// Something that is not the part stands under one's name.
+    Wrong,
+}
+
 /// An open store.
 pub struct Store {
     root: PathBuf,
@@ -115,19 +126,17 @@ impl Store {
         }
     }
 
-    /// Whether something stands under the name of a part that is not the part; nothing is moved or reported.
-    pub fn has_wrong(&self, artifact: &Artifact) -> bool {
-        artifact.parts.iter().any(|part| match self.io.look(&self.object_path(part.object)) {
-            Ok(Found::File(len)) => len != part.bytes || !self.passes(part.object, len),
-            Ok(Found::Other) => true,
-            Ok(Found::Nothing) | Err(_) => false,
-        })
-    }
-
-    /// Whether every part seems to be there; nothing is moved or reported.
-    pub fn seems_to_contain(&self, artifact: &Artifact) -> bool {
-        let found = |part: &Part| self.io.look(&self.object_path(part.object)).ok();
-        artifact.parts.iter().all(|part| found(part) == Some(Found::File(part.bytes)))
+    /// What stands under the names of the parts; nothing is moved or reported.
+    pub fn stand(&self, artifact: &Artifact) -> Stand {
+        let mut stand = Stand::Whole;
+        for part in &artifact.parts {
+            match self.io.look(&self.object_path(part.object)) {
+                Ok(Found::File(len)) if len == part.bytes && self.passes(part.object, len) => {}
+                Ok(Found::File(_) | Found::Other) => return Stand::Wrong,
+                Ok(Found::Nothing) | Err(_) => stand = Stand::Gone,
+            }
+        }
+        stand
     }
 
     /// Whether every part of the artifact is there.

@@ -8,6 +8,7 @@ use crate::views::ledger::{Entry, Ledger};
 use crate::views::turn::Turn;
 use crate::views::{files, tables};
 use anyhow::{Context, bail};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -112,9 +113,10 @@ impl<'a> Results<'a> {
         match end {
             End::Complete if complaints.is_empty() => {
                 // Every epoch's node of a noun shares its folders; one look at them is enough.
-                for node in self.plan.order().iter().map(|id| self.plan.node(*id)).filter(|node| node.epoch.0 <= 1) {
-                    folders(node).iter().for_each(|folder| ledger.clean(&self.folder.join(folder), &node.noun));
-                }
+                let firsts = self.plan.order().iter().map(|id| self.plan.node(*id)).filter(|node| node.epoch.0 <= 1);
+                let places: Vec<_> =
+                    firsts.flat_map(|node| folders(node).into_iter().map(|f| (f, &node.noun))).collect();
+                places.par_iter().for_each(|(folder, noun)| ledger.clean(&self.folder.join(folder), noun));
             }
             End::Partial => downstream(self.plan, &replaced).iter().for_each(|name| ledger.remove(name)),
             End::Complete | End::Broken => {}
