@@ -5,8 +5,9 @@ use crate::cli::error::CliError;
 use crate::cli::verify::{check_there, existing};
 use crate::cli::{runs, text};
 use crate::store::collect::Survey;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, quarantined_object};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How often a waiting collection looks whether the store is free.
@@ -30,7 +31,10 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
             let _ = std::fs::remove_dir_all(store.run_folder(run)); // Nothing is left in it that anything depends on.
         }
         if args.quarantine {
-            for (path, _) in quarantined {
+            // What has not been made again yet is known to be damage, and no deletion, by what lies here.
+            let done =
+                |(path, _): &(PathBuf, u64)| quarantined_object(path).is_none_or(|o| !survey.missing.contains(&o));
+            for (path, _) in quarantined.into_iter().filter(done) {
                 let gone = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
                 gone.map_err(|error| CliError::Files(format!("could not remove {}: {error}", path.display())))?;
             }

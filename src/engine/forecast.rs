@@ -126,8 +126,13 @@ fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
         let Some(line) = lines[id.index()].as_mut() else { continue };
         let gone = |line: &Line| line.record.as_ref().is_some_and(|record| !store.contains_all(&record.artifact));
         let is_lost = |line: &Line| line.record.as_ref().is_some_and(|record| store.lost_to_damage(&record.artifact));
-        let is_owed = |line: &Line| node.asked_for || (node.keep.stays(node.epoch, plan.epochs) && is_lost(line));
-        if line.fate == Fate::Hit && (needed_by.is_some() || is_owed(line)) && gone(line) {
+        let stays = node.asked_for || node.keep.stays(node.epoch, plan.epochs);
+        // The look comes first: it may be the one that finds the damage.
+        if line.fate == Fate::Hit
+            && (needed_by.is_some() || stays)
+            && gone(line)
+            && (needed_by.is_some() || node.asked_for || is_lost(line))
+        {
             let needed_by = needed_by.map_or_else(|| "keep:".to_owned(), |consumer| plan.node(*consumer).name());
             line.fate = Fate::Run(MissReason::Evicted { needed_by });
         }

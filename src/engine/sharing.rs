@@ -41,6 +41,7 @@ impl Executor<'_> {
             (Some(record), Some(was))
                 if was == record.artifact.digest() && self.store.contains_all(&record.artifact) =>
             {
+                self.observer.observe(&Event::NodeHit { node: name(), key: key.key(), artifact: was });
                 self.board.advance(id, NodeState::Hit);
             }
             _ => {

@@ -22,6 +22,8 @@ pub struct Survey {
     pub by_node: BTreeMap<String, u64>,
     /// Bytes that stay.
     pub kept: u64,
+    /// Objects that kept records name and that are not there.
+    pub missing: BTreeSet<ObjectId>,
     /// Damaged records; they count as none.
     pub damaged: usize,
 }
@@ -56,7 +58,7 @@ impl Store {
         let mut unknown = Findings::default();
         let mut kept = BTreeSet::new();
         let mut owners: BTreeMap<ObjectId, String> = BTreeMap::new();
-        for digest in self.names_in("records", &mut unknown)? {
+        for digest in self.names_in("records", &mut unknown, true)? {
             let record = match self.record(StageKey(digest)) {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
@@ -74,7 +76,9 @@ impl Store {
                 survey.records.push(StageKey(digest));
             }
         }
-        for object in self.names_in("objects", &mut unknown)?.into_iter().map(ObjectId) {
+        let there: BTreeSet<ObjectId> =
+            self.names_in("objects", &mut unknown, true)?.into_iter().map(ObjectId).collect();
+        for object in there.iter().copied() {
             let Ok(Found::File(bytes)) = self.io().look(&self.object_path(object)) else { continue };
             if kept.contains(&object) {
                 survey.kept += bytes;
@@ -83,6 +87,7 @@ impl Store {
                 survey.objects.push((object, bytes));
             }
         }
+        survey.missing = kept.into_iter().filter(|object| !there.contains(object)).collect();
         if remembers_nothing && !(survey.records.is_empty() && survey.objects.is_empty()) {
             return Err(StoreError::NoRoots { root: self.root().to_owned() });
         }

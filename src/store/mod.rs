@@ -73,6 +73,16 @@ pub struct Store {
     _held: Option<Lock>,
 }
 
+/// What the names of those in quarantine end with once they have been made again.
+const MENDED: &str = "mended";
+
+/// The object of which something in quarantine stood in the place, if it has not been made again since.
+pub fn quarantined_object(path: &Path) -> Option<ObjectId> {
+    let name = path.file_name()?.to_str()?;
+    let (object, number) = name.split_once('.')?;
+    (!number.ends_with(MENDED)).then(|| object.parse().ok().map(ObjectId))?
+}
+
 impl Store {
     /// Where the store is.
     pub fn root(&self) -> &Path {
@@ -191,16 +201,29 @@ impl Store {
     pub fn lost_to_damage(&self, artifact: &Artifact) -> bool {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         let wrong = wrong.get_or_insert_with(|| {
-            let object = |path: &PathBuf| path.file_name()?.to_str()?.split('.').next()?.parse().ok().map(ObjectId);
-            self.quarantined().iter().filter_map(|(path, _)| object(path)).collect()
+            self.quarantined().iter().filter_map(|(path, _)| quarantined_object(path)).collect()
         });
         let is_gone = |part: &Part| self.io.look(&self.object_path(part.object)).ok() == Some(Found::Nothing);
         artifact.parts.iter().any(|part| wrong.contains(&part.object) && is_gone(part))
     }
 
+    /// An object has been made again: if it is gone once more, that is no damage.
+    fn mended(&self, object: ObjectId) {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        if wrong.as_mut().is_some_and(|wrong| !wrong.remove(&object)) {
+            return;
+        }
+        let is_it = |path: &PathBuf| quarantined_object(path) == Some(object);
+        for path in self.io.list(&self.root.join("quarantine")).unwrap_or_default().into_iter().filter(is_it) {
+            let _ = self.io.rename(&path, &path.with_added_extension(MENDED));
+        }
+    }
+
     fn set_aside(&self, path: &Path, what: &str) {
-        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(wrong) = &mut *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) {
+            wrong.extend(name.parse().ok().map(ObjectId));
+        }
         let mut n = 0;
         let moved = loop {
             let aside = self.root.join("quarantine").join(format!("{name}.{n}"));

@@ -52,6 +52,7 @@ impl<'a> ObjectWriter<'a> {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && store.contains(part) => {}
                 other => other?,
             }
+            store.mended(part.object);
         }
         // Also for bytes that were there: whoever put them may have been killed before this line.
         store.settle(folder).inspect_err(|_| {

@@ -41,6 +41,10 @@ impl Checks {
     }
 }
 
+fn is_no_folder(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) || error.raw_os_error() == Some(libc::ELOOP)
+}
+
 /// A number of [0, 1) for the object, another one for each salt.
 fn draws(object: ObjectId, salt: u64) -> f64 {
     let digest = Digest::of(&[&object.0.as_bytes()[..], &salt.to_le_bytes()].concat());
@@ -102,13 +106,13 @@ impl Store {
         tell: &mut dyn FnMut(usize, usize),
     ) -> Result<Findings, StoreError> {
         let mut found = Findings::default();
-        let (records, objects) = (self.names_in("records", &mut found)?, self.names_in("objects", &mut found)?);
+        let (records, objects) =
+            (self.names_in("records", &mut found, false)?, self.names_in("objects", &mut found, false)?);
         let total = records.len() + objects.len();
         found.unknown.retain(|path| {
             let (name, above) = (path.file_name().unwrap_or_default(), path.parent().and_then(Path::parent));
-            let is_shelf = name.len() == 2
-                && above == Some(self.root())
-                && u8::from_str_radix(&name.to_string_lossy(), 16).is_ok();
+            let digits = name.as_encoded_bytes().iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+            let is_shelf = name.len() == 2 && digits && above == Some(self.root());
             if is_shelf {
                 self.set_aside(path, &format!("{} is not a folder", path.display()));
             }
@@ -161,19 +165,24 @@ impl Store {
         }
     }
 
-    /// The names under `objects/` or `records/`; what cannot be one is unknown.
-    pub(super) fn names_in(&self, folder: &str, found: &mut Findings) -> Result<Vec<Digest>, StoreError> {
+    /// The names under `objects/` or `records/`; what cannot be one is unknown. A shelf that cannot be read is wrong, or,
+    /// where that is asked for, an error.
+    pub(super) fn names_in(&self, folder: &str, found: &mut Findings, strict: bool) -> Result<Vec<Digest>, StoreError> {
         let root = self.root().join(folder);
         let mut names = Vec::new();
         for shelf in self.io().list(&root).map_err(|error| StoreError::io("list", &root, error))? {
             let files = match self.io().list(&shelf) {
                 Ok(files) => files,
-                Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                Err(error) if is_no_folder(&error) => {
                     found.unknown.push(shelf);
                     continue;
                 }
                 // Its files are not nobody's because it cannot be read.
-                Err(error) => return Err(StoreError::io("list", &shelf, error)),
+                Err(error) if strict => return Err(StoreError::io("list", &shelf, error)),
+                Err(error) => {
+                    found.wrong.push(format!("{} cannot be read: {error}", shelf.display()));
+                    continue;
+                }
             };
             let start = shelf.file_name().unwrap_or_default().to_string_lossy().into_owned();
             for path in files {

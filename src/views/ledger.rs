@@ -65,7 +65,7 @@ impl Ledger {
     /// Accepts the files of `node` if they were all there and hold `artifact`.
     pub(super) fn accept(&mut self, node: &str, artifact: Digest) -> bool {
         if let Some(entry) = self.laid_out.get(node) {
-            return entry.artifact == artifact;
+            return entry.artifact == artifact && !self.torn.contains(node);
         }
         if self.torn.contains(node) || self.before.get(node).is_none_or(|entry| entry.artifact != artifact) {
             return false;
@@ -85,19 +85,20 @@ impl Ledger {
     /// Notes what is laid out of `node`.
     pub(super) fn note(&mut self, node: &str, entry: Entry) -> std::io::Result<()> {
         self.before.remove(node);
+        self.torn.remove(node);
         self.laid_out.insert(node.to_owned(), entry);
         self.write()
     }
 
     /// Notes, before any of them is touched, that the files of `node` are not vouched for: a run that is killed half-way
     /// leaves nothing that the next one would trust.
-    /// Says whether there were any.
-    pub(super) fn strike(&mut self, node: &str) -> std::io::Result<bool> {
+    /// Says which artifact they were of, where there were any.
+    pub(super) fn strike(&mut self, node: &str) -> std::io::Result<Option<Digest>> {
         let known = self.laid_out.remove(node).or(self.before.remove(node));
         if known.is_some() {
             self.write()?;
         }
-        Ok(known.is_some())
+        Ok(known.map(|entry| entry.artifact))
     }
 
     /// Removes the files of `node`, unless this run has laid them out or accepted them.
@@ -113,7 +114,7 @@ impl Ledger {
 
     /// Removes the files that `are_wrong`; what else there is of their nodes stays, and is not all of it.
     pub(super) fn remove_files(&mut self, are_wrong: impl Fn(&Path) -> bool) {
-        for (node, entry) in &self.before {
+        for (node, entry) in self.before.iter().chain(&self.laid_out) {
             for path in entry.files.iter().map(|file| self.folder.join(file)).filter(|path| are_wrong(path)) {
                 let _ = std::fs::remove_file(path);
                 self.torn.insert(node.clone());

@@ -36,6 +36,8 @@ struct State {
     /// Nodes whose files hold something else than before this run.
     replaced: Vec<String>,
     complaints: Vec<String>,
+    /// Nodes that could not be laid out and are tried again at the end; none from then on.
+    again: Option<Vec<(String, StageKey, Digest)>>,
     /// Nodes that are to have files, have not all of them, and whose bytes are gone.
     bare: Vec<String>,
 }
@@ -73,6 +75,7 @@ impl<'a> Results<'a> {
             ledger: without_wrong(Ledger::open(folder), store),
             replaced: Vec::new(),
             complaints: Vec::new(),
+            again: Some(Vec::new()),
             bare: Vec::new(),
         };
         Ok(Self { folder: folder.to_owned(), plan, store, state: Mutex::new(state) })
@@ -105,11 +108,14 @@ impl<'a> Results<'a> {
     /// A complete run leaves only its own files between its own. One that stopped where it was asked to removes what was
     /// made from something that it replaced. A broken one removes nothing: the same command goes on.
     pub fn finish(self, end: End) -> Lacks {
+        let again = self.state.lock().unwrap_or_else(PoisonError::into_inner).again.take();
+        again.into_iter().flatten().for_each(|(node, key, artifact)| self.update(&node, key, artifact, true));
         let State { turn, mut ledger, replaced, mut complaints, bare, .. } =
             self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if turn.is_none() {
             return Lacks { complaints, bare };
         }
+        ledger = without_wrong(ledger, self.store); // Found while this run went; the next lays them out.
         match end {
             End::Complete if complaints.is_empty() => {
                 // Every epoch's node of a noun shares its folders; one look at them is enough.
@@ -153,15 +159,20 @@ impl<'a> Results<'a> {
         }
         state.bare.retain(|other| other != name); // It has been made again.
         let mut lay_out = || {
-            if state.ledger.strike(name)? && !known {
+            if state.ledger.strike(name)?.is_some_and(|was| was != artifact) {
                 state.replaced.push(name.to_owned());
             }
             let files = self.lay_out(node, key, &state.datasets)?;
             if files.is_empty() { Ok(()) } else { Ok(state.ledger.note(name, Entry { artifact, files })?) }
         };
         let done: anyhow::Result<()> = lay_out();
-        if let Err(error) = done {
-            state.complaints.push(format!("could not write the results of {name}: {error:#}"));
+        match (done, &mut state.again) {
+            (Ok(()), _) => {}
+            // What it needs besides its own bytes may be made again in this run.
+            (Err(_), Some(again)) => again.push((name.to_owned(), key, artifact)),
+            (Err(error), None) => {
+                state.complaints.push(format!("could not write the results of {name}: {error:#}"));
+            }
         }
     }
 
