@@ -10,7 +10,7 @@
 //!   locks/              locked by the kernel while somebody is at work; the files themselves mean nothing
 //!   tmp/                nothing here is ever trusted
 //!   pins/               runs whose results stay
-//!   quarantine/         what stood under a name that promised something else
+//!   quarantine/         what stood under a name that promised something else; .mended once that was made again
 //! ```
 //!
 //! A record names only objects that were durable when it was written. Nothing under objects/ or records/ is changed in
