@@ -200,17 +200,20 @@ impl Store {
     /// Whether a part is gone because something wrong stood in its place, now or earlier.
     pub fn lost_to_damage(&self, artifact: &Artifact) -> bool {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        let wrong = wrong.get_or_insert_with(|| {
-            self.quarantined().iter().filter_map(|(path, _)| quarantined_object(path)).collect()
-        });
+        let wrong = wrong.get_or_insert_with(|| self.in_quarantine());
         let is_gone = |part: &Part| self.io.look(&self.object_path(part.object)).ok() == Some(Found::Nothing);
         artifact.parts.iter().any(|part| wrong.contains(&part.object) && is_gone(part))
+    }
+
+    fn in_quarantine(&self) -> BTreeSet<ObjectId> {
+        let paths = self.io.list(&self.root.join("quarantine")).unwrap_or_default();
+        paths.iter().filter_map(|path| quarantined_object(path)).collect()
     }
 
     /// An object has been made again: if it is gone once more, that is no damage.
     fn mended(&self, object: ObjectId) {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if wrong.as_mut().is_some_and(|wrong| !wrong.remove(&object)) {
+        if !wrong.get_or_insert_with(|| self.in_quarantine()).remove(&object) {
             return;
         }
         let is_it = |path: &PathBuf| quarantined_object(path) == Some(object);

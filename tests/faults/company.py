@@ -26,31 +26,25 @@ def together(bench, space, commands):
     return [run.wait(bench.reference.patience * len(commands)) for run in runs]
 
 
+def beside_each_other(bench, trials, fault, happens, others):
+    """The run, and others with these arguments, begun at the same moment."""
+    group = bench.group(13, fault, happens)
+    for trial in range(trials):
+        space = bench.space()
+        runs = together(bench, space, [space.argv(), *(space.argv("run", *other) for other in others)])
+        wrong = sum((oracle.manner(ended, {DONE}) for ended in runs), []) + once(runs)
+        group.case(f"trial {trial}", wrong + bench.after(space))
+        space.remove()
+
+
 def family_13(bench):
     """Several at once."""
     trials = 2 if bench.quick else 5
-    group = bench.group(13, "two runs of one pipeline at once", "each node is made once in all, both end well")
-    for trial in range(trials):
-        space = bench.space()
-        runs = together(bench, space, [space.argv(), space.argv()])
-        wrong = sum((oracle.manner(ended, {DONE}) for ended in runs), []) + once(runs)
-        group.case(f"trial {trial}", wrong + bench.after(space))
-        space.remove()
-    group = bench.group(13, "two runs under two names", "the same")
-    for trial in range(trials):
-        space = bench.space()
-        runs = together(bench, space, [space.argv(), space.argv("run", "--name", "other")])
-        wrong = sum((oracle.manner(ended, {DONE}) for ended in runs), []) + once(runs)
-        group.case(f"trial {trial}", wrong + bench.after(space))
-        space.remove()
-    group = bench.group(13, "two runs whose parameters part ways", "what they share is made once in all")
-    for trial in range(trials):
-        space = bench.space()
-        apart = space.argv("run", "--name", "other", "--set", "clusters.k=5")
-        runs = together(bench, space, [space.argv(), apart])
-        wrong = sum((oracle.manner(ended, {DONE}) for ended in runs), []) + once(runs)
-        group.case(f"trial {trial}", wrong + bench.after(space))
-        space.remove()
+    beside_each_other(bench, trials, "two runs of one pipeline at once", "each node is made once in all, both end well",
+                      [[]])
+    beside_each_other(bench, trials, "two runs under two names", "the same", [["--name", "other"]])
+    beside_each_other(bench, trials, "two runs whose parameters part ways", "what they share is made once in all",
+                      [["--name", "other", "--set", "clusters.k=5"]])
     group = bench.group(13, "one of two runs is killed", "the other takes over")
     for node in ("crops@0", "features@1", "weights@1"):
         space = bench.space()
@@ -65,14 +59,9 @@ def family_13(bench):
         space.remove()
     beside(bench, "gc", bench.gc)
     beside(bench, "verify", bench.verify)
-    group = bench.group(13, "8 processes at once", "each node is made once in all, all end well")
-    for trial in range(1 if bench.quick else 50):
-        space = bench.space()
-        commands = [space.argv("run", *(["--name", f"name-{at}"] if at % 2 else [])) for at in range(8)]
-        runs = together(bench, space, commands)
-        wrong = sum((oracle.manner(ended, {DONE}) for ended in runs), []) + once(runs)
-        group.case(f"trial {trial}", wrong + bench.after(space))
-        space.remove()
+    others = [["--name", f"name-{at}"] if at % 2 else [] for at in range(1, 8)]
+    beside_each_other(bench, 1 if bench.quick else 50, "8 processes at once",
+                      "each node is made once in all, all end well", others)
 
 
 def beside(bench, command, there):

@@ -9,7 +9,7 @@ import time
 
 import oracle
 import tracer
-from kills import at, counted, number_of, ours, traced
+from kills import at, counted, number_of, ours, traced, where
 from oracle import DONE, FAILED
 from space import PROGRAM
 
@@ -20,14 +20,7 @@ NEEDS_ROOM = {"write": ["write", "pwrite64"], "openat with O_CREAT": ["openat"],
 
 def from_(number, answer):
     """Answers so from the N-th call on."""
-    seen = [0]
-
-    def act(call):
-        if not counted(call) or not ours(call):
-            return None
-        seen[0] += 1
-        return answer if seen[0] >= number else None
-    return act
+    return where(lambda seen: seen >= number, answer)
 
 
 def sweep(bench, group, calls, act, words=()):
