@@ -20,6 +20,13 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
     let survey = store.survey(args.last, &args.drop)?;
     let quarantined = store.quarantined();
     let mut told = describe(&survey, args.dry_run);
+    let shared = survey.bytes_shared(&store);
+    if shared > 0 {
+        told.push_str(&format!(
+            "{} of it are in results as well, and stay on the disk as long as those\n",
+            text::bytes(shared)
+        ));
+    }
     let aside: u64 = quarantined.iter().map(|(_, bytes)| bytes).sum();
     if args.quarantine || !quarantined.is_empty() {
         let what = if args.quarantine { "" } else { "; --quarantine removes them" };

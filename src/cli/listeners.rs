@@ -9,7 +9,8 @@ use crate::engine::journal::Journal;
 use crate::engine::{Cancel, Event, Observer};
 use crate::store::{Disk, Store, StoreIo};
 use crate::views::{End, Lacks, Results};
-use std::sync::OnceLock;
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How often a run looks whether another one of its name has ended.
@@ -25,6 +26,31 @@ pub struct Listeners<'a> {
 struct Opened<'a> {
     results: Results<'a>,
     others: Vec<Box<dyn Observer + 'a>>,
+    refusal: Refusal,
+}
+
+/// Why standard output did not take what was written to it.
+type Refusal = Arc<OnceLock<io::Error>>;
+
+/// Standard output that remembers its first refusal: a run of days goes on without it, and says so in the end.
+struct Remembering(Refusal);
+
+impl Write for Remembering {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().write(bytes).inspect_err(|error| self.remember(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush().inspect_err(|error| self.remember(error))
+    }
+}
+
+impl Remembering {
+    fn remember(&self, error: &io::Error) {
+        if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::BrokenPipe) {
+            let _ = self.0.set(io::Error::new(error.kind(), error.to_string()));
+        }
+    }
 }
 
 impl<'a> Listeners<'a> {
@@ -42,12 +68,13 @@ impl<'a> Listeners<'a> {
     /// Ends the run.
     pub fn finish(self, end: End, cancel: &Cancel) -> Result<(), CliError> {
         let Some(opened) = self.opened.into_inner() else { return Ok(()) };
-        let Opened { results, others } = opened?;
+        let Opened { results, others, refusal } = opened?;
         drop(others);
         if end != End::Broken {
             wait_for_turn(&results, cancel)?;
         }
-        let Lacks { complaints, bare } = results.finish(end);
+        let Lacks { mut complaints, bare } = results.finish(end);
+        complaints.extend(refusal.get().map(|error| format!("events are missing from standard output: {error}")));
         if let [first, ..] = &*bare {
             let noun = first.split('@').next().unwrap_or(first);
             text::note(&format!(
@@ -62,7 +89,7 @@ impl<'a> Listeners<'a> {
 
 impl Observer for Listeners<'_> {
     fn observe(&self, event: &Event) {
-        if let Ok(Opened { results, others }) = self.opened.get_or_init(|| Opened::new(self.args, self.space)) {
+        if let Ok(Opened { results, others, .. }) = self.opened.get_or_init(|| Opened::new(self.args, self.space)) {
             results.observe(event);
             others.observe(event);
         }
@@ -78,16 +105,17 @@ impl<'a> Opened<'a> {
             let out = args.out.display();
             CliError::Files(format!("could not prepare {out}: {error:#}; name another folder with --out"))
         })?;
+        let refusal = Refusal::default();
         let mut others: Vec<Box<dyn Observer + 'a>> = Vec::new();
         if let Ok(journal) = Journal::append_to(results.folder()) {
             others.push(Box::new(journal));
         }
         if args.json {
-            others.push(Box::new(Journal::to(std::io::stdout())));
+            others.push(Box::new(Journal::to(Remembering(Refusal::clone(&refusal)))));
         } else {
             others.push(Box::new(Terminal::new(voice(args))));
         }
-        Ok(Self { results, others })
+        Ok(Self { results, others, refusal })
     }
 }
 

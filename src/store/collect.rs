@@ -7,6 +7,7 @@ use crate::store::verify::Findings;
 use crate::store::{Record, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// What a collection keeps and what it would remove.
@@ -32,6 +33,13 @@ impl Survey {
     /// Bytes to be removed.
     pub fn bytes(&self) -> u64 {
         self.objects.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Those of them that have another name outside `store`, in results: removing them frees nothing.
+    pub fn bytes_shared(&self, store: &Store) -> u64 {
+        let is_shared =
+            |object| std::fs::symlink_metadata(store.object_path(object)).is_ok_and(|meta| meta.nlink() > 1);
+        self.objects.iter().filter(|(object, _)| is_shared(*object)).map(|(_, bytes)| bytes).sum()
     }
 }
 

@@ -14,7 +14,7 @@ class Reference:
     """What an undisturbed run of the same command gives."""
 
     def __init__(self, space):
-        ended = space.run()
+        ended = space.run(patience=3600)  # How long it takes here is not known yet.
         if ended.code != 0:
             raise SystemExit(f"the undisturbed run fails: {ended}")
         self.digests, self.seconds = ended.digests(), ended.seconds

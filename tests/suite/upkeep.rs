@@ -404,6 +404,8 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     space.run(&["gc"]).ended(4).complains_of(&["in use", "--wait"]);
     let told = space.run(&["gc", "--dry-run"]).ok().stdout;
     assert!(told.contains("would remove 0 records and 0 objects"), "{told}");
+    let told = space.run(&["gc", "--dry-run", "--drop", "tiny"]).ok().stdout;
+    assert!(told.contains("of it are in results as well"), "weights are links: {told}");
     drop(store);
     let alone = Store::open_alone(&space.path(".dcpipe")).unwrap();
     let mut waits = space.start(&["verify"]);
@@ -420,9 +422,12 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     let part = space.record("clusters@1").artifact.parts[0].clone();
     let path = space.store().path_of(&part);
     flip(&path);
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let deaf = space.command(DCPIPE).args(["run", "tiny.yaml", "--json"]).stdout(full()).output().unwrap();
+    let told = String::from_utf8_lossy(&deaf.stderr).into_owned();
+    assert!(deaf.status.code() == Some(1) && told.contains("events are missing from standard output"), "{told}");
     let mut command = space.command(DCPIPE);
-    assert_eq!(command.arg("verify").stdout(full).status().unwrap().code(), Some(5), "whoever reads it or not");
+    assert_eq!(command.arg("verify").stdout(full()).status().unwrap().code(), Some(5), "whoever reads it or not");
     space.run(&["run", "tiny.yaml"]).ok();
     flip(&path);
     let found = space.run(&["verify"]).ended(5);
