@@ -73,14 +73,22 @@ impl<'a> Listeners<'a> {
         if end != End::Broken {
             wait_for_turn(&results, cancel)?;
         }
-        let Lacks { mut complaints, bare } = results.finish(end);
+        let folder = results.folder().display().to_string();
+        let Lacks { mut complaints, bare, unproven } = results.finish(end);
         complaints.extend(refusal.get().map(|error| format!("events are missing from standard output: {error}")));
+        if !unproven.is_empty() {
+            text::note(&format!(
+                "nothing says whose the files of {} in {folder} are, since its .index.json is gone or not of this \
+                 program, nor are the bytes there to compare them with: they are left as they are",
+                listed(&unproven)
+            ));
+        }
         if let [first, ..] = &*bare {
             let noun = first.split('@').next().unwrap_or(first);
             text::note(&format!(
                 "files of {} are not all in the results, and the bytes to lay them out from are gone; keep: [{noun}] has \
                  them made again",
-                bare.join(", ")
+                listed(&bare)
             ));
         }
         if complaints.is_empty() { Ok(()) } else { Err(CliError::Files(complaints.join("\n"))) }
@@ -117,6 +125,13 @@ impl<'a> Opened<'a> {
         }
         Ok(Self { results, others, refusal })
     }
+}
+
+/// Names for a sentence: some of them, and how many more.
+fn listed(names: &[String]) -> String {
+    const NAMED: usize = 5;
+    let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED { format!("{named} and {} more", names.len() - NAMED) } else { named }
 }
 
 /// Two runs of one name share a results folder: the second lays its results out when the first has ended.

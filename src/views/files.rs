@@ -3,6 +3,7 @@
 use crate::format::Dataset;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -40,6 +41,13 @@ fn same_file(a: &Path, b: &Path) -> bool {
 pub fn aside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}.{}.tmp", std::process::id()))
+}
+
+/// The names of the files in a folder, none where it cannot be read; without what a killed run was about to put there.
+pub fn names_in(folder: &Path) -> impl Iterator<Item = OsString> + use<> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = files.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files.map(|entry| entry.file_name()).filter(|name| Path::new(name).extension().is_none_or(|end| end != "tmp"))
 }
 
 /// Replaces a small file.

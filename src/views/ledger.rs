@@ -36,6 +36,8 @@ pub(super) struct Ledger {
     laid_out: BTreeMap<String, Entry>,
     /// Nodes of `before` one of whose files was gone when the ledger was opened.
     torn: HashSet<String>,
+    /// Whether nothing is known of the files that are there: the ledger was deleted, damaged, or of another version.
+    lost: bool,
     /// Whether the file says something else than the two above.
     changed: bool,
 }
@@ -46,7 +48,7 @@ impl Ledger {
         let text = Disk.read(&folder.join(FILE)).ok();
         let page: Option<Page<String, Entry>> = text.and_then(|text| serde_json::from_slice(&text).ok());
         let page = page.filter(|page| page.version == VERSION);
-        let changed = page.is_none();
+        let lost = page.is_none();
         let mut before = page.map(|page| page.nodes).unwrap_or_default();
         // Files are deleted by this list: it may name none that is not below the folder.
         let is_below = |file: &PathBuf| file.components().all(|part| matches!(part, Component::Normal(_)));
@@ -54,7 +56,7 @@ impl Ledger {
         // By all cores at once: there are thousands, and a run with nothing to do does little else.
         let is_torn = |entry: &Entry| !entry.files.iter().all(|file| folder.join(file).exists());
         let torn = before.par_iter().filter(|(_, entry)| is_torn(entry)).map(|(node, _)| node.clone()).collect();
-        Self { folder: folder.to_owned(), before, laid_out: BTreeMap::new(), torn, changed }
+        Self { folder: folder.to_owned(), before, laid_out: BTreeMap::new(), torn, lost, changed: lost }
     }
 
     /// Whether something is, or was, laid out of `node`.
@@ -80,6 +82,20 @@ impl Ledger {
             self.laid_out.extend(self.before.remove_entry(node));
         }
         self.laid_out.contains_key(node) && !self.torn.contains(node)
+    }
+
+    /// Takes `files` for those of `node`, if nothing says whose they are; what they hold cannot be proved. Says whether it
+    /// did.
+    pub(super) fn adopt(&mut self, node: &str, artifact: Digest, files: impl FnOnce() -> Vec<PathBuf>) -> bool {
+        if !self.lost || self.knows(node) {
+            return false;
+        }
+        let files = files();
+        let any = !files.is_empty();
+        if any {
+            self.laid_out.insert(node.to_owned(), Entry { artifact, files });
+        }
+        any
     }
 
     /// Notes what is laid out of `node`.

@@ -40,6 +40,8 @@ struct State {
     again: Option<Vec<(String, StageKey, Digest)>>,
     /// Nodes that are to have files, have not all of them, and whose bytes are gone.
     bare: Vec<String>,
+    /// Nodes whose files nothing vouches for, and whose bytes are gone.
+    unproven: Vec<String>,
 }
 
 /// What could not be laid out.
@@ -49,6 +51,8 @@ pub struct Lacks {
     pub complaints: Vec<String>,
     /// Nodes whose bytes are gone.
     pub bare: Vec<String>,
+    /// Nodes whose files are as they were found: neither a ledger nor their bytes say what they should hold.
+    pub unproven: Vec<String>,
 }
 
 type Datasets = BTreeMap<String, StageKey>;
@@ -77,6 +81,7 @@ impl<'a> Results<'a> {
             complaints: Vec::new(),
             again: Some(Vec::new()),
             bare: Vec::new(),
+            unproven: Vec::new(),
         };
         Ok(Self { folder: folder.to_owned(), plan, store, state: Mutex::new(state) })
     }
@@ -110,10 +115,10 @@ impl<'a> Results<'a> {
     pub fn finish(self, end: End) -> Lacks {
         let again = self.state.lock().unwrap_or_else(PoisonError::into_inner).again.take();
         again.into_iter().flatten().for_each(|(node, key, artifact)| self.update(&node, key, artifact, true));
-        let State { turn, mut ledger, replaced, mut complaints, bare, .. } =
+        let State { turn, mut ledger, replaced, mut complaints, bare, unproven, .. } =
             self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if turn.is_none() {
-            return Lacks { complaints, bare };
+            return Lacks { complaints, bare, unproven };
         }
         ledger = without_wrong(ledger, self.store); // Found while this run went; the next lays them out.
         match end {
@@ -132,7 +137,7 @@ impl<'a> Results<'a> {
                 "; its .index.json says which of its files are whose: if something else is in its place, delete it";
             complaints.push(format!("could not write to {}: {error}{what}", self.folder.display()));
         }
-        Lacks { complaints, bare }
+        Lacks { complaints, bare, unproven }
     }
 
     /// Lays out a node's files, unless those that are there hold the same artifact.
@@ -152,12 +157,15 @@ impl<'a> Results<'a> {
             return;
         }
         if !self.can_lay_out(key) {
-            if !state.ledger.carry(name, artifact) && node.keep.stays(node.epoch, self.plan.epochs) {
+            if state.ledger.adopt(name, artifact, || self.left_of(node)) {
+                state.unproven.push(name.to_owned());
+            } else if !state.ledger.carry(name, artifact) && node.keep.stays(node.epoch, self.plan.epochs) {
                 state.bare.push(name.to_owned());
             }
             return;
         }
         state.bare.retain(|other| other != name); // It has been made again.
+        state.unproven.retain(|other| other != name);
         let mut lay_out = || {
             if state.ledger.strike(name)?.is_some_and(|was| was != artifact) {
                 state.replaced.push(name.to_owned());
@@ -238,6 +246,18 @@ impl<'a> Results<'a> {
             .filter(|path| path.extension().is_some_and(|end| end == "tmp"))
             .for_each(|p| drop(std::fs::remove_file(p)));
         Ok(path)
+    }
+
+    /// The files that stand where those of a node would.
+    fn left_of(&self, node: &Node) -> Vec<PathBuf> {
+        let places = folders(node).into_iter().map(|folder| Path::new(&folder).join(epoch(node)));
+        let files =
+            places.flat_map(|place| files::names_in(&self.folder.join(&place)).map(move |name| place.join(name)));
+        // Weights lie beside those of other epochs.
+        let is_own = |file: &PathBuf| file.extension().is_none_or(|end| end != "safetensors");
+        let weights = weights_file(node);
+        let weights = self.folder.join(&weights).is_file().then_some(weights);
+        files.filter(is_own).chain(weights).collect()
     }
 
     fn share(&self, record: &Record, part: &str, folder: &Path) -> anyhow::Result<PathBuf> {

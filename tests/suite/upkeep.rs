@@ -293,6 +293,31 @@ fn flip(path: &std::path::Path) {
 }
 
 #[test]
+fn results_whose_bytes_are_gone_outlive_their_ledger() {
+    let space = Space::after_a_run();
+    let table = || std::fs::read(space.path("runs/tiny/clusters/epoch=0001/part-0.parquet")).ok();
+    let before = table();
+    assert!(before.is_some());
+    for part in space.record("clusters@1").artifact.parts {
+        std::fs::remove_file(space.store().path_of(&part)).unwrap();
+    }
+    let index = space.path("runs/tiny/.index.json");
+    for text in [None, Some(""), Some("{"), Some(r#"{"version": 1, "nodes": {}}"#)] {
+        match text {
+            None => std::fs::remove_file(&index).unwrap(),
+            Some(text) => std::fs::write(&index, text).unwrap(),
+        }
+        let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
+        assert!(told.contains("whose the files of clusters@1 in runs/tiny are"), "{text:?}: {told}");
+        let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
+        assert!(!told.contains("clusters@1") && table() == before, "{text:?}: {told}");
+    }
+    // What was taken over is not taken for something else.
+    space.run(&["run", "tiny.yaml", "--set", "clusters.iterations=7"]).ok();
+    assert!(table().is_some_and(|other| Some(other) != before));
+}
+
+#[test]
 fn a_run_that_is_dropped_goes_whether_it_is_done_or_not() {
     let space = TestSpace::new();
     space.run(&little(2, 10).named("good").plan());
