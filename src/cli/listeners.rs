@@ -78,8 +78,8 @@ impl<'a> Listeners<'a> {
         complaints.extend(refusal.get().map(|error| format!("events are missing from standard output: {error}")));
         if !unproven.is_empty() {
             text::note(&format!(
-                "nothing says whose the files of {} in {folder} are, since its .index.json is gone or not of this \
-                 program, nor are the bytes there to compare them with: they are left as they are",
+                "nothing says what the files of {} in {folder} hold: the folder's .index.json was gone, or not of this \
+                 program, and their bytes are gone from the store. They are left as they are; delete them if in doubt",
                 listed(&unproven)
             ));
         }

@@ -14,8 +14,9 @@ const FILE: &str = ".index.json";
 /// What is laid out of a node.
 #[derive(serde::Serialize, serde::Deserialize, Clone, PartialEq)]
 pub(super) struct Entry {
-    /// The artifact that the files hold. Not its key: a node that gave other bytes under the same key has other files.
-    pub(super) artifact: Digest,
+    /// The artifact that the files hold, if that is known. Not its key: a node that gave other bytes under the same key
+    /// has other files.
+    pub(super) artifact: Option<Digest>,
     /// The files, below the results folder.
     pub(super) files: Vec<PathBuf>,
 }
@@ -67,35 +68,33 @@ impl Ledger {
     /// Accepts the files of `node` if they were all there and hold `artifact`.
     pub(super) fn accept(&mut self, node: &str, artifact: Digest) -> bool {
         if let Some(entry) = self.laid_out.get(node) {
-            return entry.artifact == artifact && !self.torn.contains(node);
+            return entry.artifact == Some(artifact) && !self.torn.contains(node);
         }
-        if self.torn.contains(node) || self.before.get(node).is_none_or(|entry| entry.artifact != artifact) {
+        if self.torn.contains(node) || self.before.get(node).is_none_or(|entry| entry.artifact != Some(artifact)) {
             return false;
         }
         self.laid_out.extend(self.before.remove_entry(node));
         true
     }
 
-    /// Accepts what is there of `node`, though files of it are gone, if it holds `artifact`. Says whether all is there.
-    pub(super) fn carry(&mut self, node: &str, artifact: Digest) -> bool {
-        if self.before.get(node).is_some_and(|entry| entry.artifact == artifact) {
+    /// Accepts what is there of `node`, though files of it are gone, if it holds `artifact` for all that is known; where
+    /// nothing is known of any node, `left` says what is there. Says whether all is there.
+    pub(super) fn carry(&mut self, node: &str, artifact: Digest, left: impl FnOnce() -> Vec<PathBuf>) -> bool {
+        if self.lost && !self.knows(node) {
+            let files = left();
+            if !files.is_empty() {
+                self.laid_out.insert(node.to_owned(), Entry { artifact: None, files });
+            }
+        } else if self.before.get(node).is_some_and(|entry| entry.artifact.is_none_or(|known| known == artifact)) {
             self.laid_out.extend(self.before.remove_entry(node));
         }
         self.laid_out.contains_key(node) && !self.torn.contains(node)
     }
 
-    /// Takes `files` for those of `node`, if nothing says whose they are; what they hold cannot be proved. Says whether it
-    /// did.
-    pub(super) fn adopt(&mut self, node: &str, artifact: Digest, files: impl FnOnce() -> Vec<PathBuf>) -> bool {
-        if !self.lost || self.knows(node) {
-            return false;
-        }
-        let files = files();
-        let any = !files.is_empty();
-        if any {
-            self.laid_out.insert(node.to_owned(), Entry { artifact, files });
-        }
-        any
+    /// The nodes whose files were accepted though nothing says what they hold.
+    pub(super) fn unproven(&self) -> Vec<String> {
+        let unproven = self.laid_out.iter().filter(|(_, entry)| entry.artifact.is_none());
+        unproven.map(|(node, _)| node.clone()).collect()
     }
 
     /// Notes what is laid out of `node`.
@@ -108,13 +107,13 @@ impl Ledger {
 
     /// Notes, before any of them is touched, that the files of `node` are not vouched for: a run that is killed half-way
     /// leaves nothing that the next one would trust.
-    /// Says which artifact they were of, where there were any.
+    /// Says which artifact they were of, where that is known.
     pub(super) fn strike(&mut self, node: &str) -> std::io::Result<Option<Digest>> {
         let known = self.laid_out.remove(node).or(self.before.remove(node));
         if known.is_some() {
             self.write()?;
         }
-        Ok(known.map(|entry| entry.artifact))
+        Ok(known.and_then(|entry| entry.artifact))
     }
 
     /// Removes the files of `node`, unless this run has laid them out or accepted them.

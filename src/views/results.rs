@@ -40,8 +40,6 @@ struct State {
     again: Option<Vec<(String, StageKey, Digest)>>,
     /// Nodes that are to have files, have not all of them, and whose bytes are gone.
     bare: Vec<String>,
-    /// Nodes whose files nothing vouches for, and whose bytes are gone.
-    unproven: Vec<String>,
 }
 
 /// What could not be laid out.
@@ -81,7 +79,6 @@ impl<'a> Results<'a> {
             complaints: Vec::new(),
             again: Some(Vec::new()),
             bare: Vec::new(),
-            unproven: Vec::new(),
         };
         Ok(Self { folder: folder.to_owned(), plan, store, state: Mutex::new(state) })
     }
@@ -115,10 +112,10 @@ impl<'a> Results<'a> {
     pub fn finish(self, end: End) -> Lacks {
         let again = self.state.lock().unwrap_or_else(PoisonError::into_inner).again.take();
         again.into_iter().flatten().for_each(|(node, key, artifact)| self.update(&node, key, artifact, true));
-        let State { turn, mut ledger, replaced, mut complaints, bare, unproven, .. } =
+        let State { turn, mut ledger, replaced, mut complaints, bare, .. } =
             self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if turn.is_none() {
-            return Lacks { complaints, bare, unproven };
+            return Lacks { complaints, bare, unproven: Vec::new() };
         }
         ledger = without_wrong(ledger, self.store); // Found while this run went; the next lays them out.
         match end {
@@ -132,6 +129,7 @@ impl<'a> Results<'a> {
             End::Partial => downstream(self.plan, &replaced).iter().for_each(|name| ledger.remove(name)),
             End::Complete | End::Broken => {}
         }
+        let unproven = ledger.unproven();
         if let Err(error) = ledger.close(end == End::Complete) {
             let what =
                 "; its .index.json says which of its files are whose: if something else is in its place, delete it";
@@ -157,21 +155,24 @@ impl<'a> Results<'a> {
             return;
         }
         if !self.can_lay_out(key) {
-            if state.ledger.adopt(name, artifact, || self.left_of(node)) {
-                state.unproven.push(name.to_owned());
-            } else if !state.ledger.carry(name, artifact) && node.keep.stays(node.epoch, self.plan.epochs) {
+            if !state.ledger.carry(name, artifact, || self.left_of(node))
+                && node.keep.stays(node.epoch, self.plan.epochs)
+            {
                 state.bare.push(name.to_owned());
             }
             return;
         }
         state.bare.retain(|other| other != name); // It has been made again.
-        state.unproven.retain(|other| other != name);
         let mut lay_out = || {
             if state.ledger.strike(name)?.is_some_and(|was| was != artifact) {
                 state.replaced.push(name.to_owned());
             }
             let files = self.lay_out(node, key, &state.datasets)?;
-            if files.is_empty() { Ok(()) } else { Ok(state.ledger.note(name, Entry { artifact, files })?) }
+            if files.is_empty() {
+                Ok(())
+            } else {
+                Ok(state.ledger.note(name, Entry { artifact: Some(artifact), files })?)
+            }
         };
         let done: anyhow::Result<()> = lay_out();
         match (done, &mut state.again) {
