@@ -57,6 +57,7 @@ impl CliError {
                 | StoreError::DamagedRecord { .. }
                 | StoreError::UnknownFormat { .. }
                 | StoreError::Unreadable { .. }
+                | StoreError::Stuck { .. }
                 | StoreError::NoRoots { .. } => 5,
                 StoreError::InUse { .. } => 4,
                 StoreError::Io { .. } => 1,

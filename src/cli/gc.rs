@@ -18,7 +18,9 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
     let store = if args.dry_run { existing(&args.store)? } else { alone(args)? };
     args.drop.iter().try_for_each(|run| runs::check(&args.store, run))?;
     let survey = store.survey(args.last, &args.drop)?;
-    let quarantined = store.quarantined();
+    // What has not been made again yet is known to be damage, and no deletion, by what lies there.
+    let owed = |(path, _): &(PathBuf, u64)| quarantined_object(path).is_some_and(|o| survey.missing.contains(&o));
+    let (owed, quarantined): (Vec<_>, Vec<_>) = store.quarantined().into_iter().partition(owed);
     let mut told = describe(&survey, args.dry_run);
     let shared = survey.bytes_shared(&store);
     if shared > 0 {
@@ -27,10 +29,21 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
             text::bytes(shared)
         ));
     }
-    let aside: u64 = quarantined.iter().map(|(_, bytes)| bytes).sum();
-    if args.quarantine || !quarantined.is_empty() {
-        let what = if args.quarantine { "" } else { "; --quarantine removes them" };
-        told.push_str(&format!("{} in quarantine ({}){what}\n", quarantined.len(), text::bytes(aside)));
+    let bytes = |files: &[(PathBuf, u64)]| text::bytes(files.iter().map(|(_, bytes)| bytes).sum());
+    if !quarantined.is_empty() {
+        let what = match (args.quarantine, args.dry_run) {
+            (false, _) => "--quarantine removes them",
+            (true, false) => "removed",
+            (true, true) => "would be removed",
+        };
+        told.push_str(&format!("{} in quarantine ({}); {what}\n", quarantined.len(), bytes(&quarantined)));
+    }
+    if !owed.is_empty() {
+        let count = owed.len();
+        told.push_str(&format!(
+            "{count} in quarantine ({}) stay until what they stand for is made again\n",
+            bytes(&owed)
+        ));
     }
     if !args.dry_run {
         store.collect(&survey)?;
@@ -38,10 +51,7 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
             let _ = std::fs::remove_dir_all(store.run_folder(run)); // Nothing is left in it that anything depends on.
         }
         if args.quarantine {
-            // What has not been made again yet is known to be damage, and no deletion, by what lies here.
-            let done =
-                |(path, _): &(PathBuf, u64)| quarantined_object(path).is_none_or(|o| !survey.missing.contains(&o));
-            for (path, _) in quarantined.into_iter().filter(done) {
+            for (path, _) in quarantined {
                 let gone = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
                 gone.map_err(|error| CliError::Files(format!("could not remove {}: {error}", path.display())))?;
             }

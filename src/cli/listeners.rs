@@ -2,6 +2,8 @@
 
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
+use crate::cli::program::this;
+use crate::cli::signals;
 use crate::cli::terminal::{Terminal, Voice};
 use crate::cli::text;
 use crate::cli::workspace::{LastRun, Workspace, remember};
@@ -149,6 +151,10 @@ fn wait_for_turn(results: &Results<'_>, cancel: &Cancel) -> Result<(), CliError>
             )));
         }
         if !told {
+            if !this().runs {
+                signals::listen(cancel.clone())
+                    .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
+            }
             text::note(&format!("done; waiting to lay the results out: another run of this name writes to {folder}"));
             told = true;
         }

@@ -10,13 +10,21 @@ use crate::cli::workspace::Workspace;
 use crate::engine::{Cancel, EngineError, Executor, Settings};
 use crate::store::verify::Policy;
 use crate::views::End;
+use std::path::Path;
 
 /// More threads than this for each core only wait for each other.
 const MOST_THREADS: usize = 8;
 
 /// dcpipe run
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
+    if std::fs::metadata(&args.pipeline).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+        let pipeline = args.pipeline.display();
+        return Err(CliError::Usage(format!(
+            "{pipeline} is not a file; a run is gone on with, so its pipeline must be one"
+        )));
+    }
     let mut space = Workspace::open(Some(&args.pipeline), &args.place)?;
+    apart(&args.out.join(&space.loaded.plan.name), space.store.root())?;
     space.store.look_closely(policy(args.verify), unix_ms());
     let plan = &space.loaded.plan;
     let cancel = Cancel::default();
@@ -47,6 +55,18 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
         Err(error) => Err(error.into()),
         Ok(_) => finished,
     }
+}
+
+/// Results in the store would be taken for its own.
+fn apart(out: &Path, store: &Path) -> Result<(), CliError> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = |path: &Path| path.ancestors().find_map(|above| std::fs::canonicalize(above).ok());
+    let (Some(to), Some(store)) = (there(&absolute(out)), there(&absolute(store))) else { return Ok(()) };
+    if to.starts_with(&store) {
+        let (out, store) = (out.display(), store.display());
+        return Err(CliError::Usage(format!("--out {out} is in the store {store}; name a folder outside it")));
+    }
+    Ok(())
 }
 
 fn policy(closely: Closely) -> Policy {

@@ -213,6 +213,9 @@ impl<'a> Executor<'a> {
                 self.start_ready(crew);
             }
             self.tell_reports();
+            if let Some(error) = self.store.take_stuck() {
+                self.failure.get_or_insert(error.into());
+            }
             if self.unwritten && self.wrote.is_none_or(|wrote| wrote.elapsed() >= WRITE_DOWN) {
                 self.remember(RunState::Running);
             }

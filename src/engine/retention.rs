@@ -38,7 +38,9 @@ impl Executor<'_> {
         {
             return;
         }
-        let parts = record.artifact.parts.clone();
+        let spared = self.plan.node(id).stage.def().spared;
+        let parts = record.artifact.parts.iter().filter(|part| !spared.contains(&&*part.name)).cloned();
+        let parts: Vec<_> = parts.collect();
         // Looked at anew for every node that ends: another run may have come to need them since the last.
         if !std::mem::replace(&mut self.elsewhere.is_fresh, true) {
             self.elsewhere.look(self.store, &self.plan.name);

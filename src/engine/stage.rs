@@ -99,6 +99,8 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const KEEP: Keep;
     /// Whether it draws random numbers, and so has a seed line in its key.
     const DRAWS: bool = false;
+    /// Small parts of its output that people read: they stay in the store when the rest goes.
+    const SPARED: &'static [&'static str] = &[];
 
     /// Library versions and device kind, where the output's bits depend on them. `device` is such as `cpu` or `cuda:0`.
     fn numerics(&self, device: &str) -> Option<String> {
@@ -171,6 +173,8 @@ pub struct StageDef {
     pub keep: Keep,
     /// [`Stage::DRAWS`]
     pub draws: bool,
+    /// [`Stage::SPARED`]
+    pub spared: &'static [&'static str],
     /// Makes the stage from the JSON of its parameters.
     pub parse: fn(serde_json::Value) -> Result<Box<dyn AnyStage>, serde_json::Error>,
     /// The JSON Schema of the parameters.
@@ -191,6 +195,7 @@ pub trait Registered: Stage {
         pool: Self::POOL,
         keep: Self::KEEP,
         draws: Self::DRAWS,
+        spared: Self::SPARED,
         parse: |value| serde_json::from_value::<Self>(value).map(|stage| Box::new(stage) as Box<dyn AnyStage>),
         schema: |generator| generator.subschema_for::<Self>(),
     };

@@ -84,6 +84,7 @@ impl Stage for Train {
     const POOL: Pool = Pool::Device;
     const KEEP: Keep = Keep::Every(10);
     const DRAWS: bool = true;
+    const SPARED: &'static [&'static str] = &[STEPS_PART];
 
     fn numerics(&self, device: &str) -> Option<String> {
         Some(format!("{}, libjpeg-turbo", place::numerics_of(device)))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.
-    #[error("could not {action} {path}: {error}{}", advice(.error))]
+    #[error("could not {action} {path}: {error}{}", advice(.action, .error))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -66,6 +66,17 @@ pub enum StoreError {
         /// The part that wanted it.
         name: String,
     },
+    /// What stands under an object's name is not the object, or cannot be read, and is in the way of a right one.
+    #[error(
+        "{path} {why}; move it away, or give this user leave to (its folder and the store's quarantine/ must be \
+         writable), then run the same command: it is made again"
+    )]
+    Stuck {
+        /// The object.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A record does not prove itself.
     #[error("record {key} is damaged ({why}); it is not trusted, and its node runs again")]
     DamagedRecord {
@@ -91,8 +102,13 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-fn advice(error: &io::Error) -> &'static str {
-    if is_full(error) {
+fn advice(action: &str, error: &io::Error) -> &'static str {
+    let looked = matches!(action, "read" | "list" | "map");
+    if looked && error.kind() == io::ErrorKind::PermissionDenied {
+        "; this user may not read it"
+    } else if looked && error.raw_os_error() == Some(libc::EIO) {
+        "; if that stays so, move it away: what it held is made again. dcpipe verify names all that cannot be read"
+    } else if is_full(error) {
         "; free some space or name another folder with --store, then run the same command: what is committed stays"
     } else if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
         "; a run that has work to do needs a store that its user may write: name another with --store"

@@ -66,6 +66,8 @@ pub struct Store {
     next_tmp: AtomicU64,
     settled: Settled,
     reports: Mutex<Vec<String>>,
+    /// A wrong object that could not be moved away, or one that cannot be read: it is in the way of a right one.
+    stuck: Mutex<Option<StoreError>>,
     checks: Checks,
     /// Objects of which wrong bytes lie in quarantine, once it was asked for them.
     wrong: Mutex<Option<BTreeSet<ObjectId>>>,
@@ -194,7 +196,19 @@ impl Store {
 
     /// Moves a wrong object out of the way, so that it is never served and can still be looked at, and reports it.
     pub fn quarantine(&self, object: ObjectId, why: &str) {
-        self.set_aside(&self.object_path(object), &format!("object {object} {why}"));
+        let path = self.object_path(object);
+        if let Err(error) = self.set_aside(&path, &format!("object {object} {why}")) {
+            self.is_stuck(path, format!("{why}, and could not be moved to quarantine/: {error}"));
+        }
+    }
+
+    fn is_stuck(&self, path: PathBuf, why: String) {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(StoreError::Stuck { path, why });
+    }
+
+    /// The first object that is wrong and in the way, since the last call. Nothing may be taken for whole then.
+    pub fn take_stuck(&self) -> Option<StoreError> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether a part is gone because something wrong stood in its place, now or earlier.
@@ -222,7 +236,7 @@ impl Store {
         }
     }
 
-    fn set_aside(&self, path: &Path, what: &str) {
+    fn set_aside(&self, path: &Path, what: &str) -> std::io::Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(wrong) = &mut *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) {
             wrong.extend(name.parse().ok().map(ObjectId));
@@ -236,10 +250,16 @@ impl Store {
                 Ok(()) => break Ok(aside),
             }
         };
-        self.report(match moved {
-            Ok(aside) => format!("{what}; moved to {} and made again when it is needed", aside.display()),
-            Err(error) => format!("{what}, and could not be moved away: {error}"),
-        });
+        match moved {
+            Ok(aside) => self.report(format!("{what}; moved to {} and made again when it is needed", aside.display())),
+            // Somebody else was faster.
+            Err(_) if self.io.look(path).is_ok_and(|found| found == Found::Nothing) => {}
+            Err(error) => {
+                self.report(format!("{what}, and could not be moved away: {error}"));
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn report(&self, text: String) {

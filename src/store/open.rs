@@ -86,6 +86,7 @@ impl Store {
             next_tmp: AtomicU64::new(0),
             settled: Settled::default(),
             reports: Mutex::default(),
+            stuck: Mutex::default(),
             checks: Checks::default(),
             wrong: Mutex::default(),
             _held: lock,

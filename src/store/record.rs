@@ -133,7 +133,7 @@ impl Store {
                     None
                 }
                 Err(damaged) => {
-                    self.set_aside(path, &damaged.to_string());
+                    let _ = self.set_aside(path, &damaged.to_string()); // It is reported.
                     io.rename(tmp, path)?;
                     None
                 }
@@ -163,7 +163,7 @@ impl Store {
     /// Moves a record out of the way.
     pub fn drop_record(&self, key: StageKey, why: &StoreError) {
         let path = self.record_path(key);
-        self.set_aside(&path, &why.to_string());
+        let _ = self.set_aside(&path, &why.to_string()); // It is reported, and gives way to the next.
     }
 }
 

@@ -45,6 +45,10 @@ fn is_no_folder(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) || error.raw_os_error() == Some(libc::ELOOP)
 }
 
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    format!("{} cannot be read: {error}; if that stays so, move it away: what it held is made again", path.display())
+}
+
 /// A number of [0, 1) for the object, another one for each salt.
 fn draws(object: ObjectId, salt: u64) -> f64 {
     let digest = Digest::of(&[&object.0.as_bytes()[..], &salt.to_le_bytes()].concat());
@@ -83,8 +87,16 @@ impl Store {
         if !self.checks.wants(object) || proven().contains(&object) {
             return true;
         }
-        // What cannot be read is not known to be wrong: who reads it is told.
-        let right = self.hash(&self.object_path(object), bytes).map_or(true, |digest| digest == object.0);
+        let path = self.object_path(object);
+        let right = match self.hash(&path, bytes) {
+            Ok(digest) => digest == object.0,
+            Err(error) if error.kind() == ErrorKind::NotFound => true, // Evicted in the meantime.
+            // Not known to be wrong, and not to be called right.
+            Err(error) => {
+                self.is_stuck(path, format!("cannot be read: {error}"));
+                return true;
+            }
+        };
         if right {
             proven().insert(object);
         }
@@ -114,7 +126,7 @@ impl Store {
             let digits = name.as_encoded_bytes().iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
             let is_shelf = name.len() == 2 && digits && above == Some(self.root());
             if is_shelf {
-                self.set_aside(path, &format!("{} is not a folder", path.display()));
+                let _ = self.set_aside(path, &format!("{} is not a folder", path.display())); // It is reported.
             }
             !is_shelf
         });
@@ -128,7 +140,7 @@ impl Store {
                 }
                 Ok(None) => {} // Collected in the meantime.
                 Err(error @ StoreError::DamagedRecord { .. }) => self.drop_record(StageKey(*digest), &error),
-                Err(error) => return Err(error),
+                Err(error) => found.wrong.push(error.to_string()),
             }
         }
         for (at, digest) in objects.iter().enumerate() {
@@ -157,11 +169,11 @@ impl Store {
                 }
                 Ok(_) => self.quarantine(object, "has other bytes than its name promises"),
                 Err(error) if error.kind() == ErrorKind::NotFound => {} // Evicted in the meantime.
-                Err(error) => found.wrong.push(format!("object {object} cannot be read: {error}")),
+                Err(error) => found.wrong.push(unreadable(&path, &error)),
             },
             Ok(Found::Other) => self.quarantine(object, "is not a regular file"),
             Ok(Found::Nothing) => {}
-            Err(error) => found.wrong.push(format!("object {object} cannot be read: {error}")),
+            Err(error) => found.wrong.push(unreadable(&path, &error)),
         }
     }
 
@@ -180,7 +192,7 @@ impl Store {
                 // Its files are not nobody's because it cannot be read.
                 Err(error) if strict => return Err(StoreError::io("list", &shelf, error)),
                 Err(error) => {
-                    found.wrong.push(format!("{} cannot be read: {error}", shelf.display()));
+                    found.wrong.push(unreadable(&shelf, &error));
                     continue;
                 }
             };

@@ -3,8 +3,9 @@
 use crate::format::Dataset;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use std::ffi::OsString;
-use std::io;
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -43,17 +44,28 @@ pub fn aside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{name}.{}.tmp", std::process::id()))
 }
 
-/// The names of the files in a folder, none where it cannot be read; without what a killed run was about to put there.
-pub fn names_in(folder: &Path) -> impl Iterator<Item = OsString> + use<> {
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = files.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-    files.map(|entry| entry.file_name()).filter(|name| Path::new(name).extension().is_none_or(|end| end != "tmp"))
+/// Puts files below `folder`, and their names, on the disk. One that cannot be is removed: nobody knows what the disk
+/// holds of it, and the system would call it well the next time.
+pub fn sync(folder: &Path, files: &[PathBuf]) -> io::Result<()> {
+    let sync = |path: PathBuf| std::fs::File::open(path)?.sync_all();
+    let write = |file: &PathBuf| {
+        let path = folder.join(file);
+        sync(path.clone()).inspect_err(|_| drop(std::fs::remove_file(path)))
+    };
+    files.par_iter().try_for_each(write)?;
+    let folders: BTreeSet<_> = files.iter().flat_map(|file| file.ancestors().skip(1)).collect();
+    folders.into_par_iter().try_for_each(|below| sync(folder.join(below)))
 }
 
-/// Replaces a small file.
+/// Replaces a small file, by one that is on the disk.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = aside(path);
-    let done = std::fs::write(&tmp, bytes).and_then(|()| std::fs::rename(&tmp, path));
+    let write = || {
+        let mut file = std::fs::File::create(&tmp)?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    };
+    let done = write().and_then(|()| std::fs::rename(&tmp, path));
     done.inspect_err(|_| drop(std::fs::remove_file(&tmp)))
 }
 

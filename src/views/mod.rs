@@ -2,6 +2,7 @@
 
 pub mod files;
 mod ledger;
+mod places;
 mod results;
 mod tables;
 mod turn;

@@ -4,19 +4,17 @@ use crate::base::{Digest, StageKey};
 use crate::engine::{Event, Node, NodeId, Observer, Plan};
 use crate::format::Dataset;
 use crate::store::{Disk, Record, Store, StoreIo};
-use crate::views::ledger::{Entry, Ledger};
+use crate::views::ledger::Ledger;
+use crate::views::places::{self, BAD, DATASET, IMAGES, STEPS};
 use crate::views::turn::Turn;
 use crate::views::{files, tables};
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-
-/// The noun whose files are at the top.
-const DATASET: &str = "dataset";
-const IMAGES: &str = "images.parquet";
 
 /// Listens to a run and lays out its results.
 pub struct Results<'a> {
@@ -120,17 +118,18 @@ impl<'a> Results<'a> {
         ledger = without_wrong(ledger, self.store); // Found while this run went; the next lays them out.
         match end {
             End::Complete if complaints.is_empty() => {
+                ledger.remove_rest();
                 // Every epoch's node of a noun shares its folders; one look at them is enough.
                 let firsts = self.plan.order().iter().map(|id| self.plan.node(*id)).filter(|node| node.epoch.0 <= 1);
                 let places: Vec<_> =
-                    firsts.flat_map(|node| folders(node).into_iter().map(|f| (f, &node.noun))).collect();
+                    firsts.flat_map(|node| places::folders(node).into_iter().map(|f| (f, &node.noun))).collect();
                 places.par_iter().for_each(|(folder, noun)| ledger.clean(&self.folder.join(folder), noun));
             }
             End::Partial => downstream(self.plan, &replaced).iter().for_each(|name| ledger.remove(name)),
             End::Complete | End::Broken => {}
         }
         let unproven = ledger.unproven();
-        if let Err(error) = ledger.close(end == End::Complete) {
+        if let Err(error) = ledger.close() {
             let what =
                 "; its .index.json says which of its files are whose: if something else is in its place, delete it";
             complaints.push(format!("could not write to {}: {error}{what}", self.folder.display()));
@@ -148,31 +147,28 @@ impl<'a> Results<'a> {
         if node.stage.def().output.name == DATASET {
             state.datasets.insert(name.to_owned(), key);
         }
-        let nowhere = !has_place(node) && !state.ledger.knows(name);
+        let nowhere = !places::has_place(node) && !state.ledger.knows(name);
         let known = !nowhere && state.ledger.accept(name, artifact);
         // What was made now may have been made because what was there, perhaps as a link in here, was found wrong.
         if nowhere || (known && !made_now) {
             return;
         }
-        if !self.can_lay_out(key) {
-            if !state.ledger.carry(name, artifact, || self.left_of(node))
-                && node.keep.stays(node.epoch, self.plan.epochs)
-            {
+        let Some(record) = self.store.record(key).ok().flatten() else { return };
+        let files = places::files(self.plan, node, &record.artifact);
+        if !self.has_bytes(node, &record) {
+            let whole = state.ledger.carry(name, artifact, &files, || self.prove(&files, &record));
+            if !whole && (node.keep.stays(node.epoch, self.plan.epochs) || !places::is_large(node)) {
                 state.bare.push(name.to_owned());
             }
             return;
         }
         state.bare.retain(|other| other != name); // It has been made again.
         let mut lay_out = || {
-            if state.ledger.strike(name)?.is_some_and(|was| was != artifact) {
+            if state.ledger.strike(name).is_some_and(|was| was != artifact) {
                 state.replaced.push(name.to_owned());
             }
-            let files = self.lay_out(node, key, &state.datasets)?;
-            if files.is_empty() {
-                Ok(())
-            } else {
-                Ok(state.ledger.note(name, Entry { artifact: Some(artifact), files })?)
-            }
+            self.lay_out(node, &record, &state.datasets)?;
+            if files.is_empty() { Ok(()) } else { Ok(state.ledger.note(name, artifact, &files, made_now)?) }
         };
         let done: anyhow::Result<()> = lay_out();
         match (done, &mut state.again) {
@@ -185,52 +181,51 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Whether the bytes behind `key` are there; evicted ones leave what was laid out before.
-    fn can_lay_out(&self, key: StageKey) -> bool {
-        self.store.record(key).is_ok_and(|record| record.is_some_and(|r| self.store.contains_all(&r.artifact)))
+    /// Whether the bytes that a node is laid out from are there; evicted ones leave what was laid out before.
+    fn has_bytes(&self, node: &Node, record: &Record) -> bool {
+        let is_small = node.stage.def().output.name == "weights" && !node.keep.stays(node.epoch, self.plan.epochs);
+        let mut needed = record.artifact.parts.iter().filter(|part| !is_small || part.name == STEPS);
+        needed.all(|part| self.store.contains(part))
     }
 
-    /// Lays out a node's files and names them; none where it has no place in the results.
-    fn lay_out(&self, node: &Node, key: StageKey, datasets: &Datasets) -> anyhow::Result<Vec<PathBuf>> {
-        let record = self.store.record(key)?.context("its record is gone")?;
-        let place = tables::Place { store: self.store, record: &record, epoch: node.epoch };
-        let folders = folders(node);
+    /// Whether each of the files says, or is by its digest, what the record says that they hold.
+    fn prove(&self, files: &[PathBuf], record: &Record) -> bool {
+        let proves = |file: &PathBuf| {
+            let Ok(bytes) = Disk.read(&self.folder.join(file)).map(Bytes::from) else { return false };
+            let digest = Digest::of(&bytes);
+            record.artifact.parts.iter().any(|part| part.object.0 == digest) || tables::is_of(&bytes, &record.artifact)
+        };
+        files.iter().all(proves)
+    }
+
+    /// Lays out a node's files; none where it has no place in the results.
+    fn lay_out(&self, node: &Node, record: &Record, datasets: &Datasets) -> anyhow::Result<()> {
+        let place = tables::Place { store: self.store, record, epoch: node.epoch };
+        let folders = places::folders(node);
         let at = |which: usize| self.make(&folders[which], node);
-        let table = |which: usize| Path::new(&folders[which]).join(epoch(node)).join(tables::FILE);
-        let mut made = Vec::new();
         match node.stage.def().output.name {
-            DATASET => made.extend(self.dataset(&record)?),
+            DATASET => self.dataset(record),
             "clusters" => {
                 place.clusters(&at(0)?, &self.images(node, datasets)?)?;
                 place.iterations(&at(1)?)?;
-                made.extend([table(0), table(1), self.share(&record, "centroids.arrow", &at(2)?)?]);
+                self.share(record, "centroids.arrow", &at(2)?)
             }
-            "manifest" => {
-                place.manifest(&at(0)?)?;
-                made.push(table(0));
-            }
-            "metrics" => {
-                place.metrics(&at(0)?)?;
-                made.push(table(0));
-            }
+            "manifest" => place.manifest(&at(0)?),
+            "metrics" => place.metrics(&at(0)?),
             "weights" => {
-                if record.artifact.part("steps.parquet").is_some() {
+                if record.artifact.part(STEPS).is_some() {
                     place.steps(&at(1)?)?;
-                    made.push(table(1));
                 }
-                if node.keep.stays(node.epoch, self.plan.epochs) {
-                    made.push(self.weights(node, &record)?);
-                }
+                if node.keep.stays(node.epoch, self.plan.epochs) { self.weights(node, record) } else { Ok(()) }
             }
-            "crops" | "features" | "vectors" if node.asked_for => {
-                for part in &record.artifact.parts {
-                    let which = usize::from(!part.name.starts_with("part-"));
-                    made.push(self.share(&record, &part.name, &at(which)?)?);
-                }
+            _ if places::is_large(node) && node.asked_for => {
+                let parts = record.artifact.parts.iter();
+                parts
+                    .into_iter()
+                    .try_for_each(|part| self.share(record, &part.name, &at(places::folder_of(&part.name))?))
             }
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(made)
     }
 
     fn node(&self, name: &str) -> Option<&Node> {
@@ -240,7 +235,7 @@ impl<'a> Results<'a> {
 
     /// Makes a folder of a node's epoch, without what a killed run was about to put there: it is this run's turn.
     fn make(&self, folder: &str, node: &Node) -> anyhow::Result<PathBuf> {
-        let path = self.folder.join(folder).join(epoch(node));
+        let path = self.folder.join(folder).join(places::epoch(node));
         std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         let there = std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());
         there
@@ -249,31 +244,15 @@ impl<'a> Results<'a> {
         Ok(path)
     }
 
-    /// The files that stand where those of a node would.
-    fn left_of(&self, node: &Node) -> Vec<PathBuf> {
-        let places = folders(node).into_iter().map(|folder| Path::new(&folder).join(epoch(node)));
-        let files =
-            places.flat_map(|place| files::names_in(&self.folder.join(&place)).map(move |name| place.join(name)));
-        // Weights lie beside those of other epochs.
-        let is_own = |file: &PathBuf| file.extension().is_none_or(|end| end != "safetensors");
-        let weights = weights_file(node);
-        let weights = self.folder.join(&weights).is_file().then_some(weights);
-        files.filter(is_own).chain(weights).collect()
-    }
-
-    fn share(&self, record: &Record, part: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    fn share(&self, record: &Record, part: &str, folder: &Path) -> anyhow::Result<()> {
         let found = record.artifact.part(part).with_context(|| format!("there is no {part}"))?;
-        let file = folder.join(part);
-        files::share(&self.store.path_of(found), &file)?;
-        Ok(file.strip_prefix(&self.folder).unwrap_or(&file).to_owned())
+        files::share(&self.store.path_of(found), &folder.join(part))
     }
 
-    fn weights(&self, node: &Node, record: &Record) -> anyhow::Result<PathBuf> {
-        let file = weights_file(node);
+    fn weights(&self, node: &Node, record: &Record) -> anyhow::Result<()> {
         let part = record.artifact.part("weights.safetensors").context("there is no weights.safetensors")?;
         std::fs::create_dir_all(self.folder.join(&node.noun))?;
-        files::share(&self.store.path_of(part), &self.folder.join(&file))?;
-        Ok(file)
+        files::share(&self.store.path_of(part), &self.folder.join(places::weights_file(node)))
     }
 
     /// The images that a node is about: of the nearest data set before it.
@@ -301,12 +280,12 @@ impl<'a> Results<'a> {
         Ok(Dataset::open(&bytes)?)
     }
 
-    fn dataset(&self, record: &Record) -> anyhow::Result<Vec<PathBuf>> {
-        let made = [IMAGES, "bad.parquet"].map(|part| self.share(record, part, &self.folder));
+    fn dataset(&self, record: &Record) -> anyhow::Result<()> {
+        [IMAGES, BAD].iter().try_for_each(|part| self.share(record, part, &self.folder))?;
         if let Some(pack) = record.artifact.part("images.pack") {
             files::unpack(&self.folder.join("images"), &self.listed(record)?, &self.store.map(pack)?)?;
         }
-        made.into_iter().collect()
+        Ok(())
     }
 
     /// Removes what shares its bytes with an evicted artifact: kept, it would keep the disk full. Tables are copies, and
@@ -317,22 +296,17 @@ impl<'a> Results<'a> {
         match node.stage.def().output.name {
             _ if state.turn.is_none() => {}
             "weights" => {
-                let file = weights_file(node);
+                let file = places::weights_file(node);
                 let _ = std::fs::remove_file(self.folder.join(&file));
                 state.ledger.forget(name, &file);
             }
-            "crops" | "features" | "vectors" => {
-                let _ = std::fs::remove_dir_all(self.folder.join(&node.noun).join(epoch(node)));
-                let _ = state.ledger.strike(name);
+            _ if places::is_large(node) => {
+                let _ = std::fs::remove_dir_all(self.folder.join(&node.noun).join(places::epoch(node)));
+                state.ledger.strike(name);
             }
             _ => {}
         }
     }
-}
-
-/// Whether anything of a node is laid out as the plan has it; if not, there is no need to look for its bytes.
-fn has_place(node: &Node) -> bool {
-    node.asked_for || !["crops", "features", "vectors"].contains(&node.stage.def().output.name)
 }
 
 /// Takes away the files that share their bytes with something that was found wrong: as a link they are wrong as well.
@@ -358,30 +332,6 @@ fn downstream(plan: &Plan, names: &[String]) -> Vec<String> {
         after[id.index()] |= names.contains(&node.name());
     }
     found
-}
-
-/// The folders that a node's files are in, below the results; the first is named after the node.
-fn folders(node: &Node) -> Vec<String> {
-    let noun = &node.noun;
-    // Two nodes of one kind must not share a folder: what is not called as usual gets its name in front.
-    let beside = |word: &str, usual: &str| if noun == usual { word.to_owned() } else { format!("{noun}-{word}") };
-    let more = match node.stage.def().output.name {
-        DATASET => return Vec::new(),
-        "clusters" => vec![beside("iterations", "clusters"), beside("centroids", "clusters")],
-        "weights" => vec![beside("steps", "weights")],
-        "vectors" => vec![beside("whitening", "vectors")],
-        _ => Vec::new(),
-    };
-    std::iter::once(noun.clone()).chain(more).collect()
-}
-
-fn weights_file(node: &Node) -> PathBuf {
-    Path::new(&node.noun).join(format!("epoch={:04}.safetensors", node.epoch.0))
-}
-
-/// The Hive folder of an epoch; none for what is made once.
-fn epoch(node: &Node) -> String {
-    if node.epoch.0 == 0 { String::new() } else { format!("epoch={:04}", node.epoch.0) }
 }
 
 impl Observer for &Results<'_> {

@@ -3,8 +3,9 @@
 //! The files lie in Hive folders (`epoch=0007`). The folder's key is not repeated inside under its own name: some readers
 //! refuse that, and others disagree about its type. `epoch_idx` is the column to select by.
 
-use crate::base::Epoch;
+use crate::base::{Artifact, Epoch};
 use crate::format::metrics::{open_metrics, open_steps};
+use crate::format::table::Table;
 use crate::format::{Clusters, Column, Dataset, Manifest, Metadata, clusters, write_table};
 use crate::store::{Record, Store};
 use crate::views::files;
@@ -14,6 +15,14 @@ use std::path::Path;
 
 /// The file in each folder.
 pub const FILE: &str = "part-0.parquet";
+/// The metadata that says what a table was laid out from.
+const ARTIFACT_KEY: &str = "dcpipe.artifact";
+
+/// Whether a table can be read to its end and says that it was laid out from `artifact`.
+pub fn is_of(bytes: &Bytes, artifact: &Artifact) -> bool {
+    let table = Table::open_any(FILE, bytes, usize::MAX);
+    table.is_ok_and(|table| table.metadata.get(ARTIFACT_KEY) == Some(&artifact.digest().to_string()))
+}
 
 /// Which node's tables are written.
 pub struct Place<'a> {
@@ -34,7 +43,7 @@ impl Place<'_> {
     fn write(&self, folder: &Path, noun: &str, rows: usize, mut columns: Vec<(&str, Column)>) -> anyhow::Result<()> {
         let epoch = self.epoch.0 as i32;
         columns.insert(0, ("epoch_idx", Column::i32(std::iter::repeat_n(epoch, rows))));
-        let metadata: Metadata = [("dcpipe.artifact".to_owned(), self.record.artifact.digest().to_string())].into();
+        let metadata: Metadata = [(ARTIFACT_KEY.to_owned(), self.record.artifact.digest().to_string())].into();
         let tmp = files::aside(&folder.join(FILE));
         let write = || -> anyhow::Result<()> {
             write_table(std::fs::File::create(&tmp)?, &format!("{noun}-view/v1"), columns, &metadata)?;

@@ -20,6 +20,7 @@ mod nets;
 mod noop;
 mod pipelines;
 mod readers;
+mod results;
 mod resume;
 mod simfs;
 mod space;

@@ -103,6 +103,22 @@ fn a_wrong_object_is_quarantined_reported_and_made_again_when_needed() {
 }
 
 #[test]
+fn a_wrong_object_that_cannot_be_moved_away_is_not_taken_for_whole() {
+    let space = TestSpace::new();
+    let plan = Draft::new().node("one", Number { value: 5 }, &[]).plan();
+    let first = space.run(&plan);
+    let path = part_path(&space, &first, &plan, "one");
+    overwrite(&path, b"other bytes");
+    let quarantine = space.store.root().join("quarantine");
+    std::fs::remove_dir(&quarantine).unwrap();
+    std::os::unix::fs::symlink("nowhere", &quarantine).unwrap();
+    let error = space.run(&plan).error();
+    assert!(error.contains("11 bytes instead of 2") && error.contains("move it away"), "{error}");
+    std::fs::remove_file(&path).unwrap();
+    space.run(&plan);
+}
+
+#[test]
 fn a_damaged_record_is_reported_and_its_node_runs_again() {
     let flipped: Harm = ("flipped", |path| {
         let mut bytes = std::fs::read(path).expect("bytes");

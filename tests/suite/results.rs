@@ -1,0 +1,121 @@
+//! results: the folder that people read: nothing in it is wrong, and nothing that cannot be made again goes.
+
+use crate::space::Space;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+const CLUSTERS: &str = "runs/tiny/clusters/epoch=0001/part-0.parquet";
+
+/// What is below a folder of results, by path; without what tells of the runs themselves.
+fn laid_out(space: &Space, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let root = space.path(folder);
+    let files =
+        walkdir::WalkDir::new(&root).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    let files =
+        files.filter(|entry| !["events.jsonl", ".index.json", ".lock"].iter().any(|own| entry.file_name() == *own));
+    files
+        .map(|entry| (entry.path().strip_prefix(&root).unwrap().to_owned(), std::fs::read(entry.path()).unwrap()))
+        .collect()
+}
+
+fn delete_bytes(space: &Space, node: &str) {
+    for part in space.record(node).artifact.parts {
+        std::fs::remove_file(space.store().path_of(&part)).unwrap();
+    }
+}
+
+#[test]
+fn a_result_that_is_another_file_than_was_laid_out_is_laid_out_again() {
+    let space = Space::after_a_run();
+    let before = laid_out(&space, "runs/tiny");
+    let path = space.path(CLUSTERS);
+    let long = std::fs::read(&path).unwrap().len();
+    let others = [Vec::new(), b"cut".to_vec(), vec![b'x'; long]]; // As after a power cut, or by somebody's hand.
+    for other in others {
+        space.write(CLUSTERS, &other);
+        space.run(&["run", "tiny.yaml"]).ok();
+        assert!(laid_out(&space, "runs/tiny") == before, "{} bytes", other.len());
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+    space.run(&["run", "tiny.yaml"]).ok();
+    assert!(laid_out(&space, "runs/tiny") == before);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    space.run(&["run", "tiny.yaml"]).ended(1).complains_of(&["results of clusters@1", "clusters/epoch=0001"]);
+}
+
+#[test]
+fn results_whose_bytes_are_gone_outlive_their_ledger() {
+    let space = Space::after_a_run();
+    let before = laid_out(&space, "runs/tiny");
+    delete_bytes(&space, "clusters@1");
+    let index = space.path("runs/tiny/.index.json");
+    let lose = |text: Option<&str>| match text {
+        None => std::fs::remove_file(&index).unwrap(),
+        Some(text) => std::fs::write(&index, text).unwrap(),
+    };
+    for text in [None, Some(""), Some("{"), Some(r#"{"version": 1, "nodes": {}}"#)] {
+        lose(text);
+        let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
+        assert!(!told.contains("clusters@1") && laid_out(&space, "runs/tiny") == before, "{text:?}: {told}");
+    }
+    // What does not prove itself is neither called right nor deleted.
+    lose(None);
+    space.write(CLUSTERS, "something else");
+    for _ in 0..2 {
+        let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
+        assert!(told.contains("what the files of clusters@1 in runs/tiny hold"), "{told}");
+        assert_eq!(std::fs::read(space.path(CLUSTERS)).unwrap(), b"something else");
+    }
+    // Where the bytes are there again, so is the proof.
+    let told = space.run(&["run", "tiny.yaml", "--set", "keep=[features, vectors, crops, clusters]"]).ok().stderr;
+    assert!(!told.contains("clusters@1 in") && laid_out(&space, "runs/tiny") == before, "{told}");
+    // What an earlier run left is not taken for what this one makes.
+    lose(None);
+    space.run(&["run", "tiny.yaml", "--set", "clusters.iterations=7"]).ok();
+    assert!(laid_out(&space, "runs/tiny") != before);
+}
+
+#[test]
+fn what_people_read_of_an_epoch_outlives_its_weights() {
+    let space = Space::filled();
+    let run = |more: &[&str]| space.run(&[&["run", "tiny.yaml", "--set", "epochs=3"], more].concat()).ok().stderr;
+    run(&[]);
+    let before = laid_out(&space, "runs/tiny");
+    assert!(before.contains_key(&PathBuf::from("steps/epoch=0002/part-0.parquet")));
+    assert!(!space.store().contains(space.record("weights@2").artifact.part("weights.safetensors").unwrap()));
+    std::fs::remove_dir_all(space.path("runs")).unwrap();
+    run(&[]);
+    assert!(laid_out(&space, "runs/tiny") == before, "deleted and laid out again");
+    run(&["--name", "other"]);
+    assert!(laid_out(&space, "runs/other") == before, "under another name");
+    std::fs::remove_file(space.path("runs/tiny/.index.json")).unwrap();
+    run(&[]);
+    assert!(laid_out(&space, "runs/tiny") == before, "without the ledger");
+    // A pipeline without a node takes its files away, and no others.
+    let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
+    let lines = text.lines().filter(|line| !line.contains("metrics:")).map(|line| format!("{line}\n"));
+    space.write("tiny.yaml", lines.collect::<String>());
+    run(&[]);
+    let rest: BTreeMap<_, _> = before.into_iter().filter(|(path, _)| !path.starts_with("metrics")).collect();
+    assert!(laid_out(&space, "runs/tiny") == rest);
+    // What is gone for good is said to be.
+    delete_bytes(&space, "manifest@2");
+    std::fs::remove_dir_all(space.path("runs/tiny/manifest")).unwrap();
+    assert!(run(&[]).contains("files of manifest@2 are not all in the results"));
+}
+
+#[test]
+fn nothing_outside_the_results_is_deleted_and_no_results_are_laid_out_in_a_store() {
+    let space = Space::after_a_run();
+    space.write("mine/epoch=0009/x", "mine");
+    std::fs::remove_dir_all(space.path("runs/tiny/features")).unwrap();
+    std::os::unix::fs::symlink(space.path("mine"), space.path("runs/tiny/features")).unwrap();
+    space.run(&["run", "tiny.yaml"]).ok();
+    assert!(space.path("mine/epoch=0009/x").exists());
+    for out in [".dcpipe", ".dcpipe/runs", "images/../.dcpipe/new"] {
+        space.run(&["run", "tiny.yaml", "--out", out]).ended(2).complains_of(&["is in the store", "outside"]);
+    }
+    space.run(&["run", "/dev/stdin"]).ended(2).complains_of(&["/dev/stdin is not a file"]);
+}
