@@ -5,6 +5,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -38,10 +39,22 @@ fn same_file(a: &Path, b: &Path) -> bool {
     place(a).is_some() && place(a) == place(b)
 }
 
-/// A name beside `path` that no other process takes; [`super::ledger`] removes what a killed one left.
+/// A name beside `path` that no other process takes; [`clear`] removes what a killed one left.
 pub fn aside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}.{}.tmp", std::process::id()))
+}
+
+/// Whether a file's name is one that [`aside`] gives.
+pub fn is_aside(path: &Path) -> bool {
+    let number = path.file_stem().and_then(|stem| Path::new(stem).extension()).and_then(OsStr::to_str);
+    path.extension().is_some_and(|end| end == "tmp") && number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// Removes what killed processes were about to put into `folder`: it is this one's turn.
+pub fn clear(folder: &Path) {
+    let there = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    there.filter(|path| is_aside(path)).for_each(|path| drop(std::fs::remove_file(path)));
 }
 
 /// Puts files below `folder`, and their names, on the disk. One that cannot be is removed: nobody knows what the disk

@@ -222,7 +222,7 @@ impl Ledger {
             let epoch = name.strip_prefix("epoch=").map(|rest| rest.trim_end_matches(".safetensors"));
             let epoch = match epoch.map(str::parse::<u32>) {
                 Some(Ok(epoch)) => epoch,
-                _ if name.ends_with(".tmp") => {
+                _ if files::is_aside(&entry.path()) => {
                     let _ = std::fs::remove_file(entry.path());
                     continue;
                 }

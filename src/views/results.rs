@@ -68,8 +68,12 @@ impl<'a> Results<'a> {
     /// Opens the folder, which is made where there is none.
     pub fn open(folder: &Path, plan: &'a Plan, store: &'a Store) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        let turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
+        if turn.is_some() {
+            files::clear(folder);
+        }
         let state = State {
-            turn: Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?,
+            turn,
             datasets: Datasets::new(),
             later: Vec::new(),
             ledger: without_wrong(Ledger::open(folder), store),
@@ -90,6 +94,7 @@ impl<'a> Results<'a> {
                 if state.turn.is_none() {
                     return Ok(false);
                 }
+                files::clear(&self.folder);
                 state.ledger = without_wrong(Ledger::open(&self.folder), self.store);
             }
             std::mem::take(&mut state.later)
@@ -237,10 +242,7 @@ impl<'a> Results<'a> {
     fn make(&self, folder: &str, node: &Node) -> anyhow::Result<PathBuf> {
         let path = self.folder.join(folder).join(places::epoch(node));
         std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
-        let there = std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());
-        there
-            .filter(|path| path.extension().is_some_and(|end| end == "tmp"))
-            .for_each(|p| drop(std::fs::remove_file(p)));
+        files::clear(&path);
         Ok(path)
     }
 

@@ -24,12 +24,13 @@ import damage  # noqa: E402
 import kills  # noqa: E402
 import oracle  # noqa: E402
 import places  # noqa: E402
+import power  # noqa: E402
 import refusals  # noqa: E402
 import strangers  # noqa: E402
 from space import PROGRAM, Space, draw_images  # noqa: E402
 
 FAMILIES = {
-    3: kills.family_3, 4: kills.family_4, 5: kills.family_5, 6: kills.family_6,
+    1: power.family_1, 3: kills.family_3, 4: kills.family_4, 5: kills.family_5, 6: kills.family_6,
     7: refusals.family_7, 8: refusals.family_8, 9: refusals.family_9, 10: damage.family_10, 11: damage.family_11,
     13: company.family_13, 14: company.family_14, 15: places.family_15, 16: places.family_16, 17: places.family_17,
     18: strangers.family_18, 19: refusals.family_19, 27: strangers.family_27, 28: strangers.family_28,
