@@ -10,7 +10,7 @@ use crate::cli::workspace::Workspace;
 use crate::engine::{Cancel, EngineError, Executor, Settings};
 use crate::store::verify::Policy;
 use crate::views::End;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// More threads than this for each core only wait for each other.
 const MOST_THREADS: usize = 8;
@@ -53,7 +53,8 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
         Err(EngineError::MustRun { .. }) if !settings.cancel.is_requested() => Err(CliError::NeedsNative),
         Err(EngineError::MustRun { .. } | EngineError::Interrupted) => Err(CliError::Interrupted { again: again() }),
         Err(error) => Err(error.into()),
-        Ok(_) => finished,
+        // Met while the results were laid out.
+        Ok(_) => finished.and_then(|()| space.store.take_stuck().map_or(Ok(()), |error| Err(error.into()))),
     }
 }
 
@@ -61,8 +62,18 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
 fn apart(out: &Path, store: &Path) -> Result<(), CliError> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = |path: &Path| path.ancestors().find_map(|above| std::fs::canonicalize(above).ok());
-    let (Some(to), Some(store)) = (there(&absolute(out)), there(&absolute(store))) else { return Ok(()) };
-    if to.starts_with(&store) {
+    let plain = |path: &Path| {
+        path.components().fold(PathBuf::new(), |mut plain, part| {
+            match part {
+                Component::ParentDir => _ = plain.pop(),
+                part => plain.push(part),
+            }
+            plain
+        })
+    };
+    let (out_at, store_at) = (absolute(out), absolute(store));
+    let (Some(to), Some(at)) = (there(&out_at), there(&store_at)) else { return Ok(()) };
+    if to.starts_with(&at) || plain(&out_at).starts_with(plain(&store_at)) {
         let (out, store) = (out.display(), store.display());
         return Err(CliError::Usage(format!("--out {out} is in the store {store}; name a folder outside it")));
     }

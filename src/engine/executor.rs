@@ -164,6 +164,7 @@ impl<'a> Executor<'a> {
         self.observer.open();
         if self.failure.is_none() {
             self.retire_all();
+            self.look_for_stuck();
         }
         self.remember(match &self.failure {
             None => RunState::Done,
@@ -213,9 +214,7 @@ impl<'a> Executor<'a> {
                 self.start_ready(crew);
             }
             self.tell_reports();
-            if let Some(error) = self.store.take_stuck() {
-                self.failure.get_or_insert(error.into());
-            }
+            self.look_for_stuck();
             if self.unwritten && self.wrote.is_none_or(|wrote| wrote.elapsed() >= WRITE_DOWN) {
                 self.remember(RunState::Running);
             }
@@ -236,6 +235,7 @@ impl<'a> Executor<'a> {
                 Err(_) => {}
             }
         }
+        self.look_for_stuck();
         let left = self.board.open();
         if !left.is_empty() && self.failure.is_none() {
             self.failure = Some(EngineError::Interrupted);
@@ -263,6 +263,13 @@ impl<'a> Executor<'a> {
             self.board.advance(id, NodeState::Failed);
         }
         self.failure.get_or_insert(error);
+    }
+
+    /// What is in the way of an object is why a stage could not put it there.
+    fn look_for_stuck(&mut self) {
+        if let Some(error) = self.store.take_stuck() {
+            self.failure = Some(error.into());
+        }
     }
 
     /// Says what the store met.

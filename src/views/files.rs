@@ -57,17 +57,31 @@ pub fn clear(folder: &Path) {
     there.filter(|path| is_aside(path)).for_each(|path| drop(std::fs::remove_file(path)));
 }
 
-/// Puts files below `folder`, and their names, on the disk. One that cannot be is removed: nobody knows what the disk
-/// holds of it, and the system would call it well the next time.
-pub fn sync(folder: &Path, files: &[PathBuf]) -> io::Result<()> {
-    let sync = |path: PathBuf| std::fs::File::open(path)?.sync_all();
-    let write = |file: &PathBuf| {
-        let path = folder.join(file);
-        sync(path.clone()).inspect_err(|_| drop(std::fs::remove_file(path)))
+/// So many files are put on the disk one after the other.
+const FEW: usize = 16;
+
+/// Puts files below `folder`, and their names, on the disk, and says which could not be. Those are removed: nobody knows
+/// what the disk holds of them, and the system would call them well the next time.
+pub fn sync(folder: &Path, files: &[PathBuf]) -> Vec<(PathBuf, io::Error)> {
+    let sync = |path: &Path| std::fs::File::open(path).and_then(|file| file.sync_all());
+    let write = |file: &PathBuf| match sync(&folder.join(file)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let _ = std::fs::remove_file(folder.join(file));
+            Some((file.clone(), error))
+        }
+        _ => None,
     };
-    files.par_iter().try_for_each(write)?;
+    let mut failed: Vec<_> = match files.len() {
+        0..FEW => files.iter().filter_map(write).collect(),
+        _ => files.par_iter().filter_map(write).collect(),
+    };
     let folders: BTreeSet<_> = files.iter().flat_map(|file| file.ancestors().skip(1)).collect();
-    folders.into_par_iter().try_for_each(|below| sync(folder.join(below)))
+    for below in folders {
+        if let Err(error) = sync(&folder.join(below)) {
+            failed.push((below.to_owned(), error));
+        }
+    }
+    failed
 }
 
 /// Replaces a small file, by one that is on the disk.

@@ -15,11 +15,11 @@ const VERSION: u32 = 3;
 const FILE: &str = ".index.json";
 
 /// What is laid out of a node.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(serde::Serialize, serde::Deserialize, PartialEq)]
 struct Entry {
-    /// The artifact that the files hold, if that is known. Not its key: a node that gave other bytes under the same key
-    /// has other files.
-    artifact: Option<Digest>,
+    /// What the files hold, if that is known: the artifact that they show. Not its key: a node that gave other bytes under
+    /// the same key has other files.
+    holds: Option<Digest>,
     files: Vec<Filed>,
 }
 
@@ -55,12 +55,12 @@ pub(super) struct Ledger {
     laid_out: BTreeMap<String, Entry>,
     /// Nodes of `before` one of whose files was gone, or another one, when the ledger was opened.
     torn: HashSet<String>,
-    /// Whether nothing is known of the files that are there: the ledger was deleted, damaged, or of another version.
-    lost: bool,
     /// Whether the file says something else than the two above.
     changed: bool,
     /// Files that are laid out and may not be on the disk yet.
     unsynced: Vec<PathBuf>,
+    /// Files that could not be put there, and why.
+    failed: Vec<(PathBuf, io::Error)>,
 }
 
 impl Ledger {
@@ -82,9 +82,9 @@ impl Ledger {
             before,
             laid_out: BTreeMap::new(),
             torn,
-            lost,
             changed: lost,
             unsynced: Vec::new(),
+            failed: Vec::new(),
         }
     }
 
@@ -93,81 +93,99 @@ impl Ledger {
         self.laid_out.contains_key(node) || self.before.contains_key(node)
     }
 
-    /// Accepts the files of `node` if they were all there and hold `artifact`.
-    pub(super) fn accept(&mut self, node: &str, artifact: Digest) -> bool {
-        if let Some(entry) = self.laid_out.get(node) {
-            return entry.artifact == Some(artifact) && !self.torn.contains(node);
-        }
-        if self.torn.contains(node) || self.before.get(node).is_none_or(|entry| entry.artifact != Some(artifact)) {
+    /// What the files of `node` hold, as far as that is known.
+    pub(super) fn holds(&self, node: &str) -> Option<Option<Digest>> {
+        self.laid_out.get(node).or(self.before.get(node)).map(|entry| entry.holds)
+    }
+
+    /// Accepts the files of `node` if they were all there and hold this.
+    pub(super) fn accept(&mut self, node: &str, holds: Digest) -> bool {
+        if self.torn.contains(node) || self.holds(node) != Some(Some(holds)) {
             return false;
         }
         self.laid_out.extend(self.before.remove_entry(node));
         true
     }
 
-    /// Accepts what is there of `node`, though files of it are gone, if it holds `artifact` for all that is known. Where
-    /// nothing is known of the node, its `files` are looked at: those that `prove` to be right are accepted, and others
-    /// where nothing is known of any node. Says whether all is there.
+    /// Accepts what is there of the `files` of `node`, which cannot be laid out again, unless they are known to hold
+    /// something else. What each of them holds is known if all `prove` it. Says whether all are there.
     pub(super) fn carry(
         &mut self,
         node: &str,
-        artifact: Digest,
+        holds: Digest,
         files: &[PathBuf],
-        prove: impl FnOnce() -> bool,
+        prove: impl Fn(&Path) -> bool,
     ) -> bool {
-        if self.knows(node) {
-            if self.before.get(node).is_some_and(|entry| entry.artifact.is_none_or(|known| known == artifact)) {
-                self.laid_out.extend(self.before.remove_entry(node));
-            }
-            return self.laid_out.contains_key(node) && !self.torn.contains(node);
+        if self.holds(node).is_some_and(|held| held.is_some_and(|held| held != holds)) {
+            return false;
         }
         let there: Vec<_> = files.iter().map(|file| Filed::look(&self.folder, file)).collect();
-        let artifact = prove().then_some(artifact);
-        if there.iter().all(Option::is_none) || (artifact.is_none() && !self.lost) {
+        let known = self.laid_out.remove(node).or(self.before.remove(node));
+        if there.iter().all(Option::is_none) {
+            self.changed |= known.is_some();
             return files.is_empty();
         }
         let whole = there.iter().all(Option::is_some);
+        let proven = there.iter().flatten().all(|file| prove(&file.0));
         let gone = |file: &PathBuf| Filed(file.clone(), 0, 0);
         let files = there.into_iter().zip(files).map(|(there, file)| there.unwrap_or_else(|| gone(file))).collect();
-        self.laid_out.insert(node.to_owned(), Entry { artifact, files });
-        self.changed = true;
+        let entry = Entry { holds: proven.then_some(holds), files };
+        self.changed |= known.as_ref() != Some(&entry);
+        self.laid_out.insert(node.to_owned(), entry);
+        if whole {
+            self.torn.remove(node);
+        }
         whole
     }
 
     /// The nodes whose files were accepted though nothing says what they hold.
     pub(super) fn unproven(&self) -> Vec<String> {
-        let unproven = self.laid_out.iter().filter(|(_, entry)| entry.artifact.is_none());
+        let unproven = self.laid_out.iter().filter(|(_, entry)| entry.holds.is_none());
         unproven.map(|(node, _)| node.clone()).collect()
     }
 
     /// Notes what is laid out of `node`. What was `made_now` may be evicted soon, so it is put on the disk first; the rest
     /// is when the ledger is closed.
-    pub(super) fn note(&mut self, node: &str, artifact: Digest, files: &[PathBuf], made_now: bool) -> io::Result<()> {
+    pub(super) fn note(&mut self, node: &str, holds: Digest, files: &[PathBuf], made_now: bool) -> io::Result<()> {
+        let look = |file: &PathBuf| Filed::look(&self.folder, file).ok_or_else(|| io::Error::from(ErrorKind::NotFound));
+        let entry = Entry { holds: Some(holds), files: files.iter().map(look).collect::<io::Result<_>>()? };
         self.before.remove(node);
         self.torn.remove(node);
-        let look = |file: &PathBuf| Filed::look(&self.folder, file).ok_or_else(|| io::Error::from(ErrorKind::NotFound));
-        let entry = Entry { artifact: Some(artifact), files: files.iter().map(look).collect::<io::Result<_>>()? };
         self.laid_out.insert(node.to_owned(), entry);
         self.unsynced.extend_from_slice(files);
         self.changed = true;
-        if made_now { self.write() } else { Ok(()) }
+        if !made_now {
+            return Ok(());
+        }
+        let before = self.failed.len();
+        self.write()?;
+        let own = |failed: &&(PathBuf, io::Error)| files.contains(&failed.0);
+        match self.failed[before..].iter().find(own) {
+            Some((_, error)) => Err(io::Error::new(error.kind(), error.to_string())),
+            None => Ok(()),
+        }
     }
 
-    /// The files of `node` are about to be others. Says which artifact they were of, where that is known.
-    pub(super) fn strike(&mut self, node: &str) -> Option<Digest> {
-        let known = self.laid_out.remove(node).or(self.before.remove(node));
-        self.changed |= known.is_some();
-        known.and_then(|entry| entry.artifact)
+    /// Files that could not be put on the disk, and are not there now.
+    pub(super) fn failed(&self) -> impl Iterator<Item = &(PathBuf, io::Error)> {
+        self.failed.iter().filter(|(file, _)| !self.folder.join(file).is_file())
     }
 
-    /// Removes the files of `node`, unless this run has laid them out or accepted them.
-    pub(super) fn remove(&mut self, node: &str) {
-        let known = self.before.remove(node);
-        self.changed |= known.is_some();
-        for file in known.into_iter().flat_map(|entry| entry.files) {
-            let path = self.folder.join(file.0);
-            let _ = std::fs::remove_file(&path);
-            let _ = path.parent().map(std::fs::remove_dir); // Only if it is empty.
+    /// The files of `node` have been removed.
+    pub(super) fn drop(&mut self, node: &str) {
+        self.changed |= self.laid_out.remove(node).or(self.before.remove(node)).is_some();
+    }
+
+    /// Removes the files of nodes, except what this run has laid out or accepted.
+    pub(super) fn remove(&mut self, nodes: &[String]) {
+        let ours: HashSet<&Path> = self.laid_out.values().flat_map(|entry| &entry.files).map(|file| &*file.0).collect();
+        for file in nodes.iter().filter_map(|node| self.before.remove(node)).flat_map(|entry| entry.files) {
+            self.changed = true;
+            if !ours.contains(&*file.0) {
+                let path = self.folder.join(file.0);
+                let _ = std::fs::remove_file(&path);
+                let _ = path.parent().map(std::fs::remove_dir); // Only if it is empty.
+            }
         }
     }
 
@@ -194,7 +212,8 @@ impl Ledger {
     /// Writes the ledger, after what it names.
     pub(super) fn write(&mut self) -> io::Result<()> {
         self.changed = true;
-        files::sync(&self.folder, &std::mem::take(&mut self.unsynced))?;
+        // What could not be put there is gone, and not what the ledger says of it.
+        self.failed.extend(files::sync(&self.folder, &std::mem::take(&mut self.unsynced)));
         let nodes = self.before.iter().chain(&self.laid_out).collect();
         let text = serde_json::to_vec(&Page { version: VERSION, nodes }).map_err(io::Error::other)?;
         files::replace(&self.folder.join(FILE), &text)?;
@@ -205,7 +224,7 @@ impl Ledger {
     /// Removes the files of nodes that this run has neither laid out nor accepted, or that its pipeline does not have.
     pub(super) fn remove_rest(&mut self) {
         let rest: Vec<String> = self.before.keys().cloned().collect();
-        rest.iter().for_each(|node| self.remove(node));
+        self.remove(&rest);
     }
 
     /// Removes the files below `folder` that are of an epoch of `noun` which this run did not lay out.
@@ -245,7 +264,7 @@ impl Ledger {
     }
 
     /// Writes the ledger.
-    pub(super) fn close(mut self) -> io::Result<()> {
+    pub(super) fn close(&mut self) -> io::Result<()> {
         if self.changed { self.write() } else { Ok(()) }
     }
 }

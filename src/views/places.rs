@@ -3,6 +3,8 @@
 use crate::base::Artifact;
 use crate::engine::{Node, Plan};
 use crate::views::tables;
+use anyhow::bail;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The noun whose files are at the top.
@@ -28,7 +30,7 @@ pub(super) fn files(plan: &Plan, node: &Node, artifact: &Artifact) -> Vec<PathBu
     let folders = folders(node);
     let at = |which: usize, file: &str| Path::new(&folders[which]).join(epoch(node)).join(file);
     match node.stage.def().output.name {
-        DATASET => [IMAGES, BAD].map(PathBuf::from).to_vec(),
+        DATASET => [IMAGES, BAD].map(|file| top(plan, node).join(file)).to_vec(),
         "clusters" => vec![at(0, tables::FILE), at(1, tables::FILE), at(2, "centroids.arrow")],
         "manifest" | "metrics" => vec![at(0, tables::FILE)],
         "weights" => {
@@ -41,6 +43,27 @@ pub(super) fn files(plan: &Plan, node: &Node, artifact: &Artifact) -> Vec<PathBu
         }
         _ => Vec::new(),
     }
+}
+
+/// The folder of a data set: the results folder itself for the one called so, or, where none is, for the first.
+pub(super) fn top(plan: &Plan, node: &Node) -> PathBuf {
+    let nodes = plan.order().iter().map(|id| plan.node(*id));
+    let all: Vec<_> = nodes.filter(|node| node.stage.def().output.name == DATASET).map(|node| &node.noun).collect();
+    let chosen = all.iter().find(|noun| **noun == DATASET).or(all.first());
+    if chosen == Some(&&node.noun) { PathBuf::new() } else { PathBuf::from(&node.noun) }
+}
+
+/// Refuses a plan two of whose nodes would be laid out in one folder.
+pub(super) fn check(plan: &Plan) -> anyhow::Result<()> {
+    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+    for node in plan.order().iter().map(|id| plan.node(*id)).filter(|node| node.epoch.0 <= 1) {
+        for folder in folders(node) {
+            if let Some(other) = taken.insert(folder.clone(), &node.noun).filter(|other| *other != node.noun) {
+                bail!("{other} and {} would both be laid out in {folder}/: give one of them another name", node.noun);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Which of its folders a part of something large is in.

@@ -2,25 +2,22 @@
 
 use crate::base::{Digest, StageKey};
 use crate::engine::{Event, Node, NodeId, Observer, Plan};
-use crate::format::Dataset;
-use crate::store::{Disk, Record, Store, StoreIo};
+use crate::store::Store;
+use crate::views::files;
+use crate::views::layout::{Datasets, Layout};
 use crate::views::ledger::Ledger;
-use crate::views::places::{self, BAD, DATASET, IMAGES, STEPS};
+use crate::views::places::{self, DATASET};
 use crate::views::turn::Turn;
-use crate::views::{files, tables};
-use anyhow::{Context, bail};
-use bytes::Bytes;
+use anyhow::Context;
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Listens to a run and lays out its results.
 pub struct Results<'a> {
-    folder: PathBuf,
-    plan: &'a Plan,
-    store: &'a Store,
+    layout: Layout<'a>,
     state: Mutex<State>,
 }
 
@@ -29,13 +26,13 @@ struct State {
     turn: Option<Turn>,
     /// The data sets that are known by now, by node.
     datasets: Datasets,
-    later: Vec<(String, StageKey, Digest)>,
+    later: Vec<Made>,
     ledger: Ledger,
     /// Nodes whose files hold something else than before this run.
     replaced: Vec<String>,
     complaints: Vec<String>,
     /// Nodes that could not be laid out and are tried again at the end; none from then on.
-    again: Option<Vec<(String, StageKey, Digest)>>,
+    again: Option<Vec<Made>>,
     /// Nodes that are to have files, have not all of them, and whose bytes are gone.
     bare: Vec<String>,
 }
@@ -51,7 +48,15 @@ pub struct Lacks {
     pub unproven: Vec<String>,
 }
 
-type Datasets = BTreeMap<String, StageKey>;
+/// What a node made, or was found to have made.
+#[derive(Clone)]
+struct Made {
+    node: String,
+    key: StageKey,
+    artifact: Digest,
+    /// By this run, just now.
+    now: bool,
+}
 
 /// How far a run came.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,9 +69,16 @@ pub enum End {
     Broken,
 }
 
+impl Made {
+    fn of(node: &str, key: StageKey, artifact: Digest, now: bool) -> Self {
+        Self { node: node.to_owned(), key, artifact, now }
+    }
+}
+
 impl<'a> Results<'a> {
     /// Opens the folder, which is made where there is none.
     pub fn open(folder: &Path, plan: &'a Plan, store: &'a Store) -> anyhow::Result<Self> {
+        places::check(plan)?;
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
         if turn.is_some() {
@@ -82,7 +94,8 @@ impl<'a> Results<'a> {
             again: Some(Vec::new()),
             bare: Vec::new(),
         };
-        Ok(Self { folder: folder.to_owned(), plan, store, state: Mutex::new(state) })
+        let layout = Layout { folder: folder.to_owned(), plan, store };
+        Ok(Self { layout, state: Mutex::new(state) })
     }
 
     /// Lays out what could not be while another run wrote to the folder. False while it still does.
@@ -90,22 +103,23 @@ impl<'a> Results<'a> {
         let later = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.turn.is_none() {
-                state.turn = Turn::take(&self.folder).with_context(|| format!("locking {}", self.folder.display()))?;
+                let folder = self.folder();
+                state.turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
                 if state.turn.is_none() {
                     return Ok(false);
                 }
-                files::clear(&self.folder);
-                state.ledger = without_wrong(Ledger::open(&self.folder), self.store);
+                files::clear(folder);
+                state.ledger = without_wrong(Ledger::open(folder), self.layout.store);
             }
             std::mem::take(&mut state.later)
         };
-        later.into_iter().for_each(|(node, key, artifact)| self.update(&node, key, artifact, true));
+        later.into_iter().for_each(|made| self.update(made));
         Ok(true)
     }
 
     /// Where the results are.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.layout.folder
     }
 
     /// Ends the run, and says what could not be laid out.
@@ -114,180 +128,93 @@ impl<'a> Results<'a> {
     /// made from something that it replaced. A broken one removes nothing: the same command goes on.
     pub fn finish(self, end: End) -> Lacks {
         let again = self.state.lock().unwrap_or_else(PoisonError::into_inner).again.take();
-        again.into_iter().flatten().for_each(|(node, key, artifact)| self.update(&node, key, artifact, true));
+        again.into_iter().flatten().for_each(|made| self.update(made));
+        let (folder, plan) = (&self.layout.folder, self.layout.plan);
         let State { turn, mut ledger, replaced, mut complaints, bare, .. } =
             self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if turn.is_none() {
             return Lacks { complaints, bare, unproven: Vec::new() };
         }
-        ledger = without_wrong(ledger, self.store); // Found while this run went; the next lays them out.
+        ledger = without_wrong(ledger, self.layout.store); // Found while this run went; the next lays them out.
         match end {
             End::Complete if complaints.is_empty() => {
                 ledger.remove_rest();
                 // Every epoch's node of a noun shares its folders; one look at them is enough.
-                let firsts = self.plan.order().iter().map(|id| self.plan.node(*id)).filter(|node| node.epoch.0 <= 1);
+                let firsts = plan.order().iter().map(|id| plan.node(*id)).filter(|node| node.epoch.0 <= 1);
                 let places: Vec<_> =
                     firsts.flat_map(|node| places::folders(node).into_iter().map(|f| (f, &node.noun))).collect();
-                places.par_iter().for_each(|(folder, noun)| ledger.clean(&self.folder.join(folder), noun));
+                places.par_iter().for_each(|(below, noun)| ledger.clean(&folder.join(below), noun));
             }
-            End::Partial => downstream(self.plan, &replaced).iter().for_each(|name| ledger.remove(name)),
+            End::Partial => ledger.remove(&downstream(plan, &replaced)),
             End::Complete | End::Broken => {}
         }
         let unproven = ledger.unproven();
-        if let Err(error) = ledger.close() {
+        let closed = ledger.close();
+        let lost = ledger.failed();
+        complaints.extend(lost.map(|(file, why)| {
+            format!(
+                "could not put {} on the disk: {why}; the same command lays it out again",
+                folder.join(file).display()
+            )
+        }));
+        if let Err(error) = closed {
             let what =
                 "; its .index.json says which of its files are whose: if something else is in its place, delete it";
-            complaints.push(format!("could not write to {}: {error}{what}", self.folder.display()));
+            complaints.push(format!("could not write to {}: {error}{what}", folder.display()));
         }
         Lacks { complaints, bare, unproven }
     }
 
-    /// Lays out a node's files, unless those that are there hold the same artifact.
-    fn update(&self, name: &str, key: StageKey, artifact: Digest, made_now: bool) {
+    /// Lays out a node's files, unless those that are there hold the same.
+    fn update(&self, made: Made) {
+        let (layout, name) = (&self.layout, made.node.as_str());
         let Some(node) = self.node(name) else { return };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
         if state.turn.is_none() {
-            return state.later.push((name.to_owned(), key, artifact));
+            return state.later.push(made);
         }
         if node.stage.def().output.name == DATASET {
-            state.datasets.insert(name.to_owned(), key);
+            state.datasets.insert(made.node.clone(), (made.key, made.artifact));
         }
         let nowhere = !places::has_place(node) && !state.ledger.knows(name);
-        let known = !nowhere && state.ledger.accept(name, artifact);
+        let holds = layout.holds(node, made.artifact, &state.datasets);
+        let known = !nowhere && state.ledger.accept(name, holds);
         // What was made now may have been made because what was there, perhaps as a link in here, was found wrong.
-        if nowhere || (known && !made_now) {
+        if nowhere || (known && !made.now) {
             return;
         }
-        let Some(record) = self.store.record(key).ok().flatten() else { return };
-        let files = places::files(self.plan, node, &record.artifact);
-        if !self.has_bytes(node, &record) {
-            let whole = state.ledger.carry(name, artifact, &files, || self.prove(&files, &record));
-            if !whole && (node.keep.stays(node.epoch, self.plan.epochs) || !places::is_large(node)) {
-                state.bare.push(name.to_owned());
+        let done = (|| {
+            let Some(record) = layout.store.record(made.key)? else { return Ok(()) };
+            let files = places::files(layout.plan, node, &record.artifact);
+            if !layout.has_bytes(node, &record) {
+                let whole = state.ledger.carry(name, holds, &files, |file| layout.proves(file, &record, holds));
+                if !whole && (node.keep.stays(node.epoch, layout.plan.epochs) || !places::is_large(node)) {
+                    state.bare.push(made.node.clone());
+                }
+                return Ok(());
             }
-            return;
-        }
-        state.bare.retain(|other| other != name); // It has been made again.
-        let mut lay_out = || {
-            if state.ledger.strike(name).is_some_and(|was| was != artifact) {
-                state.replaced.push(name.to_owned());
+            state.bare.retain(|other| other != name); // It has been made again.
+            if state.ledger.holds(name).is_some_and(|held| held != Some(holds)) {
+                state.replaced.push(made.node.clone());
             }
-            self.lay_out(node, &record, &state.datasets)?;
-            if files.is_empty() { Ok(()) } else { Ok(state.ledger.note(name, artifact, &files, made_now)?) }
-        };
-        let done: anyhow::Result<()> = lay_out();
+            layout.lay_out(node, &record, &state.datasets)?;
+            if files.is_empty() { Ok(()) } else { Ok(state.ledger.note(name, holds, &files, made.now)?) }
+        })();
+        let done: anyhow::Result<()> = done;
         match (done, &mut state.again) {
             (Ok(()), _) => {}
             // What it needs besides its own bytes may be made again in this run.
-            (Err(_), Some(again)) => again.push((name.to_owned(), key, artifact)),
+            (Err(_), Some(again)) => again.push(Made { now: true, ..made }),
             (Err(error), None) => {
                 state.complaints.push(format!("could not write the results of {name}: {error:#}"));
             }
         }
     }
 
-    /// Whether the bytes that a node is laid out from are there; evicted ones leave what was laid out before.
-    fn has_bytes(&self, node: &Node, record: &Record) -> bool {
-        let is_small = node.stage.def().output.name == "weights" && !node.keep.stays(node.epoch, self.plan.epochs);
-        let mut needed = record.artifact.parts.iter().filter(|part| !is_small || part.name == STEPS);
-        needed.all(|part| self.store.contains(part))
-    }
-
-    /// Whether each of the files says, or is by its digest, what the record says that they hold.
-    fn prove(&self, files: &[PathBuf], record: &Record) -> bool {
-        let proves = |file: &PathBuf| {
-            let Ok(bytes) = Disk.read(&self.folder.join(file)).map(Bytes::from) else { return false };
-            let digest = Digest::of(&bytes);
-            record.artifact.parts.iter().any(|part| part.object.0 == digest) || tables::is_of(&bytes, &record.artifact)
-        };
-        files.iter().all(proves)
-    }
-
-    /// Lays out a node's files; none where it has no place in the results.
-    fn lay_out(&self, node: &Node, record: &Record, datasets: &Datasets) -> anyhow::Result<()> {
-        let place = tables::Place { store: self.store, record, epoch: node.epoch };
-        let folders = places::folders(node);
-        let at = |which: usize| self.make(&folders[which], node);
-        match node.stage.def().output.name {
-            DATASET => self.dataset(record),
-            "clusters" => {
-                place.clusters(&at(0)?, &self.images(node, datasets)?)?;
-                place.iterations(&at(1)?)?;
-                self.share(record, "centroids.arrow", &at(2)?)
-            }
-            "manifest" => place.manifest(&at(0)?),
-            "metrics" => place.metrics(&at(0)?),
-            "weights" => {
-                if record.artifact.part(STEPS).is_some() {
-                    place.steps(&at(1)?)?;
-                }
-                if node.keep.stays(node.epoch, self.plan.epochs) { self.weights(node, record) } else { Ok(()) }
-            }
-            _ if places::is_large(node) && node.asked_for => {
-                let parts = record.artifact.parts.iter();
-                parts
-                    .into_iter()
-                    .try_for_each(|part| self.share(record, &part.name, &at(places::folder_of(&part.name))?))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn node(&self, name: &str) -> Option<&Node> {
-        let found: Option<NodeId> = self.plan.find(name).ok().and_then(|found| found.first().copied());
-        found.map(|id| self.plan.node(id))
-    }
-
-    /// Makes a folder of a node's epoch, without what a killed run was about to put there: it is this run's turn.
-    fn make(&self, folder: &str, node: &Node) -> anyhow::Result<PathBuf> {
-        let path = self.folder.join(folder).join(places::epoch(node));
-        std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
-        files::clear(&path);
-        Ok(path)
-    }
-
-    fn share(&self, record: &Record, part: &str, folder: &Path) -> anyhow::Result<()> {
-        let found = record.artifact.part(part).with_context(|| format!("there is no {part}"))?;
-        files::share(&self.store.path_of(found), &folder.join(part))
-    }
-
-    fn weights(&self, node: &Node, record: &Record) -> anyhow::Result<()> {
-        let part = record.artifact.part("weights.safetensors").context("there is no weights.safetensors")?;
-        std::fs::create_dir_all(self.folder.join(&node.noun))?;
-        files::share(&self.store.path_of(part), &self.folder.join(places::weights_file(node)))
-    }
-
-    /// The images that a node is about: of the nearest data set before it.
-    fn images(&self, node: &Node, datasets: &Datasets) -> anyhow::Result<Dataset> {
-        let mut above: VecDeque<NodeId> = node.inputs.iter().map(|(_, from)| *from).collect();
-        let mut seen = BTreeSet::new();
-        while let Some(id) = above.pop_front() {
-            let node = self.plan.node(id);
-            if node.stage.def().output.name == DATASET {
-                let key = datasets.get(&node.name()).with_context(|| format!("{} is not there", node.name()))?;
-                return self.listed(&self.store.record(*key)?.context("its record is gone")?);
-            }
-            above.extend(node.inputs.iter().map(|(_, from)| *from).filter(|from| seen.insert(*from)));
-        }
-        bail!("nothing before it is a data set")
-    }
-
-    fn listed(&self, dataset: &Record) -> anyhow::Result<Dataset> {
-        let images = dataset.artifact.part(IMAGES).context("there is no images.parquet")?;
-        let bytes = self.store.map(images).or_else(|gone| {
-            // The results may have it still, as a copy or a link.
-            let bytes = Disk.read(&self.folder.join(IMAGES)).ok().filter(|b| Digest::of(b) == images.object.0);
-            bytes.map(Into::into).ok_or(gone)
-        })?;
-        Ok(Dataset::open(&bytes)?)
-    }
-
-    fn dataset(&self, record: &Record) -> anyhow::Result<()> {
-        [IMAGES, BAD].iter().try_for_each(|part| self.share(record, part, &self.folder))?;
-        if let Some(pack) = record.artifact.part("images.pack") {
-            files::unpack(&self.folder.join("images"), &self.listed(record)?, &self.store.map(pack)?)?;
-        }
-        Ok(())
+        let found: Option<NodeId> = self.layout.plan.find(name).ok().and_then(|found| found.first().copied());
+        found.map(|id| self.layout.plan.node(id))
     }
 
     /// Removes what shares its bytes with an evicted artifact: kept, it would keep the disk full. Tables are copies, and
@@ -299,12 +226,12 @@ impl<'a> Results<'a> {
             _ if state.turn.is_none() => {}
             "weights" => {
                 let file = places::weights_file(node);
-                let _ = std::fs::remove_file(self.folder.join(&file));
+                let _ = std::fs::remove_file(self.folder().join(&file));
                 state.ledger.forget(name, &file);
             }
             _ if places::is_large(node) => {
-                let _ = std::fs::remove_dir_all(self.folder.join(&node.noun).join(places::epoch(node)));
-                state.ledger.strike(name);
+                let _ = std::fs::remove_dir_all(self.folder().join(&node.noun).join(places::epoch(node)));
+                state.ledger.drop(name);
             }
             _ => {}
         }
@@ -339,8 +266,8 @@ fn downstream(plan: &Plan, names: &[String]) -> Vec<String> {
 impl Observer for &Results<'_> {
     fn observe(&self, event: &Event) {
         match event {
-            Event::NodeHit { node, key, artifact } => self.update(node, *key, *artifact, false),
-            Event::NodeFinished { node, key, artifact, .. } => self.update(node, *key, *artifact, true),
+            Event::NodeHit { node, key, artifact } => self.update(Made::of(node, *key, *artifact, false)),
+            Event::NodeFinished { node, key, artifact, .. } => self.update(Made::of(node, *key, *artifact, true)),
             Event::Evicted { node, .. } => self.evicted(node),
             _ => {}
         }

@@ -3,7 +3,7 @@
 //! The files lie in Hive folders (`epoch=0007`). The folder's key is not repeated inside under its own name: some readers
 //! refuse that, and others disagree about its type. `epoch_idx` is the column to select by.
 
-use crate::base::{Artifact, Epoch};
+use crate::base::{Digest, Epoch};
 use crate::format::metrics::{open_metrics, open_steps};
 use crate::format::table::Table;
 use crate::format::{Clusters, Column, Dataset, Manifest, Metadata, clusters, write_table};
@@ -15,13 +15,15 @@ use std::path::Path;
 
 /// The file in each folder.
 pub const FILE: &str = "part-0.parquet";
-/// The metadata that says what a table was laid out from.
+/// The artifact that a table shows.
 const ARTIFACT_KEY: &str = "dcpipe.artifact";
+/// Of what it was laid out, all together.
+const HOLDS_KEY: &str = "dcpipe.holds";
 
-/// Whether a table can be read to its end and says that it was laid out from `artifact`.
-pub fn is_of(bytes: &Bytes, artifact: &Artifact) -> bool {
+/// Whether a table can be read to its end and says that it holds this.
+pub fn holds(bytes: &Bytes, this: Digest) -> bool {
     let table = Table::open_any(FILE, bytes, usize::MAX);
-    table.is_ok_and(|table| table.metadata.get(ARTIFACT_KEY) == Some(&artifact.digest().to_string()))
+    table.is_ok_and(|table| table.metadata.get(HOLDS_KEY) == Some(&this.to_string()))
 }
 
 /// Which node's tables are written.
@@ -32,6 +34,8 @@ pub struct Place<'a> {
     pub record: &'a Record,
     /// Its epoch.
     pub epoch: Epoch,
+    /// What the tables hold: the artifact, and what else stands in them.
+    pub holds: Digest,
 }
 
 impl Place<'_> {
@@ -43,7 +47,9 @@ impl Place<'_> {
     fn write(&self, folder: &Path, noun: &str, rows: usize, mut columns: Vec<(&str, Column)>) -> anyhow::Result<()> {
         let epoch = self.epoch.0 as i32;
         columns.insert(0, ("epoch_idx", Column::i32(std::iter::repeat_n(epoch, rows))));
-        let metadata: Metadata = [(ARTIFACT_KEY.to_owned(), self.record.artifact.digest().to_string())].into();
+        let artifact = self.record.artifact.digest();
+        let said = [(ARTIFACT_KEY, artifact), (HOLDS_KEY, self.holds)];
+        let metadata: Metadata = said.into_iter().map(|(key, digest)| (key.to_owned(), digest.to_string())).collect();
         let tmp = files::aside(&folder.join(FILE));
         let write = || -> anyhow::Result<()> {
             write_table(std::fs::File::create(&tmp)?, &format!("{noun}-view/v1"), columns, &metadata)?;

@@ -1,6 +1,6 @@
 //! results: the folder that people read: nothing in it is wrong, and nothing that cannot be made again goes.
 
-use crate::space::Space;
+use crate::space::{Space, image};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -69,6 +69,25 @@ fn results_whose_bytes_are_gone_outlive_their_ledger() {
         assert!(told.contains("what the files of clusters@1 in runs/tiny hold"), "{told}");
         assert_eq!(std::fs::read(space.path(CLUSTERS)).unwrap(), b"something else");
     }
+    // A run that does not come to a node, or a file that was copied, makes no difference.
+    let at = space.path("runs/tiny/clusters/epoch=0001");
+    std::fs::write(at.join("copy"), &before[&PathBuf::from("clusters/epoch=0001/part-0.parquet")]).unwrap();
+    std::fs::remove_file(space.path(CLUSTERS)).unwrap();
+    std::fs::rename(at.join("copy"), space.path(CLUSTERS)).unwrap();
+    space.run(&["run", "tiny.yaml", "--to", "dataset"]).ok();
+    let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
+    assert!(!told.contains("clusters@1") && laid_out(&space, "runs/tiny") == before, "{told}");
+    // Deleted is deleted, and said once more by what is to stay.
+    lose(None);
+    space.write(CLUSTERS, "something else");
+    space.run(&["run", "tiny.yaml", "--to", "dataset"]).ok();
+    space.run(&["run", "tiny.yaml"]).ok();
+    assert_eq!(std::fs::read(space.path(CLUSTERS)).unwrap(), b"something else");
+    for noun in ["clusters", "iterations", "centroids"] {
+        std::fs::remove_dir_all(space.path(&format!("runs/tiny/{noun}/epoch=0001"))).unwrap();
+    }
+    let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
+    assert!(!told.contains("hold") && told.contains("files of clusters@1 are not all"), "{told}");
     // Where the bytes are there again, so is the proof.
     let told = space.run(&["run", "tiny.yaml", "--set", "keep=[features, vectors, crops, clusters]"]).ok().stderr;
     assert!(!told.contains("clusters@1 in") && laid_out(&space, "runs/tiny") == before, "{told}");
@@ -108,6 +127,37 @@ fn what_people_read_of_an_epoch_outlives_its_weights() {
 }
 
 #[test]
+fn two_nodes_share_no_file_and_a_table_holds_the_paths_of_its_own_data_set() {
+    let space = Space::after_a_run();
+    let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
+    let before = laid_out(&space, "runs/tiny");
+    // The data set under another name has the same files.
+    let renamed = text.replace("dataset:  {", "data:  {").replace("dataset: dataset", "dataset: data");
+    space.write("tiny.yaml", &renamed);
+    space.run(&["run", "tiny.yaml"]).ok();
+    assert!(laid_out(&space, "runs/tiny") == before);
+    // A second one has a folder.
+    let (first, _) = image(0);
+    let kind = PathBuf::from(first).parent().unwrap().to_owned();
+    let extra = format!("once:\n  extra: {{ stage: scan, with: {{ root: {} }} }}", kind.display());
+    space.write("tiny.yaml", text.replace("once:", &extra));
+    for _ in 0..2 {
+        space.run(&["run", "tiny.yaml"]).ok();
+        let now = laid_out(&space, "runs/tiny");
+        assert!(before.iter().all(|(path, bytes)| now.get(path) == Some(bytes)));
+        assert_eq!(now.len(), before.len() + 2);
+    }
+    space.write("tiny.yaml", text.replace("metrics:", "steps:"));
+    space.run(&["run", "tiny.yaml"]).ended(1).complains_of(&["steps", "weights", "another name"]);
+    // The same images elsewhere: nothing is clustered again, and the table says where they are now.
+    space.write("tiny.yaml", &text);
+    std::fs::rename(space.path("").join(&kind), space.path("images/zebra")).unwrap();
+    space.run(&["run", "tiny.yaml"]).ok();
+    space.run(&["run", "tiny.yaml", "--name", "other"]).ok();
+    assert!(laid_out(&space, "runs/tiny") == laid_out(&space, "runs/other"));
+}
+
+#[test]
 fn nothing_outside_the_results_is_deleted_and_no_results_are_laid_out_in_a_store() {
     let space = Space::after_a_run();
     space.write("mine/epoch=0009/x", "mine");
@@ -115,7 +165,7 @@ fn nothing_outside_the_results_is_deleted_and_no_results_are_laid_out_in_a_store
     std::os::unix::fs::symlink(space.path("mine"), space.path("runs/tiny/features")).unwrap();
     space.run(&["run", "tiny.yaml"]).ok();
     assert!(space.path("mine/epoch=0009/x").exists());
-    for out in [".dcpipe", ".dcpipe/runs", "images/../.dcpipe/new"] {
+    for out in [".dcpipe", ".dcpipe/runs", "images/../.dcpipe/new", "nowhere/../.dcpipe/new"] {
         space.run(&["run", "tiny.yaml", "--out", out]).ended(2).complains_of(&["is in the store", "outside"]);
     }
     space.run(&["run", "/dev/stdin"]).ended(2).complains_of(&["/dev/stdin is not a file"]);
