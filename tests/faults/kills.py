@@ -132,10 +132,14 @@ def family_4(bench):
         limit = once[node] + sent * LARGEST_SHARD.get(node.split("@")[0], SHARD)
         if total[node] > limit:
             wrong.append(f"{node} did {total[node]} units, an undisturbed run {once[node]}")
+    # In all as well: each kill is worth one shard, whichever node it met.
+    shards = sum(max(0, total[node] - once[node]) / LARGEST_SHARD.get(node.split("@")[0], SHARD) for node in total)
+    if shards > sent:
+        wrong.append(f"{shards:.0f} shards were done again for {sent} kills")
     share = sum(total.values()) / max(1, sum(once.values())) - 1
     wrong += bench.after(disturbed, reference=reference)
     group.case(f"{sent} kills", wrong)
-    group.tell(f"{sent} kills in {reference.seconds:.0f} s of work; {share:.0%} of it was done again")
+    group.tell(f"{sent} kills in {reference.seconds:.0f} s of work; {share:.0%} of it, {shards:.0f} shards, was done again")
     disturbed.remove()
 
 

@@ -26,7 +26,7 @@ def family_1(bench):
         return
     disk, folder = bench.scratch / "disk", bench.scratch / "mounted"
     folder.mkdir()
-    for number in range(3 if bench.quick else 48 if bench.every else 16):
+    for number in range(4 if bench.quick else 48 if bench.every else 16):
         disk.unlink(missing_ok=True)
         with open(disk, "wb") as file:
             file.truncate(DISK)
@@ -39,8 +39,8 @@ def family_1(bench):
             shutil.copytree(bench.images, space.folder / "images")
             subprocess.run(["sync", "-f", folder], check=True)
             journal = (FLUSHED, LOST)[number // 2 % 2]
-            name, wrong = at_the_end(bench, space) if number % 2 else on_the_way(bench, space)
-            cut(folder, journal)
+            name, wrong = at_the_end(bench, space) if number % 2 else on_the_way(bench, space, journal)
+            cut(folder, journal)  # Where it was cut before, there is nothing left to cut.
             subprocess.run(["umount", folder], check=True)
             if not mounted(disk, folder):
                 wrong.append("the disk cannot be mounted again")
@@ -67,14 +67,14 @@ def at_the_end(bench, space):
     return "after its end", oracle.manner(ended, {DONE})
 
 
-def on_the_way(bench, space):
+def on_the_way(bench, space, journal):
     """The cut comes first and the end of the process after it, so that it cannot put anything right."""
     run = space.start()
     seconds = bench.random.uniform(0, bench.reference.seconds)
     try:
         run.child.wait(seconds)
     except subprocess.TimeoutExpired:
-        cut(space.folder, LOST if bench.random.random() < 0.5 else FLUSHED)
+        cut(space.folder, journal)
         run.child.kill()
     run.wait(bench.reference.patience)
     return f"after {seconds:.2f} s", []
