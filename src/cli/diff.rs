@@ -9,7 +9,7 @@ use crate::cli::{runs, text};
 use crate::engine::NodeId;
 use crate::engine::why::{difference, input_of};
 use crate::format::metrics::{METRICS, Metric, open_metrics};
-use crate::store::{Record, Store};
+use crate::store::{Record, Stand, Store};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -176,7 +176,8 @@ fn tell_metrics(args: &DiffArgs, store: &Store, pairs: &[Pair], told: &mut Strin
     let mut last: BTreeMap<&str, &Pair> = BTreeMap::new();
     for pair in pairs {
         let Some((noun, _)) = pair.node.split_once('@') else { continue };
-        let there = |record: &Record| record.artifact.kind == METRICS.noun && store.contains_all(&record.artifact);
+        let there =
+            |record: &Record| record.artifact.kind == METRICS.noun && store.stand(&record.artifact) == Stand::Whole;
         let newer = last.get(noun).is_none_or(|known| epoch(&known.node) <= epoch(&pair.node));
         if newer && pair.both().is_some_and(|(one, other)| there(one) && there(other)) {
             last.insert(noun, pair);

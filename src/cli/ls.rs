@@ -6,7 +6,7 @@ use crate::cli::runs;
 use crate::cli::text;
 use crate::cli::workspace::{Workspace, open_store};
 use crate::engine::forecast::{Fate, forecast};
-use crate::store::Store;
+use crate::store::{Stand, Store};
 
 /// dcpipe ls
 pub fn ls(args: &LsArgs) -> Result<(), CliError> {
@@ -35,7 +35,11 @@ fn nodes(space: &Workspace) -> Result<Vec<Vec<String>>, CliError> {
             rows.push(vec![name, state.to_owned()]);
             continue;
         };
-        let there = if space.store.contains_all(&record.artifact) { "yes" } else { "evicted" };
+        let there = match space.store.stand(&record.artifact) {
+            Stand::Whole => "yes",
+            Stand::Gone => "evicted",
+            Stand::Wrong => "damaged",
+        };
         rows.push(vec![
             name,
             "yes".to_owned(),

@@ -33,6 +33,7 @@ pub fn plan(args: &PlanArgs) -> Result<(), CliError> {
 fn row(plan: &Plan, line: &Line) -> Vec<String> {
     let (what, why) = match &line.fate {
         Fate::Hit => ("hit", String::new()),
+        Fate::Run(reason) if line.damaged => ("run", in_words(reason).replace("bytes are gone", "bytes are damaged")),
         Fate::Run(reason) => ("run", in_words(reason)),
         Fate::Pending { after } => ("pending", format!("depends on what {after} gives")),
     };

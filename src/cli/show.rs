@@ -7,7 +7,7 @@ use crate::cli::workspace::Workspace;
 use crate::engine::forecast::forecast;
 use crate::engine::{EngineError, NodeId};
 use crate::format::{Description, describe};
-use crate::store::{Record, Store};
+use crate::store::{Record, Stand, Store};
 use std::fmt::Write;
 
 /// Parts described in full; of the others only the names.
@@ -66,8 +66,13 @@ fn parts(store: &Store, record: &Record, rows: usize, told: &mut String) -> Resu
         if at >= DESCRIBED || part.name.ends_with(".pack") {
             continue;
         }
-        if !store.contains(part) {
-            let _ = writeln!(told, "  evicted; what was made from it stays. A run makes it again where it is needed");
+        let lost = match store.stand_of(part) {
+            Stand::Whole => None,
+            Stand::Gone => Some("evicted; what was made from it stays. A run makes it again where it is needed"),
+            Stand::Wrong => Some("damaged: something else stands under its name. A run, or verify, moves that away"),
+        };
+        if let Some(lost) = lost {
+            let _ = writeln!(told, "  {lost}");
             continue;
         }
         match describe(&part.name, &store.map(part)?, rows) {

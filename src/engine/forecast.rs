@@ -7,7 +7,7 @@ use crate::engine::plan::{NodeId, Plan};
 use crate::engine::worker::key_of;
 use crate::engine::{EngineError, Facts, KeyText, MissReason, PlanError, why};
 use crate::store::run::KeyHistory;
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Record, Stand, Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub struct Line {
     pub record: Option<Record>,
     /// How many bytes it has, or about how many it would write.
     pub bytes: Option<u64>,
+    /// Whether its bytes were looked at, since they are to be there, and something else was found.
+    pub damaged: bool,
 }
 
 /// Tells what a run of `plan` on `store` would do, in the plan's order.
@@ -89,7 +91,14 @@ fn look_up(
     let inputs: Option<Vec<(&str, Digest)>> =
         node.inputs.iter().map(|(port, from)| Some((*port, digests[from.index()]?))).collect();
     let Some(inputs) = inputs else {
-        return Ok(Line { node: id, fate: pending(plan, lines, id), key: None, record: None, bytes: None });
+        return Ok(Line {
+            node: id,
+            fate: pending(plan, lines, id),
+            key: None,
+            record: None,
+            bytes: None,
+            damaged: false,
+        });
     };
     let key = key_of(plan, id, &inputs, device, &cache_folder(store))?;
     let record = match store.record(key.key()) {
@@ -102,7 +111,7 @@ fn look_up(
         None => Fate::Run(why::miss_reason(store, history.of(&node.name()), &key)),
     };
     let bytes = record.as_ref().map(|record| record.artifact.bytes());
-    Ok(Line { node: id, fate, key: Some(key), record, bytes })
+    Ok(Line { node: id, fate, key: Some(key), record, bytes, damaged: false })
 }
 
 fn pending(plan: &Plan, lines: &[Option<Line>], id: NodeId) -> Fate {
@@ -124,15 +133,16 @@ fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
         });
         let node = plan.node(*id);
         let Some(line) = lines[id.index()].as_mut() else { continue };
-        let gone = |line: &Line| line.record.as_ref().is_some_and(|record| !store.contains_all(&record.artifact));
-        let is_lost = |line: &Line| line.record.as_ref().is_some_and(|record| store.lost_to_damage(&record.artifact));
         let stays = node.asked_for || node.keep.stays(node.epoch, plan.epochs);
-        // The look comes first: it may be the one that finds the damage.
-        if line.fate == Fate::Hit
-            && (needed_by.is_some() || stays)
-            && gone(line)
-            && (needed_by.is_some() || node.asked_for || is_lost(line))
-        {
+        let Some(record) = line.record.as_ref().filter(|_| line.fate == Fate::Hit && (needed_by.is_some() || stays))
+        else {
+            continue;
+        };
+        // Who only foretells moves nothing: a run does, and says so.
+        let stand = store.stand(&record.artifact);
+        line.damaged = stand == Stand::Wrong;
+        let is_lost = || line.damaged || store.lost_to_damage(&record.artifact);
+        if stand != Stand::Whole && (needed_by.is_some() || node.asked_for || is_lost()) {
             let needed_by = needed_by.map_or_else(|| "keep:".to_owned(), |consumer| plan.node(*consumer).name());
             line.fate = Fate::Run(MissReason::Evicted { needed_by });
         }

@@ -4,7 +4,7 @@ use crate::base::{Digest, ObjectId, StageKey};
 use crate::store::io::Found;
 use crate::store::run::RunState;
 use crate::store::verify::Findings;
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Record, Stand, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -124,7 +124,8 @@ impl Store {
     fn is_wanted(&self, record: &Record, roots: &BTreeSet<StageKey>) -> bool {
         let Some((node, _)) = record.key_text.rsplit_once("\nshard ") else { return roots.contains(&record.key()) };
         let parent = StageKey(Digest::of(format!("{node}\n").as_bytes()));
-        let is_whole = || self.record(parent).ok().flatten().is_some_and(|whole| self.contains_all(&whole.artifact));
+        let is_whole =
+            || self.record(parent).ok().flatten().is_some_and(|whole| self.stand(&whole.artifact) == Stand::Whole);
         roots.contains(&parent) && !is_whole()
     }
 

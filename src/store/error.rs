@@ -112,6 +112,9 @@ fn advice(action: &str, error: &io::Error) -> &'static str {
         "; free some space or name another folder with --store, then run the same command: what is committed stays"
     } else if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
         "; a run that has work to do needs a store that its user may write: name another with --store"
+    } else if action == "create" && matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory)
+    {
+        "; something that is no folder stands in its place or above it: move that away, then run the same command"
     } else if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP)) {
         "; the file system of the store has no locks: name a store on another with --store"
     } else if error.raw_os_error() == Some(libc::EFBIG) {

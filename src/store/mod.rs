@@ -48,8 +48,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What stands under the names of an artifact's parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What stands under the names of an artifact's parts, from the best to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stand {
     /// All of them.
     Whole,
@@ -138,17 +138,24 @@ impl Store {
         }
     }
 
-    /// What stands under the names of the parts; nothing is moved or reported.
-    pub fn stand(&self, artifact: &Artifact) -> Stand {
-        let mut stand = Stand::Whole;
-        for part in &artifact.parts {
-            match self.io.look(&self.object_path(part.object)) {
-                Ok(Found::File(len)) if len == part.bytes && self.passes(part.object, len) => {}
-                Ok(Found::File(_) | Found::Other) => return Stand::Wrong,
-                Ok(Found::Nothing) | Err(_) => stand = Stand::Gone,
-            }
+    /// What stands under the name of a part; nothing is moved or reported.
+    pub fn stand_of(&self, part: &Part) -> Stand {
+        match self.io.look(&self.object_path(part.object)) {
+            Ok(Found::File(len)) if len == part.bytes && self.passes(part.object, len) => Stand::Whole,
+            Ok(Found::File(_) | Found::Other) => Stand::Wrong,
+            Ok(Found::Nothing) | Err(_) => Stand::Gone,
         }
-        stand
+    }
+
+    /// The worst of what stands under the names of the parts; nothing is moved or reported.
+    pub fn stand(&self, artifact: &Artifact) -> Stand {
+        let mut stands = artifact.parts.iter().map(|part| self.stand_of(part));
+        stands
+            .try_fold(Stand::Whole, |worst, stand| match worst.max(stand) {
+                Stand::Wrong => Err(Stand::Wrong),
+                worst => Ok(worst),
+            })
+            .unwrap_or_else(|wrong| wrong)
     }
 
     /// Whether every part of the artifact is there.

@@ -195,6 +195,25 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
 }
 
 #[test]
+fn what_stands_in_place_of_one_of_its_folders_is_said_to_be_in_the_way() {
+    for (harm, put) in HARMS.iter().filter(|(harm, _)| !harm.contains("folder")) {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(Store::open(folder.path()).expect("a store"));
+        let path = folder.path().join("quarantine");
+        std::fs::remove_dir(&path).expect("removed");
+        std::fs::write(&path, b"rubbish").expect("written");
+        put(&path);
+        let refused = Store::open(folder.path()).err().unwrap_or_else(|| panic!("{harm} was taken for a folder"));
+        assert!(
+            refused.to_string().contains("quarantine: ") && refused.to_string().contains("move that away"),
+            "{refused}"
+        );
+        std::fs::remove_file(&path).expect("removed");
+        Store::open(folder.path()).expect("a store");
+    }
+}
+
+#[test]
 fn tmp_is_emptied_by_the_next_to_come_but_not_under_somebody_at_work() {
     let folder = tempfile::tempdir().expect("a folder");
     let left = folder.path().join("tmp/4711.0");

@@ -284,6 +284,28 @@ fn what_was_damaged_and_is_to_stay_is_made_again_and_no_result_is_lost() {
     }
 }
 
+#[test]
+fn who_only_looks_tells_what_is_damaged_and_leaves_it_to_a_run_that_says_so() {
+    let space = Space::after_a_run();
+    let part = space.record("weights@2").artifact.part("weights.safetensors").unwrap().clone();
+    let path = space.store().path_of(&part);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "something shorter").unwrap();
+    for (words, said) in [
+        (&["ls", "tiny.yaml"][..], "damaged"),
+        (&["plan", "tiny.yaml"], "its bytes are damaged and keep: needs them"),
+        (&["show", "weights@2"], "damaged: something else stands under its name"),
+        (&["why", "weights@2"], "weights@2"),
+        (&["gc", "--dry-run"], ""),
+    ] {
+        let told = space.run(words).ok().stdout;
+        assert!(told.contains(said), "{words:?}: {told}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "something shorter", "{words:?}");
+    }
+    let told = space.run(&["run", "tiny.yaml"]).ok();
+    assert!(told.stderr.contains("17 bytes instead of") && told.stderr.contains("quarantine"), "{}", told.stderr);
+}
+
 fn flip(path: &std::path::Path) {
     let mut bytes = std::fs::read(path).unwrap();
     let middle = bytes.len() / 2;
