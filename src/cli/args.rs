@@ -4,7 +4,8 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a stage failed, 2 usage, 3 pipeline file, \
-4 in use by another process, 5 damaged or missing artifact, 6 environment, 75 interrupted (the same command goes on).";
+4 in use by another process, 5 damaged or missing artifact, 6 environment, 75 interrupted (the same command goes on), \
+130 stopped at once by a second signal.";
 
 /// DeepCluster as a pipeline of cached stages.
 #[derive(Parser, Debug)]

@@ -40,7 +40,7 @@ struct Pair {
 pub fn diff(args: &DiffArgs) -> Result<(), CliError> {
     runs::check(&args.store, &args.one)?;
     runs::check(&args.store, &args.other)?;
-    let store = open_store(&args.store)?;
+    let store = open_store(&args.store, &|| true)?;
     let pairs = pairs(nodes(&store, &args.one), nodes(&store, &args.other));
     let mut told = String::new();
     let mut rows = vec![["node", "what", &args.one, &args.other].map(str::to_owned).to_vec()];

@@ -125,8 +125,8 @@ fn store(path: &Path) -> Check {
     if !path.exists() {
         return ok("store", format!("{} would be made", path.display()));
     }
-    match Store::open(path) {
-        Ok(_) => ok("store", format!("{} can be read and written", path.display())),
+    match Store::open(path).and_then(|store| store.create().map(drop)) {
+        Ok(()) => ok("store", format!("{} can be read and written", path.display())),
         Err(error) => verdict("store", Verdict::Fail, error.to_string(), "name another with --store"),
     }
 }

@@ -2,8 +2,6 @@
 
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
-use crate::cli::program::this;
-use crate::cli::signals;
 use crate::cli::terminal::{Terminal, Voice};
 use crate::cli::text;
 use crate::cli::workspace::{LastRun, Workspace, remember};
@@ -117,8 +115,11 @@ impl<'a> Opened<'a> {
         })?;
         let refusal = Refusal::default();
         let mut others: Vec<Box<dyn Observer + 'a>> = Vec::new();
-        if let Ok(journal) = Journal::append_to(results.folder()) {
-            others.push(Box::new(journal));
+        match Journal::append_to(results.folder()) {
+            Ok(journal) => others.push(Box::new(journal)),
+            Err(error) => {
+                text::note(&format!("this run has no events.jsonl, and dcpipe log will not know it: {error}"));
+            }
         }
         if args.json {
             others.push(Box::new(Journal::to(Remembering(Refusal::clone(&refusal)))));
@@ -151,10 +152,6 @@ fn wait_for_turn(results: &Results<'_>, cancel: &Cancel) -> Result<(), CliError>
             )));
         }
         if !told {
-            if !this().runs {
-                signals::listen(cancel.clone())
-                    .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
-            }
             text::note(&format!("done; waiting to lay the results out: another run of this name writes to {folder}"));
             told = true;
         }
@@ -177,6 +174,7 @@ fn last_run(args: &RunArgs, run: &str, device: &str) -> LastRun {
         name: args.place.name.clone(),
         run: run.to_owned(),
         device: device.to_owned(),
+        folder: std::env::current_dir().unwrap_or_default(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::store::{Stand, Store};
 pub fn ls(args: &LsArgs) -> Result<(), CliError> {
     let rows = match &args.pipeline {
         Some(pipeline) => nodes(&Workspace::open(Some(pipeline), &args.place)?)?,
-        None => all(&open_store(&args.place.store)?),
+        None => all(&open_store(&args.place.store, &|| true)?),
     };
     text::out(&text::table(&rows))
 }
@@ -39,6 +39,7 @@ fn nodes(space: &Workspace) -> Result<Vec<Vec<String>>, CliError> {
             Stand::Whole => "yes",
             Stand::Gone => "evicted",
             Stand::Wrong => "damaged",
+            Stand::Unknown => "unreadable",
         };
         rows.push(vec![
             name,

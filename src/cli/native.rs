@@ -14,7 +14,8 @@ pub fn become_native() -> CliError {
     let problem = match native().and_then(|native| right_torch(&native).map(|()| native)) {
         Ok(native) => {
             let mut command = Command::new(&native);
-            command.args(std::env::args_os().skip(1));
+            // By the name that was typed, for the command that goes on.
+            command.arg0(std::env::args_os().next().unwrap_or_default()).args(std::env::args_os().skip(1));
             if std::env::var_os("OMP_WAIT_POLICY").is_none() {
                 // libgomp's idle threads would spin on the cores that the other pool of threads works on.
                 command.env("OMP_WAIT_POLICY", "passive");

@@ -6,6 +6,7 @@ use crate::cli::text;
 use crate::cli::workspace::Workspace;
 use crate::engine::forecast::{Fate, Line, forecast};
 use crate::engine::{MissReason, Plan};
+use crate::store::Stand;
 
 /// Shown of the lines of a changed key; `why` shows them all.
 const LINES_SHOWN: usize = 4;
@@ -24,16 +25,20 @@ pub fn plan(args: &PlanArgs) -> Result<(), CliError> {
     let (hit, run) = (count(|f| *f == Fate::Hit), count(|f| matches!(f, Fate::Run(_))));
     let pending = count(|f| matches!(f, Fate::Pending { .. }));
     let to_write: u64 = lines.iter().filter(|line| line.fate != Fate::Hit).filter_map(|line| line.bytes).sum();
+    let unknown = lines.iter().filter(|line| line.fate != Fate::Hit && line.bytes.is_none()).count();
+    let and_more = if unknown > 0 { format!(" and what {unknown} nodes do not say yet") } else { String::new() };
     let free = space.store.free_bytes().map_or(String::new(), |free| format!(", {} free", text::bytes(free)));
-    let summary =
-        format!("\n{hit} hit, {run} run, {pending} pending; about {} to write{free}\n", text::bytes(to_write));
+    let summary = format!(
+        "\n{hit} hit, {run} run, {pending} pending; about {}{and_more} to write{free}\n",
+        text::bytes(to_write)
+    );
     text::out(&(text::table(&rows) + &summary))
 }
 
 fn row(plan: &Plan, line: &Line) -> Vec<String> {
     let (what, why) = match &line.fate {
         Fate::Hit => ("hit", String::new()),
-        Fate::Run(reason) if line.damaged => ("run", in_words(reason).replace("bytes are gone", "bytes are damaged")),
+        Fate::Run(MissReason::Evicted { needed_by }) => ("run", wanting(line.stand, needed_by)),
         Fate::Run(reason) => ("run", in_words(reason)),
         Fate::Pending { after } => ("pending", format!("depends on what {after} gives")),
     };
@@ -47,7 +52,7 @@ pub fn in_words(reason: &MissReason) -> String {
     match reason {
         MissReason::FirstRun => "it has not run before".to_owned(),
         MissReason::NeverFinished => "it was begun and not finished".to_owned(),
-        MissReason::Evicted { needed_by } => format!("its bytes are gone and {needed_by} needs them"),
+        MissReason::Evicted { needed_by } => wanting(None, needed_by),
         MissReason::KeyChanged { lines } => {
             let more = lines.len().saturating_sub(LINES_SHOWN);
             let shown: Vec<_> = lines.iter().take(LINES_SHOWN).map(|line| shorten(line)).collect();
@@ -55,6 +60,17 @@ pub fn in_words(reason: &MissReason) -> String {
             format!("{}{rest}", shown.join(", "))
         }
     }
+}
+
+/// What becomes of bytes that are not as they should be; `keep:` needs those that are to stay.
+fn wanting(stand: Option<Stand>, needed_by: &str) -> String {
+    let are = match stand {
+        Some(Stand::Wrong) => "damaged",
+        Some(Stand::Unknown) => "not to be looked at",
+        _ => "gone",
+    };
+    let why = if needed_by == "keep:" { "are to stay".to_owned() } else { format!("{needed_by} needs them") };
+    format!("its bytes are {are} and {why}")
 }
 
 /// Cuts digests down to what a person compares.

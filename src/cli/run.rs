@@ -8,6 +8,7 @@ use crate::cli::program::this;
 use crate::cli::signals;
 use crate::cli::workspace::Workspace;
 use crate::engine::{Cancel, EngineError, Executor, Settings};
+use crate::store::StoreError;
 use crate::store::verify::Policy;
 use crate::views::End;
 use std::path::{Component, Path, PathBuf};
@@ -23,22 +24,33 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
             "{pipeline} is not a file; a run is gone on with, so its pipeline must be one"
         )));
     }
-    let mut space = Workspace::open(Some(&args.pipeline), &args.place)?;
+    let cancel = Cancel::default();
+    signals::listen(cancel.clone())
+        .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
+    let interrupted = || CliError::Interrupted { again: again() };
+    match until(args, &cancel) {
+        Err(CliError::Store(StoreError::InUse { .. })) if cancel.is_requested() => Err(interrupted()),
+        Err(CliError::Engine(EngineError::Interrupted)) => Err(interrupted()),
+        Err(CliError::NeedsNative) => {
+            signals::hold();
+            Err(if cancel.is_requested() { interrupted() } else { CliError::NeedsNative })
+        }
+        done => done,
+    }
+}
+
+/// Runs until the end, or until the wish to stop.
+fn until(args: &RunArgs, cancel: &Cancel) -> Result<(), CliError> {
+    let mut space = Workspace::open_while(Some(&args.pipeline), &args.place, &|| !cancel.is_requested())?;
     apart(&args.out.join(&space.loaded.plan.name), space.store.root())?;
     space.store.look_closely(policy(args.verify), unix_ms());
     let plan = &space.loaded.plan;
-    let cancel = Cancel::default();
-    // The other program only looks: a signal ends it, or is for what it becomes.
-    if this().runs {
-        signals::listen(cancel.clone())
-            .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
-    }
     (this().set_threads)(threads(args.threads)?);
     let mut to = Vec::new();
     for name in &args.to {
         to.extend(plan.find(name).map_err(EngineError::from)?);
     }
-    let settings = Settings { device: &space.device, to, cancel, hits_only: !this().runs };
+    let settings = Settings { device: &space.device, to, cancel: cancel.clone(), hits_only: !this().runs };
     let listeners = Listeners::new(args, &space);
     // Where nothing can run, it is not sure yet that there will be something to hear.
     let listeners = if this().runs { listeners.open()? } else { listeners };
@@ -48,10 +60,9 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
         Ok(_) if settings.to.is_empty() => End::Complete,
         Ok(_) => End::Partial,
     };
-    let finished = listeners.finish(end, &settings.cancel);
+    let finished = listeners.finish(end, cancel);
     match outcome {
-        Err(EngineError::MustRun { .. }) if !settings.cancel.is_requested() => Err(CliError::NeedsNative),
-        Err(EngineError::MustRun { .. } | EngineError::Interrupted) => Err(CliError::Interrupted { again: again() }),
+        Err(EngineError::MustRun { .. }) => Err(CliError::NeedsNative),
         Err(error) => Err(error.into()),
         // Met while the results were laid out.
         Ok(_) => finished.and_then(|()| space.store.take_stuck().map_or(Ok(()), |error| Err(error.into()))),
@@ -101,9 +112,8 @@ fn threads(asked: Option<usize>) -> Result<usize, CliError> {
 /// The command that goes on, as it was typed.
 fn again() -> String {
     let quote = |arg: String| {
-        let plain = arg.chars().all(|c| c.is_alphanumeric() || "-_=./:,@+".contains(c));
+        let plain = !arg.is_empty() && arg.chars().all(|c| c.is_alphanumeric() || "-_=./:,@+".contains(c));
         if plain { arg } else { format!("'{}'", arg.replace('\'', r"'\''")) }
     };
-    let args = std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned()));
-    std::iter::once("dcpipe".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
+    std::env::args_os().map(|arg| quote(arg.to_string_lossy().into_owned())).collect::<Vec<_>>().join(" ")
 }

@@ -69,6 +69,7 @@ fn parts(store: &Store, record: &Record, rows: usize, told: &mut String) -> Resu
         let lost = match store.stand_of(part) {
             Stand::Whole => None,
             Stand::Gone => Some("evicted; what was made from it stays. A run makes it again where it is needed"),
+            Stand::Unknown => Some("not to be looked at: this user may not, or the disk fails"),
             Stand::Wrong => Some("damaged: something else stands under its name. A run, or verify, moves that away"),
         };
         if let Some(lost) = lost {

@@ -6,6 +6,8 @@ use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::io;
 
+/// What asks the run to stop.
+const ASKED: [i32; 4] = [SIGINT, SIGTERM, SIGUSR1, SIGHUP];
 /// Exit code of a process that a second signal ended.
 const AT_ONCE: i32 = 130;
 /// Exit code of one that found a file cut short under its hands.
@@ -14,10 +16,7 @@ const DAMAGED: i32 = 5;
 /// Listens on a thread of its own. SIGUSR1 counts as well: batch systems send it before the time is up; and SIGHUP, where
 /// nobody (nohup) has it ignored.
 pub fn listen(cancel: Cancel) -> io::Result<()> {
-    let mut asked = vec![SIGINT, SIGTERM, SIGUSR1];
-    if !is_ignored(SIGHUP) {
-        asked.push(SIGHUP);
-    }
+    let asked: Vec<i32> = ASKED.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)).collect();
     let mut signals = Signals::new(asked)?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
@@ -29,7 +28,24 @@ pub fn listen(cancel: Cancel) -> io::Result<()> {
             text::note("stopping as soon as what is begun can be gone on from; once more stops at once");
         }
     });
+    mask(libc::SIG_UNBLOCK); // What was held meanwhile comes now.
     Ok(())
+}
+
+/// Has what asks for an end wait until the program that this process is about to become listens, which takes a moment.
+pub fn hold() {
+    mask(libc::SIG_BLOCK);
+}
+
+#[expect(unsafe_code, reason = "std does not block signals")]
+fn mask(how: i32) {
+    // SAFETY: the set is initialised before it is read; only this thread's mask changes.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        ASKED.iter().for_each(|signal| _ = libc::sigaddset(&raw mut set, *signal));
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
+    }
 }
 
 /// What the operating system has to say of files comes as an error and a sentence, and not as the end of the process.

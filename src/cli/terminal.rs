@@ -48,7 +48,7 @@ impl Terminal {
     }
 
     fn say(&self, line: &str) {
-        let print = || drop(writeln!(std::io::stderr(), "{line}"));
+        let print = || drop(writeln!(std::io::stderr(), "{}", text::plain(line)));
         match &self.bars {
             Some(bars) => bars.suspend(print),
             None => print(),

@@ -60,13 +60,15 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A table with its columns lined up; the first row is the head.
+/// A table with its columns lined up; the first row is the head. The end of a line in a cell is spelled out.
 pub fn table(rows: &[Vec<String>]) -> String {
+    let spelled = |cell: &String| if cell.contains('\n') { cell.replace('\n', "\\n") } else { cell.clone() };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(spelled).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');

@@ -63,15 +63,17 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
 /// A store that must be there.
 pub fn existing(path: &std::path::Path) -> Result<Store, CliError> {
     check_there(path)?;
-    Ok(open_store(path)?)
+    Ok(open_store(path, &|| true)?)
 }
 
 /// Refuses a folder without a store: a slip of the hand is not to make one.
 pub fn check_there(path: &std::path::Path) -> Result<(), CliError> {
-    if path.join("FORMAT").exists() {
-        return Ok(());
+    let store = path.display();
+    match path.join("FORMAT").try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(CliError::Usage(format!("there is no store at {store}; name one with --store"))),
+        Err(error) => Err(CliError::Usage(format!("could not look into the store {store}: {error}"))),
     }
-    Err(CliError::Usage(format!("there is no store at {}; name one with --store", path.display())))
 }
 
 fn share(text: &str) -> Result<f64, CliError> {

@@ -12,6 +12,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const LAST: &str = "last.json";
+/// So many looks at a store that somebody has alone are worth a word: everybody has it for a moment when he opens it.
+const LOOKS: u32 = 50;
 
 /// What `dcpipe run` was last told; `why` and `show` start from it.
 #[derive(Serialize, Deserialize, Default, Clone, PartialEq)]
@@ -27,6 +29,9 @@ pub struct LastRun {
     pub run: String,
     /// The device, resolved.
     pub device: String,
+    /// Where it was told; relative paths lead from there.
+    #[serde(default)]
+    pub folder: PathBuf,
 }
 
 /// A pipeline, a store and a device.
@@ -42,6 +47,11 @@ pub struct Workspace {
 impl Workspace {
     /// Opens what the arguments name; without a pipeline, what the store's last run used.
     pub fn open(pipeline: Option<&Path>, place: &Place) -> Result<Self, CliError> {
+        Self::open_while(pipeline, place, &|| true)
+    }
+
+    /// The same; a collection is waited for only while `goes_on`, then the store is [`StoreError::InUse`].
+    pub fn open_while(pipeline: Option<&Path>, place: &Place, goes_on: &dyn Fn() -> bool) -> Result<Self, CliError> {
         let (pipeline, place) = match pipeline {
             Some(pipeline) => (pipeline.to_owned(), place.clone()),
             None => {
@@ -52,6 +62,8 @@ impl Workspace {
                 if place.device == "auto" {
                     place.device = last.device;
                 }
+                place.store = std::path::absolute(&place.store).unwrap_or(place.store);
+                let _ = std::env::set_current_dir(&last.folder); // What is not to be found there is said to be.
                 (last.pipeline, place)
             }
         };
@@ -59,15 +71,18 @@ impl Workspace {
         // The loader's rules for a name hold however it is given; a JSON text is a YAML text.
         sets.extend(place.name.as_ref().map(|name| format!("name={}", serde_json::Value::from(name.as_str()))));
         let loaded = pipeline::load(&pipeline, &sets, (this().stages)(), &environment)?;
-        let store = open_store(&place.store)?;
+        let store = open_store(&place.store, goes_on)?;
         Ok(Self { loaded, store, device: resolve_device(&place.device)? })
     }
 }
 
 /// Opens a store, and says so where a collection has to be waited for.
-pub fn open_store(path: &Path) -> Result<Store, StoreError> {
-    Store::open_or_wait(path, || {
-        text::note(&format!("a gc is at work on the store {}; waiting for it", path.display()));
+pub fn open_store(path: &Path, goes_on: &dyn Fn() -> bool) -> Result<Store, StoreError> {
+    Store::open_or_wait(path, |looks| {
+        if looks == LOOKS {
+            text::note(&format!("a gc is at work on the store {}; waiting for it", path.display()));
+        }
+        goes_on()
     })
 }
 

@@ -111,6 +111,8 @@ pub struct Executor<'a> {
     pub(super) holders: Option<Holders>,
     /// What pins and other runs keep, as of the last look.
     pub(super) elsewhere: Elsewhere,
+    /// Whether it was said that nothing is deleted, since what others keep could not be read.
+    pub(super) keeps_all: bool,
     /// How many workers each pool has.
     pub(super) busy: [usize; 3],
     pub(super) failure: Option<EngineError>,
@@ -138,6 +140,7 @@ impl<'a> Executor<'a> {
             fresh_facts: BTreeSet::new(),
             holders: None,
             elsewhere: Elsewhere::default(),
+            keeps_all: false,
             busy: [0; 3],
             failure: None,
         }
@@ -287,6 +290,11 @@ impl<'a> Executor<'a> {
             if let Some(key) = &self.known[id.index()].key {
                 history.learn(&self.plan.node(*id).name(), key.key());
             }
+        }
+        // A collection is after what the last run had, and what an unfinished one may go on from.
+        if state == RunState::Done && self.settings.to.is_empty() && history.last().count() > self.plan.len() {
+            let names: BTreeSet<String> = self.plan.order().iter().map(|id| self.plan.node(*id).name()).collect();
+            history.keep_only(|node| names.contains(node));
         }
         let kept = |id: &&NodeId| self.board.state(**id) != NodeState::Unwanted && self.has_claim(**id);
         let kept =

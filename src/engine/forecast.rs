@@ -37,8 +37,8 @@ pub struct Line {
     pub record: Option<Record>,
     /// How many bytes it has, or about how many it would write.
     pub bytes: Option<u64>,
-    /// Whether its bytes were looked at, since they are to be there, and something else was found.
-    pub damaged: bool,
+    /// What stands under the names of its bytes, where that was looked at since they are to be there.
+    pub stand: Option<Stand>,
 }
 
 /// Tells what a run of `plan` on `store` would do, in the plan's order.
@@ -97,7 +97,7 @@ fn look_up(
             key: None,
             record: None,
             bytes: None,
-            damaged: false,
+            stand: None,
         });
     };
     let key = key_of(plan, id, &inputs, device, &cache_folder(store))?;
@@ -111,7 +111,7 @@ fn look_up(
         None => Fate::Run(why::miss_reason(store, history.of(&node.name()), &key)),
     };
     let bytes = record.as_ref().map(|record| record.artifact.bytes());
-    Ok(Line { node: id, fate, key: Some(key), record, bytes, damaged: false })
+    Ok(Line { node: id, fate, key: Some(key), record, bytes, stand: None })
 }
 
 fn pending(plan: &Plan, lines: &[Option<Line>], id: NodeId) -> Fate {
@@ -140,8 +140,8 @@ fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
         };
         // Who only foretells moves nothing: a run does, and says so.
         let stand = store.stand(&record.artifact);
-        line.damaged = stand == Stand::Wrong;
-        let is_lost = || line.damaged || store.lost_to_damage(&record.artifact);
+        line.stand = Some(stand);
+        let is_lost = || stand > Stand::Gone || store.lost_to_damage(&record.artifact);
         if stand != Stand::Whole && (needed_by.is_some() || node.asked_for || is_lost()) {
             let needed_by = needed_by.map_or_else(|| "keep:".to_owned(), |consumer| plan.node(*consumer).name());
             line.fate = Fate::Run(MissReason::Evicted { needed_by });

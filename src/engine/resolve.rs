@@ -24,7 +24,7 @@ impl Executor<'_> {
             }
             match self.look_up(id) {
                 Ok(Some(Seen { record, bytes })) => {
-                    if self.settings.hits_only && bytes == Stand::Wrong {
+                    if self.settings.hits_only && matches!(bytes, Stand::Wrong | Stand::Unknown) {
                         let node = self.plan.node(id).name();
                         self.failure.get_or_insert(EngineError::MustRun { node });
                         return;

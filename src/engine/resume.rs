@@ -9,7 +9,7 @@ use crate::base::clock::Stopwatch;
 use crate::engine::context::Input;
 use crate::engine::output::Output;
 use crate::engine::{Context, Event, Facts, KeyText};
-use crate::store::Record;
+use crate::store::{Record, StoreError};
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ impl Context<'_> {
             return Err(anyhow!("BUG: two shards are called {name}"));
         }
         let key = self.key.shard(name);
-        let record = match self.whole(&key) {
+        let record = match self.whole(&key)? {
             Some(record) => {
                 self.tell_part(name, true);
                 record
@@ -64,24 +64,28 @@ impl Context<'_> {
 
     /// What an interrupted run saved: of `names`, which come newest first, the first that is there and true to the last
     /// bit.
-    pub fn saved(&mut self, names: impl IntoIterator<Item = String>) -> Option<Input> {
+    ///
+    /// # Errors
+    /// Where one cannot be read at this moment: it is not known to be wrong, and to begin anew would be to lose it.
+    pub fn saved(&mut self, names: impl IntoIterator<Item = String>) -> anyhow::Result<Option<Input>> {
         let mut found = None;
         for name in names {
-            let key = self.key.shard(&name);
-            let Some(record) = self.whole(&key) else { continue };
-            // What everything after it is made from is looked at to the last bit.
-            let proven = found.is_none() && record.artifact.parts.iter().all(|part| self.store.proves(part));
-            match Input::open(self.store, self.node.clone(), &record.artifact, None) {
-                Ok(input) if proven => {
-                    self.tell_part(&name, true);
-                    self.progress.save = Some(record);
-                    found = Some(input);
-                }
-                // Wrong, or older than what was found: a run was killed before it could delete it.
-                _ => self.store.discard(&record),
+            let Some(record) = self.whole(&self.key.shard(&name))? else { continue };
+            // Older than what was found (a run was killed before it could delete it), or wrong.
+            if found.is_some() || !self.is_proven(&record)? {
+                self.store.discard(&record);
+                continue;
             }
+            found = Some(Input::open(self.store, self.node.clone(), &record.artifact, None)?);
+            self.tell_part(&name, true);
+            self.progress.save = Some(record);
         }
-        found
+        Ok(found)
+    }
+
+    /// What everything after it is made from is looked at to the last bit.
+    fn is_proven(&self, record: &Record) -> Result<bool, StoreError> {
+        record.artifact.parts.iter().try_fold(true, |so_far, part| Ok(self.store.proves(part)? && so_far))
     }
 
     /// After the node's own record is committed nothing goes on from here any more. A shard's parts are the node's.
@@ -95,13 +99,15 @@ impl Context<'_> {
     }
 
     /// The record under `key`, where it and its bytes are there.
-    fn whole(&self, key: &KeyText) -> Option<Record> {
+    fn whole(&self, key: &KeyText) -> Result<Option<Record>, StoreError> {
         match self.store.record(key.key()) {
-            Ok(record) => record.filter(|record| self.store.contains_all(&record.artifact)),
-            Err(error) => {
+            Ok(Some(record)) if self.store.has(&record.artifact)? => Ok(Some(record)),
+            Ok(_) => Ok(None),
+            Err(error @ StoreError::DamagedRecord { .. }) => {
                 self.store.drop_record(key.key(), &error);
-                None
+                Ok(None)
             }
+            Err(error) => Err(error),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::engine::executor::Executor;
 use crate::engine::holders::Holders;
 use crate::engine::plan::NodeId;
 use crate::engine::{Event, Keep, NodeState};
+use crate::store::StoreError;
 use std::collections::BTreeSet;
 
 impl Executor<'_> {
@@ -42,8 +43,11 @@ impl Executor<'_> {
         let parts = record.artifact.parts.iter().filter(|part| !spared.contains(&&*part.name)).cloned();
         let parts: Vec<_> = parts.collect();
         // Looked at anew for every node that ends: another run may have come to need them since the last.
-        if !std::mem::replace(&mut self.elsewhere.is_fresh, true) {
-            self.elsewhere.look(self.store, &self.plan.name);
+        if !self.elsewhere.is_fresh {
+            if let Err(error) = self.elsewhere.look(self.store, &self.plan.name) {
+                return self.keep_all(&error);
+            }
+            self.elsewhere.is_fresh = true;
         }
         let mut freed = 0;
         for part in parts.iter().rev() {
@@ -60,6 +64,14 @@ impl Executor<'_> {
         }
         if freed > 0 {
             self.observer.observe(&Event::Evicted { node: self.plan.node(id).name(), bytes: freed });
+        }
+    }
+
+    /// Says once why nothing is deleted.
+    fn keep_all(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.keeps_all, true) {
+            let text = format!("no bytes are deleted by this run: {error}");
+            self.observer.observe(&Event::Note { node: String::new(), text });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::base::clock::Stopwatch;
 use crate::base::{Artifact, Digest, Seed};
-use crate::engine::context::Input;
+use crate::engine::context::{Input, cache_folder};
 use crate::engine::executor::Settings;
 use crate::engine::output::Output;
 use crate::engine::panics;
@@ -10,6 +10,7 @@ use crate::engine::plan::{NodeId, Plan};
 use crate::engine::resume::Unfinished;
 use crate::engine::{Context, EngineError, Event, Facts, KeyText};
 use crate::store::{Record, Store};
+use anyhow::bail;
 use std::path::Path;
 
 /// Makes the key of `id` from the digests of its inputs and, for a source, from a look at the outside world.
@@ -56,6 +57,10 @@ pub(super) fn run_stage(
         progress: Unfinished::default(),
     };
     panics::caught(|| node.stage.run(&mut cx))?;
+    // What a source looked at is in its key: what it then read may be something else.
+    if node.inputs.is_empty() && key_of(plan, id, &[], settings.device, &cache_folder(store))?.key() != cx.key.key() {
+        bail!("what it reads changed while it was read; run the same command again when nobody changes it");
+    }
     let parts = std::mem::take(&mut cx.parts.parts);
     let artifact = Artifact { kind: def.output.name.to_owned(), format: def.output.format, parts };
     let wall_ms = watch.elapsed().as_millis() as u64;

@@ -74,9 +74,9 @@ pub struct Step {
     pub lr: f64,
 }
 
-/// Writes `steps.parquet`.
-pub fn write_steps<W: Write + Send>(out: W, steps: &[Step]) -> Result<W> {
-    write_groups(out, &STEPS, &Metadata::new(), steps.len(), |rows| {
+/// Writes `steps.parquet`, with `metadata` beside the format's own.
+pub fn write_steps<W: Write + Send>(out: W, steps: &[Step], metadata: &Metadata) -> Result<W> {
+    write_groups(out, &STEPS, metadata, steps.len(), |rows| {
         let all = || steps[rows.clone()].iter();
         vec![
             Column::i64(all().map(|step| step.step as i64)),

@@ -25,6 +25,8 @@ pub struct Listed {
     pub bytes: u64,
     /// Time of the last change, in nanoseconds since 1970.
     pub mtime_ns: i128,
+    /// Time of the last change of anything about the file, which nobody can set, in nanoseconds since 1970.
+    pub ctime_ns: i128,
     /// Inode, which tells a replaced file from an unchanged one.
     pub inode: u64,
 }
@@ -175,8 +177,10 @@ impl Walk<'_> {
         let metadata = match fs::metadata(entry.path()) {
             Ok(metadata) => metadata,
             Err(error) => {
-                let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                if wanted || link {
+                // A folder that is passed over would take a class with it.
+                let kind = entry.file_type().ok();
+                let link = kind.is_some_and(|kind| kind.is_symlink());
+                if wanted || kind.is_none_or(|kind| !kind.is_file()) {
                     self.unread(path, if link { "broken_link" } else { "unreadable" }, error)?;
                 }
                 return Ok(None);
@@ -223,6 +227,7 @@ impl Walk<'_> {
                 label: self.label.clone(),
                 bytes: metadata.len(),
                 mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+                ctime_ns: i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()),
                 inode: metadata.ino(),
             });
         }

@@ -113,7 +113,7 @@ fn save(cx: &mut Context<'_>, lloyd: &Lloyd, iterations: &[Iteration]) -> anyhow
 impl Cluster {
     /// The first centroids, or those that an interrupted run came to, with how it went so far.
     fn start(&self, cx: &mut Context<'_>, vectors: &[f32], dims: usize) -> anyhow::Result<(Lloyd, Vec<Iteration>)> {
-        let saved = cx.saved((1..=self.iterations).rev().map(name_of));
+        let saved = cx.saved((1..=self.iterations).rev().map(name_of))?;
         let opened = saved.map(|saved| Ok::<_, anyhow::Error>(Search::open(&saved.part(SEARCH.file)?)?));
         let state = match opened {
             Some(Ok(state)) => state,

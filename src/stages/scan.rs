@@ -20,7 +20,7 @@ const PROGRESS_EVERY: u64 = 256;
 const CHUNK: usize = 1024;
 /// So many chunks are looked at again, at most, after a scan was killed.
 const REMEMBER_EVERY: usize = 64;
-/// A file younger than this when it was read may change again without its time showing it, so it is not remembered.
+/// A file younger than this when it is read may change again without its time showing it, so it is not remembered.
 const SETTLED_MS: i128 = 2000;
 /// Bad images named in an error.
 const NAMED: usize = 5;
@@ -71,6 +71,7 @@ fn default_pixels() -> u64 {
 struct Seen {
     bytes: u64,
     mtime_ns: i128,
+    ctime_ns: i128,
     inode: u64,
     digest: Digest,
     width: u32,
@@ -105,7 +106,8 @@ impl Stage for Scan {
         let listing = image::list(&self.root)?;
         let mut text = String::with_capacity(listing.images.len() * 64);
         for file in &listing.images {
-            text.push_str(&format!("{} {} {} {}\n", file.bytes, file.mtime_ns, file.inode, file.path));
+            let Listed { bytes, mtime_ns, ctime_ns, inode, path, .. } = file;
+            text.push_str(&format!("{bytes} {mtime_ns} {ctime_ns} {inode} {path}\n"));
         }
         for problem in &listing.problems {
             text.push_str(&format!("{} {}\n", problem.reason, problem.path));
@@ -114,6 +116,7 @@ impl Stage for Scan {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let began_ms = unix_ms();
         let listing = image::list(&self.root)?;
         let memory_path = cx.cache().join(self.memory_name());
         let memory = recall(&memory_path);
@@ -144,11 +147,12 @@ impl Stage for Scan {
             }
             if number < last && (number.is_multiple_of(REMEMBER_EVERY) || cx.is_interrupted()) {
                 let not_yet = memory.iter().map(|(path, seen)| (path.as_str(), seen));
-                remember(&memory_path, not_yet.chain(good.iter().map(|(file, seen)| (file.path.as_str(), seen))));
+                let now = good.iter().map(|(file, seen)| (file.path.as_str(), seen));
+                remember(&memory_path, began_ms, not_yet.chain(now));
                 cx.checkpoint()?;
             }
         }
-        remember(&memory_path, good.iter().map(|(file, seen)| (file.path.as_str(), seen)));
+        remember(&memory_path, began_ms, good.iter().map(|(file, seen)| (file.path.as_str(), seen)));
         if let Some(error) = unread {
             return Err(error);
         }
@@ -184,7 +188,8 @@ impl Scan {
     /// image out for ever, since nothing about the file changes when it can be read again. So that is an error.
     fn look(&self, file: &Listed, memory: &Memory, limits: &Limits) -> anyhow::Result<Result<Seen, BadImage>> {
         if let Some(seen) = memory.get(&file.path)
-            && (seen.bytes, seen.mtime_ns, seen.inode) == (file.bytes, file.mtime_ns, file.inode)
+            && (seen.bytes, seen.mtime_ns, seen.ctime_ns, seen.inode)
+                == (file.bytes, file.mtime_ns, file.ctime_ns, file.inode)
         {
             return Ok(Ok(seen.clone()));
         }
@@ -194,16 +199,15 @@ impl Scan {
             format!("could not read {}; make it readable or take it out of the folder, and run again", path.display())
         })?;
         let judge = |bytes: Vec<u8>| {
-            let picture =
-                image::decode(&bytes, limits).map_err(|e| bad_file(&file.path, e.reason(), &e.to_string()))?;
-            Ok(Seen {
-                bytes: bytes.len() as u64,
-                mtime_ns: file.mtime_ns,
-                inode: file.inode,
-                digest: Digest::of(&bytes),
-                width: picture.width,
-                height: picture.height,
-            })
+            let digest = Digest::of(&bytes);
+            let (width, height) = match memory.get(&file.path).filter(|seen| seen.digest == digest) {
+                Some(seen) => (seen.width, seen.height), // Another file of the same bytes, or another name of it.
+                None => image::decode(&bytes, limits)
+                    .map(|picture| (picture.width, picture.height))
+                    .map_err(|error| bad_file(&file.path, error.reason(), &error.to_string()))?,
+            };
+            let Listed { mtime_ns, ctime_ns, inode, .. } = *file;
+            Ok(Seen { bytes: bytes.len() as u64, mtime_ns, ctime_ns, inode, digest, width, height })
         };
         let large = || format!("the file is larger than the {most} bytes that max_pixels can need");
         Ok(bytes.map_or_else(|| Err(bad_file(&file.path, "too_large", &large())), judge))
@@ -257,10 +261,10 @@ fn recall(path: &Path) -> Memory {
     sound.and_then(|(body, _)| serde_json::from_str(body).ok()).unwrap_or_default()
 }
 
-/// Remembers the files that have settled. Losing this costs a rescan, so it is neither synced nor complained about.
-fn remember<'a>(path: &Path, good: impl Iterator<Item = (&'a str, &'a Seen)>) {
-    let now_ns = i128::from(unix_ms()) * 1_000_000;
-    let settled = |seen: &Seen| now_ns - seen.mtime_ns > SETTLED_MS * 1_000_000;
+/// Remembers the files that had settled when the reading began. Losing this costs a rescan, so it is neither synced nor complained about.
+fn remember<'a>(path: &Path, began_ms: u64, good: impl Iterator<Item = (&'a str, &'a Seen)>) {
+    let began_ns = i128::from(began_ms) * 1_000_000;
+    let settled = |seen: &Seen| began_ns - seen.mtime_ns.max(seen.ctime_ns) > SETTLED_MS * 1_000_000;
     let memory: BTreeMap<&str, &Seen> = good.filter(|(_, seen)| settled(seen)).collect();
     let write = || -> anyhow::Result<()> {
         let tmp = path.with_extension(format!("{}.tmp", std::process::id()));

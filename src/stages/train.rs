@@ -137,7 +137,7 @@ impl Stage for Train {
         let mean = steps.iter().map(|step| step.loss * step.images as f64).sum::<f64>() / seen.max(1) as f64;
         cx.metric("loss", mean);
         weights::write(cx.output(), &shape, &trainer.weights()?, Some(&trainer.momentum()?), &Metadata::new())?;
-        cx.write_part(STEPS_PART, |out| write_steps(out, &steps).map(drop))
+        cx.write_part(STEPS_PART, |out| write_steps(out, &steps, &Metadata::new()).map(drop))
     }
 }
 
@@ -156,7 +156,7 @@ struct Start {
 
 impl Train {
     fn start(&self, cx: &mut Context<'_>, manifest: &Manifest, total: u64) -> anyhow::Result<Start> {
-        match cx.saved((1..total).rev().map(name_of)).map(|saved| reopen(&saved)) {
+        match cx.saved((1..total).rev().map(name_of))?.map(|saved| reopen(&saved)) {
             Some(Ok(start)) => return Ok(start),
             Some(Err(error)) => {
                 cx.note(format!("what an interrupted run saved cannot be read ({error:#}); the epoch starts anew"));
@@ -187,6 +187,6 @@ fn save(cx: &mut Context<'_>, done: u64, shape: &NetShape, trainer: &Trainer, st
     let metadata: Metadata = [(OWNER_KEY.to_owned(), cx.key().to_string())].into();
     cx.save(&name_of(done), |out| {
         weights::write(out, shape, &trainer.weights()?, Some(&trainer.momentum()?), &metadata)?;
-        out.write_part(STEPS_PART, |out| write_steps(out, steps).map(drop))
+        out.write_part(STEPS_PART, |out| write_steps(out, steps, &metadata).map(drop))
     })
 }

@@ -105,6 +105,11 @@ impl Store {
     /// The runs that count, and those that do not.
     fn runs_by_age(&self, last: Option<usize>, drop: &[String]) -> Result<(Vec<String>, Vec<String>), StoreError> {
         let (mut gone, names): (Vec<_>, Vec<_>) = self.run_names()?.into_iter().partition(|name| drop.contains(name));
+        // A collection that was killed may have come as far as to forget what the run was after, and no further.
+        let folder = |name: &String| self.io().look(&self.run_folder(name));
+        let left = drop.iter().filter(|name| folder(name).is_ok_and(|found| found != Found::Nothing));
+        let left: Vec<String> = left.filter(|name| !gone.contains(name)).cloned().collect();
+        gone.extend(left);
         let mut runs: Vec<(u64, bool, String)> = Vec::new();
         for name in names {
             let standing = self.standing(&name);

@@ -111,7 +111,7 @@ fn advice(action: &str, error: &io::Error) -> &'static str {
     } else if is_full(error) {
         "; free some space or name another folder with --store, then run the same command: what is committed stays"
     } else if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
-        "; a run that has work to do needs a store that its user may write: name another with --store"
+        "; this user may not write there: let it, or name another store with --store"
     } else if action == "create" && matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory)
     {
         "; something that is no folder stands in its place or above it: move that away, then run the same command"

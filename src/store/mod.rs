@@ -57,6 +57,8 @@ pub enum Stand {
     Gone,
     /// Something that is not the part stands under one's name.
     Wrong,
+    /// One cannot be looked at: this user may not, or the disk fails.
+    Unknown,
 }
 
 /// An open store.
@@ -75,6 +77,7 @@ pub struct Store {
     _held: Option<Lock>,
 }
 
+const OTHER_BYTES: &str = "has other bytes than its name promises";
 /// What the names of those in quarantine end with once they have been made again.
 const MENDED: &str = "mended";
 
@@ -116,26 +119,34 @@ impl Store {
 
     /// Whether the part's object is there with the size that its record says.
     ///
-    /// Anything else under its name is corruption: it is reported, moved to quarantine, and counts as missing.
+    /// Anything else under its name is corruption: it is reported, moved to quarantine, and counts as missing. What cannot
+    /// be looked at is in the way, see [`Store::take_stuck`]: nobody knows that it is gone.
     pub fn contains(&self, part: &Part) -> bool {
-        match self.io.look(&self.object_path(part.object)) {
-            Ok(Found::File(len)) if len == part.bytes => {
-                let passes = self.passes(part.object, len);
-                if !passes {
-                    self.quarantine(part.object, "has other bytes than its name promises");
-                }
-                passes
-            }
-            Ok(Found::File(len)) => {
-                self.quarantine(part.object, &format!("has {len} bytes instead of {}", part.bytes));
-                false
-            }
-            Ok(Found::Other) => {
-                self.quarantine(part.object, "is not a regular file");
-                false
-            }
-            Ok(Found::Nothing) | Err(_) => false,
-        }
+        self.is_there(part).unwrap_or_else(|error| {
+            self.is_stuck(self.object_path(part.object), format!("cannot be looked at: {error}"));
+            false
+        })
+    }
+
+    fn is_there(&self, part: &Part) -> std::io::Result<bool> {
+        let why = match self.io.look(&self.object_path(part.object))? {
+            Found::File(len) if len != part.bytes => format!("has {len} bytes instead of {}", part.bytes),
+            Found::File(len) if !self.passes(part.object, len) => OTHER_BYTES.to_owned(),
+            Found::File(_) => return Ok(true),
+            Found::Other => "is not a regular file".to_owned(),
+            Found::Nothing => return Ok(false),
+        };
+        self.quarantine(part.object, &why);
+        Ok(false)
+    }
+
+    /// As [`Store::contains`] for every part; what cannot be looked at is an error.
+    pub fn has(&self, artifact: &Artifact) -> Result<bool, StoreError> {
+        artifact.parts.iter().try_fold(true, |so_far, part| Ok(self.found(part)? && so_far))
+    }
+
+    fn found(&self, part: &Part) -> Result<bool, StoreError> {
+        self.is_there(part).map_err(|error| StoreError::io("read", &self.object_path(part.object), error))
     }
 
     /// What stands under the name of a part; nothing is moved or reported.
@@ -143,19 +154,14 @@ impl Store {
         match self.io.look(&self.object_path(part.object)) {
             Ok(Found::File(len)) if len == part.bytes && self.passes(part.object, len) => Stand::Whole,
             Ok(Found::File(_) | Found::Other) => Stand::Wrong,
-            Ok(Found::Nothing) | Err(_) => Stand::Gone,
+            Ok(Found::Nothing) => Stand::Gone,
+            Err(_) => Stand::Unknown,
         }
     }
 
     /// The worst of what stands under the names of the parts; nothing is moved or reported.
     pub fn stand(&self, artifact: &Artifact) -> Stand {
-        let mut stands = artifact.parts.iter().map(|part| self.stand_of(part));
-        stands
-            .try_fold(Stand::Whole, |worst, stand| match worst.max(stand) {
-                Stand::Wrong => Err(Stand::Wrong),
-                worst => Ok(worst),
-            })
-            .unwrap_or_else(|wrong| wrong)
+        artifact.parts.iter().map(|part| self.stand_of(part)).max().unwrap_or(Stand::Whole)
     }
 
     /// Whether every part of the artifact is there.
@@ -166,7 +172,7 @@ impl Store {
     /// Maps a part's bytes into memory.
     pub fn map(&self, part: &Part) -> Result<Bytes, StoreError> {
         let missing = || StoreError::Missing { object: part.object, name: part.name.clone() };
-        if !self.contains(part) {
+        if !self.found(part)? {
             return Err(missing());
         }
         let path = self.object_path(part.object);
@@ -189,15 +195,16 @@ impl Store {
         Ok(ObjectId(hasher.finalize().into()) == part.object)
     }
 
-    /// Whether a part's object is there and is to the last bit what its name promises. A wrong one is quarantined.
-    pub fn proves(&self, part: &Part) -> bool {
+    /// Whether a part's object is there and is to the last bit what its name promises. A wrong one is quarantined; one
+    /// that cannot be read at this moment is an error, and not known to be wrong.
+    pub fn proves(&self, part: &Part) -> Result<bool, StoreError> {
         match self.verify(part) {
-            Ok(true) => true,
             Ok(false) => {
-                self.quarantine(part.object, "has other bytes than its name promises");
-                false
+                self.quarantine(part.object, OTHER_BYTES);
+                Ok(false)
             }
-            Err(_) => false,
+            Err(StoreError::Missing { .. }) => Ok(false),
+            done => done,
         }
     }
 

@@ -13,14 +13,13 @@ use std::time::Duration;
 const FORMAT: &str = "dcpipe-store 1 blake3\n";
 /// How often a store that somebody has alone is asked for again.
 const LOOK: Duration = Duration::from_millis(10);
-/// So many looks it takes until that is worth a word: everybody has a store alone for a moment when he opens it.
-const LOOKS: u32 = 50;
 const FOLDERS: [&str; 8] = ["objects", "records", "runs", "stat", "tmp", "quarantine", "locks", "pins"];
 
 /// Who may have a store open at the same time.
 enum Company<'a> {
-    /// Others; what is called where one has to be waited for who is to be alone.
-    Others(&'a mut dyn FnMut()),
+    /// Others; one of them may be there alone, and is waited for as long as this, which hears how often it was looked,
+    /// says so.
+    Others(&'a mut dyn FnMut(u32) -> bool),
     /// Nobody.
     Nobody,
 }
@@ -31,14 +30,14 @@ impl Store {
         Self::open_on(root, Arc::new(Disk))
     }
 
-    /// The same; `tell` is called once if a collection has the store and is waited for.
-    pub fn open_or_wait(root: &Path, mut tell: impl FnMut()) -> Result<Self, StoreError> {
-        Self::open_as(root, Arc::new(Disk), Company::Others(&mut tell))
+    /// The same; a collection that has the store is waited for while `waits`, which hears how often it was looked.
+    pub fn open_or_wait(root: &Path, mut waits: impl FnMut(u32) -> bool) -> Result<Self, StoreError> {
+        Self::open_as(root, Arc::new(Disk), Company::Others(&mut waits))
     }
 
     /// Opens the store with all its I/O going through `io`.
     pub fn open_on(root: &Path, io: Arc<dyn StoreIo>) -> Result<Self, StoreError> {
-        Self::open_as(root, io, Company::Others(&mut || ()))
+        Self::open_as(root, io, Company::Others(&mut |_| true))
     }
 
     /// Opens the store with nobody else having it open, now or until it is closed; [`StoreError::InUse`] where somebody
@@ -68,9 +67,9 @@ impl Store {
         }
         let locked = match company {
             Company::Nobody => held,
-            Company::Others(tell) => {
+            Company::Others(waits) => {
                 drop(held);
-                lock_shared(&*io, &lock_path, tell)
+                lock_shared(&*io, &lock_path, waits)
             }
         };
         let lock = match locked {
@@ -110,16 +109,15 @@ impl Store {
     }
 }
 
-fn lock_shared(io: &dyn StoreIo, path: &Path, tell: &mut dyn FnMut()) -> std::io::Result<Option<Lock>> {
-    for look in 1_u32.. {
+fn lock_shared(io: &dyn StoreIo, path: &Path, waits: &mut dyn FnMut(u32) -> bool) -> std::io::Result<Option<Lock>> {
+    let mut looks = 1;
+    loop {
         match io.try_lock_shared(path) {
-            Ok(None) if look == LOOKS => tell(),
-            Ok(None) => {}
+            Ok(None) if waits(looks) => std::thread::sleep(LOOK),
             done => return done,
         }
-        std::thread::sleep(LOOK);
+        looks = looks.saturating_add(1);
     }
-    Ok(None)
 }
 
 fn is_forbidden(error: &std::io::Error) -> bool {

@@ -69,14 +69,16 @@ pub struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Looks anew, for the run called `run`; a record that was read once is not read again. What cannot be read keeps
-    /// nothing: then bytes may have to be made again, which is no loss.
-    pub fn look(&mut self, store: &Store, run: &str) {
+    /// Looks anew, for the run called `run`; a record that was read once is not read again.
+    ///
+    /// # Errors
+    /// Where a pin, or what a run keeps, cannot be read: nothing may be taken for nobody's then.
+    pub fn look(&mut self, store: &Store, run: &str) -> Result<(), StoreError> {
         let mut keys: BTreeSet<StageKey> = BTreeSet::new();
-        for name in store.run_names().unwrap_or_default().into_iter().filter(|name| name != run) {
-            keys.extend(store.standing(&name).into_iter().flat_map(|standing| standing.kept));
+        for name in store.run_names()?.into_iter().filter(|name| name != run) {
+            keys.extend(store.kept_by(&name)?);
         }
-        keys.extend(store.pins().unwrap_or_default().into_iter().flat_map(|(_, pin)| pin.nodes.into_values()));
+        keys.extend(store.pins()?.into_iter().flat_map(|(_, pin)| pin.nodes.into_values()));
         self.records.retain(|key, _| keys.contains(key));
         for key in keys {
             if !self.records.contains_key(&key)
@@ -86,6 +88,7 @@ impl Elsewhere {
             }
         }
         self.objects = self.records.values().flatten().copied().collect();
+        Ok(())
     }
 
     /// Whether an object is among them.

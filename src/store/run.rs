@@ -35,6 +35,12 @@ impl KeyHistory {
         self.last.values().copied()
     }
 
+    /// Forgets the nodes that the run does not have any more.
+    pub fn keep_only(&mut self, has: impl Fn(&str) -> bool) {
+        self.last.retain(|node, _| has(node));
+        self.before.retain(|node, _| has(node));
+    }
+
     /// `node` has this key now.
     pub fn learn(&mut self, node: &str, key: StageKey) {
         let old = self.last.insert(node.to_owned(), key).filter(|old| *old != key);
@@ -137,6 +143,17 @@ impl Store {
     /// How the last run called `name` stands, where that is known.
     pub fn standing(&self, name: &str) -> Option<Standing> {
         self.read_json(&self.run_folder(name).join("state.json")).ok().flatten()
+    }
+
+    /// The nodes whose bytes the last run called `name` keeps, or is still to read; none where that was never written.
+    ///
+    /// # Errors
+    /// Where it was, and cannot be read.
+    pub fn kept_by(&self, name: &str) -> Result<BTreeSet<StageKey>, StoreError> {
+        let path = self.run_folder(name).join("state.json");
+        let unreadable = |error| StoreError::Unreadable { path: path.clone(), run: Some(name.to_owned()), error };
+        let standing: Option<Standing> = self.read_json(&path).map_err(unreadable)?;
+        Ok(standing.map(|standing| standing.kept).unwrap_or_default())
     }
 
     /// The value in a file, `None` where there is no file.

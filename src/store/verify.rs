@@ -2,7 +2,7 @@
 
 use crate::base::{Digest, ObjectId, StageKey};
 use crate::store::io::Found;
-use crate::store::{Store, StoreError};
+use crate::store::{OTHER_BYTES, Store, StoreError};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -167,7 +167,7 @@ impl Store {
                     found.objects += 1;
                     found.bytes += bytes;
                 }
-                Ok(_) => self.quarantine(object, "has other bytes than its name promises"),
+                Ok(_) => self.quarantine(object, OTHER_BYTES),
                 Err(error) if error.kind() == ErrorKind::NotFound => {} // Evicted in the meantime.
                 Err(error) => found.wrong.push(unreadable(&path, &error)),
             },

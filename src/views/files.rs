@@ -51,6 +51,19 @@ pub fn is_aside(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "tmp") && number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
+/// Removes the file `file` below `folder`, and the folder that it was in if that is empty then. What a link on the way
+/// leads to is somebody else's, and stays.
+pub fn remove(folder: &Path, file: &Path) {
+    let is_folder = |path: &Path| std::fs::symlink_metadata(folder.join(path)).is_ok_and(|meta| meta.is_dir());
+    let Some(parent) = file.parent() else { return };
+    if parent.ancestors().filter(|above| !above.as_os_str().is_empty()).all(is_folder) {
+        let _ = std::fs::remove_file(folder.join(file));
+        if !parent.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir(folder.join(parent));
+        }
+    }
+}
+
 /// Removes what killed processes were about to put into `folder`: it is this one's turn.
 pub fn clear(folder: &Path) {
     let there = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -2,7 +2,7 @@
 
 use crate::base::Digest;
 use crate::store::{Disk, StoreIo};
-use crate::views::files;
+use crate::views::{files, places};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::Metadata;
@@ -171,20 +171,13 @@ impl Ledger {
         self.failed.iter().filter(|(file, _)| !self.folder.join(file).is_file())
     }
 
-    /// The files of `node` have been removed.
-    pub(super) fn drop(&mut self, node: &str) {
-        self.changed |= self.laid_out.remove(node).or(self.before.remove(node)).is_some();
-    }
-
     /// Removes the files of nodes, except what this run has laid out or accepted.
     pub(super) fn remove(&mut self, nodes: &[String]) {
         let ours: HashSet<&Path> = self.laid_out.values().flat_map(|entry| &entry.files).map(|file| &*file.0).collect();
         for file in nodes.iter().filter_map(|node| self.before.remove(node)).flat_map(|entry| entry.files) {
             self.changed = true;
             if !ours.contains(&*file.0) {
-                let path = self.folder.join(file.0);
-                let _ = std::fs::remove_file(&path);
-                let _ = path.parent().map(std::fs::remove_dir); // Only if it is empty.
+                files::remove(&self.folder, &file.0);
             }
         }
     }
@@ -199,13 +192,17 @@ impl Ledger {
         }
     }
 
-    /// Notes that one file of `node` is gone.
-    pub(super) fn forget(&mut self, node: &str, file: &Path) {
+    /// Removes those files of `node` that `are_meant`, as far as they are what was laid out.
+    pub(super) fn let_go(&mut self, node: &str, are_meant: impl Fn(&Path) -> bool) {
         for nodes in [&mut self.laid_out, &mut self.before] {
-            if let Some(entry) = nodes.get_mut(node) {
-                entry.files.retain(|known| known.0 != file);
-                self.changed = true;
+            let Some(entry) = nodes.get_mut(node) else { continue };
+            let own = entry.files.iter().filter(|file| are_meant(&file.0) && file.is_there(&self.folder));
+            own.for_each(|file| files::remove(&self.folder, &file.0));
+            entry.files.retain(|file| !are_meant(&file.0));
+            if entry.files.is_empty() {
+                nodes.remove(node);
             }
+            self.changed = true;
         }
     }
 
@@ -229,8 +226,8 @@ impl Ledger {
 
     /// Removes the files below `folder` that are of an epoch of `noun` which this run did not lay out.
     ///
-    /// Only for a run that reached its end: one that did not has no say about what it has not come to. Only names that
-    /// dcpipe itself gives are touched.
+    /// Only for a run that reached its end: one that did not has no say about what it has not come to. Only files by names
+    /// that dcpipe itself gives are touched.
     pub(super) fn clean(&self, folder: &Path, noun: &str) {
         if !std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir()) {
             return; // What a link leads to is somebody else's.
@@ -255,10 +252,15 @@ impl Ledger {
                 rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
             };
             let ours = self.laid_out.get(&format!("{noun}@{epoch}"));
-            if !ours.is_some_and(|entry| entry.files.iter().any(is_inside)) {
-                let path = entry.path();
-                let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+            if ours.is_some_and(|entry| entry.files.iter().any(is_inside)) {
+                continue;
             }
+            let path = below.join(&name);
+            let all = std::fs::read_dir(entry.path()).into_iter().flatten().flatten().map(|file| file.file_name());
+            let own: Vec<_> = all.filter(|file| file.to_str().is_some_and(places::is_name)).collect();
+            own.iter().for_each(|file| files::remove(&self.folder, &path.join(file)));
+            files::remove(&self.folder, &path);
+            let _ = std::fs::remove_dir(entry.path()); // Only if it is empty.
         }
         let _ = std::fs::remove_dir(folder); // Only if it is empty.
     }

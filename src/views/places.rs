@@ -2,7 +2,7 @@
 
 use crate::base::Artifact;
 use crate::engine::{Node, Plan};
-use crate::views::tables;
+use crate::views::{files, tables};
 use anyhow::bail;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -84,6 +84,13 @@ pub(super) fn folders(node: &Node) -> Vec<String> {
         _ => Vec::new(),
     };
     std::iter::once(noun.clone()).chain(more).collect()
+}
+
+/// Whether dcpipe gives a file of an epoch's folder this name.
+pub(super) fn is_name(file: &str) -> bool {
+    [tables::FILE, "centroids.arrow", "whitening.arrow", "mean.arrow"].contains(&file)
+        || (file.starts_with("part-") && file.ends_with(".arrow"))
+        || files::is_aside(Path::new(file))
 }
 
 /// The file of a node's weights.

@@ -132,7 +132,11 @@ impl<'a> Results<'a> {
         let (folder, plan) = (&self.layout.folder, self.layout.plan);
         let State { turn, mut ledger, replaced, mut complaints, bare, .. } =
             self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if turn.is_none() {
+        let Some(turn) = turn else { return Lacks { complaints, bare, unproven: Vec::new() } };
+        if !turn.is_there() {
+            let folder = folder.display();
+            complaints
+                .push(format!("{folder} was moved or deleted meanwhile; the same command lays out what is missing"));
             return Lacks { complaints, bare, unproven: Vec::new() };
         }
         ledger = without_wrong(ledger, self.layout.store); // Found while this run went; the next lays them out.
@@ -226,13 +230,9 @@ impl<'a> Results<'a> {
             _ if state.turn.is_none() => {}
             "weights" => {
                 let file = places::weights_file(node);
-                let _ = std::fs::remove_file(self.folder().join(&file));
-                state.ledger.forget(name, &file);
+                state.ledger.let_go(name, |own| own == file);
             }
-            _ if places::is_large(node) => {
-                let _ = std::fs::remove_dir_all(self.folder().join(&node.noun).join(places::epoch(node)));
-                state.ledger.drop(name);
-            }
+            _ if places::is_large(node) => state.ledger.let_go(name, |_| true),
             _ => {}
         }
     }

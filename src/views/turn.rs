@@ -3,13 +3,20 @@
 use crate::store::io::Lock;
 use crate::store::{Disk, StoreIo};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = ".lock";
 
+fn place(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino())).ok()
+}
+
 /// Held while a run writes to its results. The kernel's, so that none outlives its process.
 pub(super) struct Turn {
     path: PathBuf,
+    /// The device and inode of the file.
+    place: Option<(u64, u64)>,
     _held: Lock,
 }
 
@@ -17,12 +24,19 @@ impl Turn {
     /// Takes it, or says `None` while another process has it.
     pub(super) fn take(folder: &Path) -> io::Result<Option<Self>> {
         let path = folder.join(FILE);
-        Ok(Disk.try_lock_alone(&path)?.map(|held| Self { path, _held: held }))
+        Ok(Disk.try_lock_alone(&path)?.map(|held| Self { place: place(&path), path, _held: held }))
+    }
+
+    /// Whether the folder is where it was.
+    pub(super) fn is_there(&self) -> bool {
+        place(&self.path) == self.place
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path); // While it is still held.
+        if self.is_there() {
+            let _ = std::fs::remove_file(&self.path); // While it is still held.
+        }
     }
 }

@@ -29,7 +29,7 @@ def traced(bench, space, calls, act, patience=None):
     out, err = space.folder / "out.txt", space.folder / "err.txt"
     argv = space.argv()
     patience = patience or bench.reference.patience * 2
-    code, seconds = tracer.trace(argv, space.folder, environment(), out, err, calls, f"{space.folder}/", act, patience)
+    code, seconds = tracer.trace(argv, space.folder, environment(), out, err, calls, f"{space.folder.parent}/", act, patience)
     ended = Ended(argv, code, out.read_text(errors="replace"), err.read_text(errors="replace"), seconds)
     if seconds >= patience:
         ended.err += f"\nHUNG for {patience:.0f} s"
@@ -133,13 +133,16 @@ def family_4(bench):
         if total[node] > limit:
             wrong.append(f"{node} did {total[node]} units, an undisturbed run {once[node]}")
     # In all as well: each kill is worth one shard, whichever node it met.
-    shards = sum(max(0, total[node] - once[node]) / LARGEST_SHARD.get(node.split("@")[0], SHARD) for node in total)
+    again = {node: max(0, total[node] - once[node]) / LARGEST_SHARD.get(node.split("@")[0], SHARD) for node in total}
+    shards = sum(again.values())
     if shards > sent:
         wrong.append(f"{shards:.0f} shards were done again for {sent} kills")
     share = sum(total.values()) / max(1, sum(once.values())) - 1
+    most = max(again, key=again.get)
     wrong += bench.after(disturbed, reference=reference)
     group.case(f"{sent} kills", wrong)
-    group.tell(f"{sent} kills in {reference.seconds:.0f} s of work; {share:.0%} of it, {shards:.0f} shards, was done again")
+    group.tell(f"{sent} kills in {reference.seconds:.0f} s of work; {share:.0%} of it, {shards:.0f} shards, was done "
+               f"again, {again[most]:.0f} of them of {most}")
     disturbed.remove()
 
 

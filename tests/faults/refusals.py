@@ -135,7 +135,8 @@ def family_8(bench):
         "fsync of a folder": (["fsync", "fdatasync"], lambda call: os.path.isdir(call.path)),
         # Rust's own library holds a failed close of a folder to be impossible.
         "close of a file": (["close"], lambda call: not os.path.isdir(call.path)), "mmap": (["mmap"], counted),
-        "rename": (["rename", "renameat2"], counted),
+        "rename": (["rename", "renameat2"], counted), "stat": (["statx"], counted),
+        "stat of a folder of images": (["statx"], lambda call: "/images/" in call.path and os.path.isdir(call.path)),
     }
     for what, (calls, picks) in whats.items():
         group = bench.group(8, f"EIO at the N-th {what}",

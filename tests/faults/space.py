@@ -72,8 +72,8 @@ class Space:
         self.folder.mkdir(parents=True)
         shutil.copy(pipeline, self.folder / run[0])
         if images is not None:
-            # Links, so that inode and time are the same in every space.
-            shutil.copytree(images, self.folder / "images", copy_function=os.link)
+            # One link to the folder, so that inodes and times are the same in every space.
+            os.symlink(images, self.folder / "images")
         self.sets = list(sets)
         self.store = self.folder / ".dcpipe"
         self.pipeline = run[0]
@@ -150,6 +150,13 @@ class Space:
             if path.is_file() and not path.is_symlink() and path.suffix not in (".arrow", ".safetensors"):
                 own(path)
         return other
+
+    def own_images(self):
+        """Gives the space images that are its own, to change something about them: they are new files to it."""
+        path = self.folder / "images"
+        shared = path.resolve()
+        path.unlink()
+        shutil.copytree(shared, path)
 
     def remove(self):
         subprocess.run(["chmod", "-R", "u+w", self.folder], stderr=subprocess.DEVNULL)

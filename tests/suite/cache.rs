@@ -3,6 +3,7 @@
 use crate::toys::{Add, Cap, Draft, Draw, Look, Need, Number, TestSpace, little};
 use dcpipe::engine::forecast::Fate;
 use dcpipe::engine::{EngineError, Event, MissReason};
+use std::path::Path;
 
 #[test]
 fn second_run_executes_nothing() {
@@ -61,9 +62,7 @@ fn more_epochs_run_only_the_new() {
 fn an_observed_change_with_the_same_result_reruns_the_source_alone() {
     let space = TestSpace::new();
     let path = space.folder.path().join("number");
-    let plan = || {
-        Draft::new().node("look", Look { path: path.clone() }, &[]).node("sum", Add::default(), &[("a", "look")]).plan()
-    };
+    let plan = || Draft::new().node("look", Look::at(&path), &[]).node("sum", Add::default(), &[("a", "look")]).plan();
     std::fs::write(&path, "7").expect("written");
     assert_eq!(space.run(&plan()).finished(), ["look@0", "sum@0"]);
     assert_eq!(space.run(&plan()).outcome().ran, 0);
@@ -74,9 +73,24 @@ fn an_observed_change_with_the_same_result_reruns_the_source_alone() {
 }
 
 #[test]
+fn a_source_that_changes_while_it_is_read_fails_and_nothing_is_recorded() {
+    let space = TestSpace::new();
+    let path = space.folder.path().join("number");
+    let plan = |read: &Path| Draft::new().node("look", Look { path: path.clone(), read: read.to_owned() }, &[]).plan();
+    std::fs::write(&path, "7").expect("written");
+    let changing = space.folder.path().join("changes");
+    std::fs::write(&changing, "8").expect("written");
+    let error = space.run(&plan(&changing)).error();
+    assert!(error.contains("changed while it was read"), "{error}");
+    std::fs::write(&path, "7").expect("written");
+    let whole = space.run(&plan(&path));
+    assert_eq!(whole.finished(), ["look@0"]);
+}
+
+#[test]
 fn a_source_that_cannot_look_says_so_and_nothing_runs() {
     let space = TestSpace::new();
-    let plan = Draft::new().node("look", Look { path: "/nowhere/at/all".into() }, &[]).plan();
+    let plan = Draft::new().node("look", Look::at(Path::new("/nowhere/at/all")), &[]).plan();
     let run = space.run(&plan);
     assert!(matches!(run.result, Err(EngineError::Observe { .. })), "{:?}", run.result);
     assert!(run.started().is_empty());

@@ -157,7 +157,7 @@ fn show_tells_schema_rows_head_and_statistics_of_every_node() {
 #[test]
 fn show_needs_no_images() {
     let space = Space::after_a_run();
-    std::fs::remove_dir_all(space.path("images")).unwrap();
+    std::fs::remove_file(space.path("images")).unwrap();
     let shown = space.run(&["show", "features"]).ok().stdout;
     assert!(shown.starts_with("features@2: "), "{shown}");
 }

@@ -81,7 +81,9 @@ fn results_deleted_under_a_run_do_not_end_it_and_the_next_lays_them_out() {
     let mut run = space.start(&RUN);
     assert!(run.until(|events| started(events, "vectors@1")));
     std::fs::remove_dir_all(space.path("runs")).unwrap();
-    let seen = finished(&run.wait().ok().events());
+    let run = run.wait().ended(1).complains_of(&["runs/tiny was moved or deleted", "the same command"]);
+    let seen = finished(&run.events());
+    assert_eq!(space.run(&RUN).ok().ran(), [""; 0]);
     goes_on(&space, seen.into_iter().collect());
 }
 

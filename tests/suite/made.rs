@@ -5,7 +5,7 @@ use dcpipe::engine::{Facts, KeyText, Node, Plan};
 use dcpipe::format::clusters::write_iterations;
 use dcpipe::format::dataset::{write_bad, write_images};
 use dcpipe::format::metrics::{write_metrics, write_steps};
-use dcpipe::format::{BadImage, Centroids, Clusters, Image, Iteration, Manifest, Metric, Step};
+use dcpipe::format::{BadImage, Centroids, Clusters, Image, Iteration, Manifest, Metadata, Metric, Step};
 use dcpipe::pipeline::load_text;
 use dcpipe::store::{Record, Store};
 use std::path::Path;
@@ -87,7 +87,7 @@ fn parts(node: &Node) -> Vec<(&'static str, Vec<u8>)> {
             vec![
                 ("weights.safetensors", some()),
                 ("momentum.safetensors", [some(), some()].concat()),
-                ("steps.parquet", write_steps(Vec::new(), &[step]).unwrap()),
+                ("steps.parquet", write_steps(Vec::new(), &[step], &Metadata::new()).unwrap()),
             ]
         }
         "weights" => vec![("weights.safetensors", some())],

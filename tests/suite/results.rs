@@ -129,6 +129,7 @@ fn what_people_read_of_an_epoch_outlives_its_weights() {
 #[test]
 fn two_nodes_share_no_file_and_a_table_holds_the_paths_of_its_own_data_set() {
     let space = Space::after_a_run();
+    space.own_images();
     let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
     let before = laid_out(&space, "runs/tiny");
     // The data set under another name has the same files.
@@ -158,8 +159,38 @@ fn two_nodes_share_no_file_and_a_table_holds_the_paths_of_its_own_data_set() {
 }
 
 #[test]
+fn what_goes_with_evicted_bytes_or_old_epochs_is_what_was_laid_out_and_nothing_beside_it() {
+    let space = Space::after_a_run();
+    let mine = [
+        "runs/tiny/features/epoch=0001/mine.npy",
+        "runs/tiny/vectors/epoch=0002/deeper/mine.csv",
+        "runs/tiny/clusters/epoch=0002/mine.csv",
+        "runs/tiny/clusters/epoch=0009/mine/part-0.parquet",
+        "elsewhere/raw/mine.txt",
+    ];
+    mine.iter().for_each(|path| space.write(path, "mine"));
+    let crops = space.path("runs/tiny/crops");
+    std::fs::remove_dir_all(&crops).unwrap();
+    std::os::unix::fs::symlink(space.path("elsewhere"), &crops).unwrap();
+    let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
+    space.write("tiny.yaml", text.replace("[features, vectors, crops]", "{ crops: until_used }"));
+    space.run(&["run", "tiny.yaml", "--set", "epochs=1"]).ok();
+    for path in mine {
+        assert!(space.path(path).exists(), "{path} is gone");
+    }
+    for path in [
+        "features/epoch=0001/part-00000.arrow",
+        "vectors/epoch=0002/part-00000.arrow",
+        "clusters/epoch=0002/part-0.parquet",
+    ] {
+        assert!(!space.path("runs/tiny").join(path).exists(), "{path} is still there");
+    }
+}
+
+#[test]
 fn nothing_outside_the_results_is_deleted_and_no_results_are_laid_out_in_a_store() {
     let space = Space::after_a_run();
+    space.own_images();
     space.write("mine/epoch=0009/x", "mine");
     std::fs::remove_dir_all(space.path("runs/tiny/features")).unwrap();
     std::os::unix::fs::symlink(space.path("mine"), space.path("runs/tiny/features")).unwrap();

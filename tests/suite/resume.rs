@@ -1,7 +1,8 @@
 //! resume: a node that was stopped in its middle goes on from what it put down, and ends as if it had never been stopped.
 
+use crate::hookfs::HookFs;
 use crate::space::{Output, Space};
-use crate::toys::{Act, Draft, Number, Run, TestSpace, shards, sum, write};
+use crate::toys::{Act, Draft, Number, Run, TestSpace, run_on, shards, sum, write};
 use dcpipe::base::{ImageId, Seed};
 use dcpipe::engine::event::Collect;
 use dcpipe::engine::{
@@ -9,6 +10,7 @@ use dcpipe::engine::{
 };
 use dcpipe::format::{RowsWriter, vectors};
 use dcpipe::stages::cluster::Cluster;
+use dcpipe::store::{Disk, Store};
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -145,7 +147,7 @@ fn a_saved_state_with_a_wrong_bit_is_not_gone_on_from() {
 fn counting(steps: u64, counted: &Arc<AtomicU64>, stop_at: u64, cancel: &Cancel) -> Plan {
     let (counted, cancel) = (Arc::clone(counted), cancel.clone());
     let work = move |cx: &mut Context<'_>| {
-        let saved = cx.saved((1..steps).rev().map(|at| at.to_string()));
+        let saved = cx.saved((1..=steps).rev().map(|at| at.to_string()))?;
         let text = saved.map_or_else(|| Ok("0".into()), |saved| saved.part("state"))?;
         let (first, mut total) = (std::str::from_utf8(&text)?.split(' ').next().unwrap().parse::<u64>()?, sum(cx)?);
         for at in first + 1..=steps {
@@ -161,6 +163,29 @@ fn counting(steps: u64, counted: &Arc<AtomicU64>, stop_at: u64, cancel: &Cancel)
         write(cx, total)
     };
     Draft::new().node("one", Number { value: 5 }, &[]).node("steps", Act::new("steps", work), &[("a", "one")]).plan()
+}
+
+#[test]
+fn whichever_call_fails_once_a_save_that_is_right_is_not_lost() {
+    let mut failed = 0;
+    for at in 0.. {
+        let space = TestSpace::new();
+        let counted = Arc::new(AtomicU64::new(0));
+        space.run(&counting(10, &counted, 6, &space.cancel));
+        let (faulty, left) = HookFs::failing(Disk, at, std::io::ErrorKind::Other, false);
+        let Ok(store) = Store::open_on(space.store.root(), Arc::new(faulty)) else { continue };
+        let plan = counting(10, &counted, 11, &Cancel::default());
+        failed += usize::from(run_on(&store, &plan, Vec::new(), Cancel::default()).result.is_err());
+        drop(store);
+        let rest = run_on(&space.store, &plan, Vec::new(), Cancel::default());
+        assert_eq!(space.value(&rest, &plan, "steps"), 15);
+        // One more where a save was refused after its step was done.
+        assert!(counted.load(Ordering::SeqCst) <= 11, "call {at}: {} steps", counted.load(Ordering::SeqCst));
+        if left.load(Ordering::SeqCst) >= 0 {
+            break;
+        }
+    }
+    assert!(failed > 10, "{failed}");
 }
 
 #[test]

@@ -78,6 +78,15 @@ impl Space {
         space
     }
 
+    /// Gives the space images that are its own, to change something about them: they are new files to it.
+    pub fn own_images(&self) {
+        let path = self.path("images");
+        if let Ok(shared) = fs::read_link(&path) {
+            fs::remove_file(&path).unwrap();
+            copy_files(&shared, &path);
+        }
+    }
+
     /// The events of the run that [`Space::after_a_run`] is after.
     pub fn first_events(&self) -> Vec<Event> {
         events(&fs::read_to_string(self.path("first.jsonl")).unwrap())
@@ -338,14 +347,25 @@ pub fn image(number: usize) -> (String, Vec<u8>) {
     (format!("images/{}/{of_kind:02}.jpg", kinds::NAMES[kind * 3]), encode_jpeg(&picture, 90))
 }
 
-/// Copies a folder. What never changes in place is shared: the store's files and the images, which keep their inodes.
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
+        let target = to.join(entry.file_name().unwrap());
+        if entry.is_dir() { copy_files(&entry, &target) } else { fs::copy(&entry, &target).map(drop).unwrap() }
+    }
+}
+
+/// Copies a folder. What never changes in place is shared: the store's files by name, and the images as a whole, since
+/// another name of a file changes its ctime.
 fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
         let target = to.join(entry.file_name().unwrap());
-        if entry.is_dir() {
+        if entry.ends_with("images") {
+            std::os::unix::fs::symlink(&entry, &target).unwrap();
+        } else if entry.is_dir() {
             fs::create_dir_all(&target).unwrap();
             copy(&entry, &target);
-        } else if ["jpg", "parquet"].iter().any(|ending| entry.extension().is_some_and(|e| e == *ending))
+        } else if entry.extension().is_some_and(|ending| ending == "parquet")
             || fs::metadata(&entry).unwrap().permissions().readonly()
         {
             fs::hard_link(&entry, &target).unwrap();

@@ -1,6 +1,6 @@
 //! telling: what people are told afterwards: the journal read back, root causes, where two runs differ.
 
-use crate::space::{NODES, Space};
+use crate::space::{DCPIPE, NODES, Space};
 use crate::toys::{Add, Draft, Number, TestSpace, little};
 use dcpipe::base::Digest;
 use dcpipe::engine::forecast::{Fate, forecast};
@@ -368,6 +368,11 @@ fn why_and_diff_name_the_root_though_it_has_run_already() {
         let why = space.run(&["why", node, "--set", "clusters.k=5"]).ok().stdout;
         assert_eq!(why.lines().last(), Some("the root: clusters@1: param.k = 7 -> 5"), "{why}");
     }
+    // From elsewhere as well: what was set leads from where it was typed.
+    let mut elsewhere = space.command(DCPIPE);
+    let elsewhere =
+        elsewhere.args(["why", "manifest@1", "--store"]).arg(space.path(".dcpipe")).current_dir("/").output();
+    assert!(String::from_utf8_lossy(&elsewhere.unwrap().stdout).contains("-> 5"));
     let far = space.run(&["why", "features@3", "tiny.yaml", "--set", "epochs=3", "--set", "clusters.k=5"]).ok().stdout;
     assert_eq!(far.lines().last(), Some("the root: clusters@1: param.k = 7 -> 5 (also clusters@2)"), "{far}");
 

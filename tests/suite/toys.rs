@@ -139,6 +139,15 @@ impl Stage for Need {
 pub struct Look {
     #[serde(skip_serializing)]
     pub path: PathBuf,
+    /// Where the number is read; if that is another file, the one that was looked at is changed meanwhile.
+    #[serde(skip_serializing)]
+    pub read: PathBuf,
+}
+
+impl Look {
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), read: path.to_owned() }
+    }
 }
 
 impl Stage for Look {
@@ -149,7 +158,10 @@ impl Stage for Look {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let number: u64 = std::fs::read_to_string(&self.path)?.trim().parse()?;
+        let number: u64 = std::fs::read_to_string(&self.read)?.trim().parse()?;
+        if self.read != self.path {
+            std::fs::write(&self.path, number.to_string())?;
+        }
         write(cx, number)
     }
 }

@@ -67,6 +67,50 @@ fn what_one_run_keeps_no_other_run_deletes() {
 }
 
 #[test]
+fn where_it_cannot_be_read_what_others_keep_nothing_is_deleted_and_that_is_said() {
+    for file in ["pins/other.json", "runs/keeps/state.json"] {
+        let space = TestSpace::new();
+        let plan = |name: &str, keep: Keep| {
+            let draft = Draft::new().node("one", Number { value: 5 }, &[]).keep(keep);
+            draft.node("two", Add::default(), &[("a", "one")]).named(name).plan()
+        };
+        space.run(&plan("keeps", Keep::All));
+        space.store.pin("paper", "keeps").unwrap();
+        std::fs::write(space.store.root().join(file), "{").unwrap();
+        let run = space.run(&plan("uses", Keep::UntilUsed));
+        assert!(space.holds(&run, &plan("uses", Keep::UntilUsed), "one"), "{file}");
+        let notes = run.notes();
+        assert!(notes.len() == 1 && notes[0].contains("no bytes are deleted") && notes[0].contains(file), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_collection_takes_what_the_last_run_that_ended_did_not_have() {
+    let space = TestSpace::new();
+    space.run(&little(2, 10).plan());
+    space.run_to(&little(1, 10).plan(), &["clusters@1"]);
+    assert_eq!(space.store.survey(None, &[]).unwrap().records.len(), 0, "that was only a part of a run");
+    space.run(&little(1, 10).plan());
+    let survey = space.store.survey(None, &[]).unwrap();
+    assert_eq!(survey.by_node.keys().filter(|node| !node.ends_with("@2")).count(), 0, "{:?}", survey.by_node);
+    assert_eq!(survey.records.len(), 4);
+    assert_eq!(space.run(&little(2, 10).plan()).outcome().ran, 0, "until then it is there");
+}
+
+#[test]
+fn a_collection_that_was_killed_goes_on() {
+    let space = TestSpace::new();
+    space.run(&little(1, 10).plan());
+    for file in ["nodes.json", "state.json"] {
+        std::fs::remove_file(space.store.run_folder("toys").join(file)).unwrap();
+    }
+    let survey = space.store.survey(None, &["toys".to_owned()]).unwrap();
+    assert!(survey.runs == ["toys"] && survey.kept == 0 && !survey.records.is_empty());
+    space.store.collect(&survey).unwrap();
+    assert_eq!(space.store.survey(None, &["toys".to_owned()]).unwrap().objects, []);
+}
+
+#[test]
 fn what_one_run_is_still_to_read_no_other_run_deletes() {
     let space = TestSpace::new();
     let plan = |name: &str, add: u64, cancel: Option<Cancel>| {
@@ -293,7 +337,7 @@ fn who_only_looks_tells_what_is_damaged_and_leaves_it_to_a_run_that_says_so() {
     std::fs::write(&path, "something shorter").unwrap();
     for (words, said) in [
         (&["ls", "tiny.yaml"][..], "damaged"),
-        (&["plan", "tiny.yaml"], "its bytes are damaged and keep: needs them"),
+        (&["plan", "tiny.yaml"], "its bytes are damaged and are to stay"),
         (&["show", "weights@2"], "damaged: something else stands under its name"),
         (&["why", "weights@2"], "weights@2"),
         (&["gc", "--dry-run"], ""),
@@ -432,6 +476,10 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     let alone = Store::open_alone(&space.path(".dcpipe")).unwrap();
     let mut waits = space.start(&["verify"]);
     assert!(waits.until_said("a gc is at work on the store .dcpipe; waiting for it"));
+    let mut run = space.start(&["run", "tiny.yaml"]);
+    assert!(run.until_said("a gc is at work on the store .dcpipe; waiting for it"));
+    run.signal(15);
+    run.wait().ended(75).complains_of(&["Go on with the same command", "dcpipe run tiny.yaml"]);
     drop(alone);
     waits.wait().ok();
     space.run(&["gc", "--drop", "nobody"]).ended(2).complains_of(&["no run nobody", "tiny"]);

@@ -282,6 +282,7 @@ fn crops_are_what_the_image_room_renders() {
 #[test]
 fn a_touched_file_is_scanned_again_and_nothing_else_runs() {
     let space = Space::after_a_run();
+    space.own_images();
     let (path, bytes) = image(33);
     space.write(&path, bytes);
     assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), ["dataset@0"]);
@@ -300,6 +301,7 @@ fn a_moved_data_set_is_scanned_again_and_nothing_else_runs() {
 #[test]
 fn the_order_in_which_files_were_made_changes_nothing() {
     let space = Space::after_a_run();
+    space.own_images();
     fs::remove_dir_all(space.path("images")).unwrap();
     // 7 and 60 have no common factor: every image once, in another order.
     for number in (0..IMAGES).map(|at| at * 7 % IMAGES) {
@@ -312,6 +314,7 @@ fn the_order_in_which_files_were_made_changes_nothing() {
 #[test]
 fn a_changed_image_changes_all_that_is_made_from_images() {
     let space = Space::after_a_run();
+    space.own_images();
     space.write(&image(33).0, image(34).1);
     assert_eq!(
         space.run(&["run", "tiny.yaml", "--json", "--to", "features@1"]).ok().ran(),

@@ -131,7 +131,7 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
         ("manifest-v1/manifest.parquet", sample_manifest().write(Vec::new()).unwrap().into()),
         ("weights-v1/weights.safetensors", sample_tensors(&WEIGHTS).into()),
         ("weights-v1/momentum.safetensors", sample_tensors(&MOMENTUM).into()),
-        ("weights-v1/steps.parquet", write_steps(Vec::new(), &sample_steps()).unwrap().into()),
+        ("weights-v1/steps.parquet", write_steps(Vec::new(), &sample_steps(), &Metadata::new()).unwrap().into()),
         ("metrics-v1/metrics.parquet", write_metrics(Vec::new(), &sample_metrics()).unwrap().into()),
     ]
 }
