@@ -8,6 +8,8 @@ use crate::engine::forecast::{Fate, Line, forecast};
 use crate::engine::{MissReason, Plan};
 use crate::store::Stand;
 
+/// Why a node whose record is there and wrong would run.
+pub const DAMAGED: &str = "its record is damaged";
 /// Shown of the lines of a changed key; `why` shows them all.
 const LINES_SHOWN: usize = 4;
 
@@ -38,13 +40,21 @@ pub fn plan(args: &PlanArgs) -> Result<(), CliError> {
 fn row(plan: &Plan, line: &Line) -> Vec<String> {
     let (what, why) = match &line.fate {
         Fate::Hit => ("hit", String::new()),
-        Fate::Run(MissReason::Evicted { needed_by }) => ("run", wanting(line.stand, needed_by)),
-        Fate::Run(reason) => ("run", in_words(reason)),
+        Fate::Run(reason) => ("run", because(line, reason)),
         Fate::Pending { after } => ("pending", format!("depends on what {after} gives")),
     };
     let exact = if line.fate == Fate::Hit { "" } else { "~" };
     let bytes = line.bytes.map_or("?".to_owned(), |b| format!("{exact}{}", text::bytes(b)));
     vec![plan.node(line.node).name(), what.to_owned(), bytes, why]
+}
+
+/// Why a node would run, with what was seen of its bytes and its record.
+pub fn because(line: &Line, reason: &MissReason) -> String {
+    match reason {
+        MissReason::Evicted { needed_by } => wanting(line.stand, needed_by),
+        _ if line.stand == Some(Stand::Wrong) => DAMAGED.to_owned(),
+        reason => in_words(reason),
+    }
 }
 
 /// A reason as a phrase.

@@ -3,7 +3,7 @@
 use crate::cli::args::NodeArgs;
 use crate::cli::changes::{changes, group};
 use crate::cli::error::CliError;
-use crate::cli::plan::{in_words, shorten};
+use crate::cli::plan::{DAMAGED, because, in_words, shorten};
 use crate::cli::text;
 use crate::cli::workspace::Workspace;
 use crate::engine::forecast::{Fate, Line, forecast};
@@ -11,6 +11,7 @@ use crate::engine::roots::{Cause, Step, Tracer};
 use crate::engine::{EngineError, MissReason, Plan};
 use std::fmt::Write;
 
+const NO_KEY: &str = "has no key yet: it depends on what comes before it";
 /// Named of the nodes between one and what it waits for, and told of those between one and its root.
 const NODES_SHOWN: usize = 6;
 
@@ -97,11 +98,14 @@ fn named(nodes: &[String]) -> String {
 }
 
 fn headline(line: Option<&Line>) -> String {
-    match line.map(|line| &line.fate) {
-        Some(Fate::Run(MissReason::KeyChanged { .. })) => "would run: its key is not the last run's".to_owned(),
-        Some(Fate::Run(reason)) => format!("would run: {}", in_words(reason)),
-        Some(Fate::Hit) => "has run with another key since, and what it gave is not the same".to_owned(),
-        _ => "has no key yet: it depends on what comes before it".to_owned(),
+    let Some(line) = line else { return NO_KEY.to_owned() };
+    match &line.fate {
+        Fate::Run(MissReason::KeyChanged { .. }) if line.stand.is_none() => {
+            "would run: its key is not the last run's".to_owned()
+        }
+        Fate::Run(reason) => format!("would run: {}", because(line, reason)),
+        Fate::Hit => "has run with another key since, and what it gave is not the same".to_owned(),
+        Fate::Pending { .. } => NO_KEY.to_owned(),
     }
 }
 
@@ -126,6 +130,7 @@ fn in_short(cause: &Cause) -> String {
     match cause {
         Cause::Changed { lines } => changes(lines).join(", "),
         Cause::FirstRun => in_words(&MissReason::FirstRun),
+        Cause::Damaged => DAMAGED.to_owned(),
         Cause::NeverFinished => in_words(&MissReason::NeverFinished),
         Cause::AskedFor => "its bytes are gone and keep: asks for them".to_owned(),
         Cause::Forgotten { port, from, was } => format!(

@@ -37,7 +37,8 @@ pub struct Line {
     pub record: Option<Record>,
     /// How many bytes it has, or about how many it would write.
     pub bytes: Option<u64>,
-    /// What stands under the names of its bytes, where that was looked at since they are to be there.
+    /// What stands under the names of its bytes, where that was looked at since they are to be there; wrong as well where
+    /// its record is damaged.
     pub stand: Option<Stand>,
 }
 
@@ -101,17 +102,17 @@ fn look_up(
         });
     };
     let key = key_of(plan, id, &inputs, device, &cache_folder(store))?;
-    let record = match store.record(key.key()) {
+    let (record, stand) = match store.record(key.key()) {
         // A run moves it away and goes on as if there were none.
-        Err(StoreError::DamagedRecord { .. }) => None,
-        other => other?,
+        Err(StoreError::DamagedRecord { .. }) => (None, Some(Stand::Wrong)),
+        other => (other?, None),
     };
     let fate = match &record {
         Some(_) => Fate::Hit,
         None => Fate::Run(why::miss_reason(store, history.of(&node.name()), &key)),
     };
     let bytes = record.as_ref().map(|record| record.artifact.bytes());
-    Ok(Line { node: id, fate, key: Some(key), record, bytes, stand: None })
+    Ok(Line { node: id, fate, key: Some(key), record, bytes, stand })
 }
 
 fn pending(plan: &Plan, lines: &[Option<Line>], id: NodeId) -> Fate {

@@ -24,6 +24,8 @@ pub enum Cause {
     FirstRun,
     /// The node was begun and not finished.
     NeverFinished,
+    /// The node's record is damaged.
+    Damaged,
     /// The node's bytes are gone, and `keep:` asks for them.
     AskedFor,
     /// The node read something else at a port, and none of the remembered keys of what it reads there gave it.
@@ -122,7 +124,7 @@ impl<'a> Tracer<'a> {
         };
         let Some(record) = record else {
             self.follow_unknown(node, &mut look);
-            look.causes.extend(own_reason(&line.fate));
+            look.causes.extend(own_reason(line));
             return Ok(look);
         };
         let was: BTreeMap<&str, &str> = record.key_text.lines().filter_map(input_of).collect();
@@ -144,7 +146,7 @@ impl<'a> Tracer<'a> {
             self.follow(*from, port, was.get(port).copied(), &mut look);
         }
         if look.causes.is_empty() && look.next.is_empty() {
-            look.causes.extend(own_reason(&line.fate));
+            look.causes.extend(own_reason(line));
         }
         Ok(look)
     }
@@ -197,9 +199,10 @@ impl<'a> Tracer<'a> {
     }
 }
 
-/// The cause that a fate is by itself.
-fn own_reason(fate: &Fate) -> Option<Cause> {
-    match fate {
+/// The cause that a line is by itself.
+fn own_reason(line: &Line) -> Option<Cause> {
+    match &line.fate {
+        Fate::Run(MissReason::NeverFinished) if line.stand.is_some() => Some(Cause::Damaged),
         Fate::Run(MissReason::FirstRun) => Some(Cause::FirstRun),
         Fate::Run(MissReason::NeverFinished) => Some(Cause::NeverFinished),
         _ => None,

@@ -60,7 +60,9 @@ impl Store {
         // Alone here: everything in tmp/ and every lock of a key belongs to processes that are gone.
         let held = io.try_lock_alone(&lock_path);
         if matches!(held, Ok(Some(_))) {
-            let left = ["tmp", "locks"].iter().flat_map(|folder| io.list(&root.join(folder)).unwrap_or_default());
+            let list = |folder| io.list(&root.join(folder)).unwrap_or_default();
+            let unfinished = list("stat").into_iter().filter(|path| path.extension().is_some_and(|end| end == "tmp"));
+            let left = list("tmp").into_iter().chain(list("locks")).chain(unfinished);
             for path in left.filter(|path| *path != lock_path) {
                 let _ = io.remove(&path);
             }

@@ -256,6 +256,11 @@ fn a_damaged_record_is_told_of_whoever_meets_it_first() {
     let space = Space::after_a_run();
     let key = space.store().node_keys("tiny")["metrics@2"].to_string();
     space.write(&format!(".dcpipe/records/{}/{key}", &key[..2]), "no record");
+    for looks in ["plan", "why"] {
+        let node = if looks == "why" { "metrics@2" } else { "tiny.yaml" };
+        let told = space.run(&[looks, node]).ok().stdout;
+        assert!(told.contains("its record is damaged") && !told.contains("begun"), "{told}");
+    }
     let run = space.run(&["run", "tiny.yaml", "--json"]).ok();
     assert_eq!(run.ran(), ["metrics@2"]);
     assert!(run.stdout.contains("is damaged"), "{}", run.stdout);
