@@ -5,6 +5,7 @@ use crate::engine::Cancel;
 use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::io;
+use std::sync::OnceLock;
 
 /// What asks the run to stop.
 const ASKED: [i32; 4] = [SIGINT, SIGTERM, SIGUSR1, SIGHUP];
@@ -19,7 +20,11 @@ pub fn listen(cancel: Cancel) -> io::Result<()> {
     let asked: Vec<i32> = ASKED.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)).collect();
     let mut signals = Signals::new(asked)?;
     std::thread::spawn(move || {
-        for _ in signals.forever() {
+        for signal in signals.forever() {
+            if let Some(main) = HELD.get() {
+                send(*main, signal); // It is held there.
+                continue;
+            }
             if cancel.is_requested() {
                 // Nothing to clean up: what is committed is whole, and tmp/ is emptied at the next start.
                 signal_hook::low_level::exit(AT_ONCE);
@@ -32,9 +37,28 @@ pub fn listen(cancel: Cancel) -> io::Result<()> {
     Ok(())
 }
 
+/// The main thread, once it holds what asks for an end.
+static HELD: OnceLock<libc::pthread_t> = OnceLock::new();
+
 /// Has what asks for an end wait until the program that this process is about to become listens, which takes a moment.
+/// Only this thread outlives the change, so that what others are sent is passed on to it.
 pub fn hold() {
     mask(libc::SIG_BLOCK);
+    let _ = HELD.set(this_thread());
+}
+
+#[expect(unsafe_code, reason = "std does not tell")]
+fn this_thread() -> libc::pthread_t {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::pthread_self() }
+}
+
+#[expect(unsafe_code, reason = "std does not send signals")]
+fn send(thread: libc::pthread_t, signal: i32) {
+    // SAFETY: the main thread is there as long as its process.
+    unsafe {
+        libc::pthread_kill(thread, signal);
+    }
 }
 
 #[expect(unsafe_code, reason = "std does not block signals")]

@@ -63,6 +63,8 @@ impl Workspace {
                     place.device = last.device;
                 }
                 place.store = std::path::absolute(&place.store).unwrap_or(place.store);
+                // Whoever has to become the other program for this does so with the words that were typed, here.
+                resolve_device(&place.device)?;
                 let _ = std::env::set_current_dir(&last.folder); // What is not to be found there is said to be.
                 (last.pipeline, place)
             }

@@ -37,8 +37,8 @@ pub struct Settings<'a> {
     pub to: Vec<NodeId>,
     /// The wish to stop.
     pub cancel: Cancel,
-    /// Whether nothing may run: with the first node that must, the run is over, and nobody was told anything, nor was
-    /// anything written.
+    /// Whether nothing may run: with the first node that must, or the wish to stop, the run is over, and nobody was told
+    /// anything, nor was anything written.
     pub hits_only: bool,
 }
 
@@ -161,7 +161,11 @@ impl<'a> Executor<'a> {
             let (sender, receiver) = channel();
             self.drive(&mut Crew::new(scope, sender), &receiver);
         });
-        if let Some(failure) = self.failure.take_if(|failure| matches!(failure, EngineError::MustRun { .. })) {
+        let is_silent = |failure: &mut EngineError| {
+            let stops = matches!(failure, EngineError::MustRun { .. } | EngineError::Interrupted);
+            self.settings.hits_only && stops
+        };
+        if let Some(failure) = self.failure.take_if(is_silent) {
             return Err(failure);
         }
         self.observer.open();
@@ -300,10 +304,13 @@ impl<'a> Executor<'a> {
         let kept =
             self.plan.order().iter().filter(kept).filter_map(|id| Some(self.known[id.index()].key.as_ref()?.key()));
         let standing = Standing::new(state, kept.collect());
+        let is_worked = self.wrote.is_some();
         (self.unwritten, self.wrote) = (false, Some(Stopwatch::new()));
         let store = self.store;
+        // Another run of this name may have ended meanwhile; what the last to end was after counts.
+        let is_overwritten = || state == RunState::Done && is_worked && store.key_history(&self.plan.name) != history;
         let done = (|| {
-            if history != self.history || self.standing.is_none() {
+            if history != self.history || self.standing.is_none() || is_overwritten() {
                 store.write_key_history(&self.plan.name, &history)?;
             }
             if self.standing.as_ref().is_none_or(|before| !before.is_like(&standing) || before.is_older(USED)) {

@@ -24,7 +24,7 @@ impl Executor<'_> {
             }
             match self.look_up(id) {
                 Ok(Some(Seen { record, bytes })) => {
-                    if self.settings.hits_only && matches!(bytes, Stand::Wrong | Stand::Unknown) {
+                    if self.settings.hits_only && bytes == Stand::Wrong {
                         let node = self.plan.node(id).name();
                         self.failure.get_or_insert(EngineError::MustRun { node });
                         return;
@@ -115,7 +115,19 @@ impl Executor<'_> {
     fn is_owed(&self, id: NodeId) -> bool {
         let Some(record) = &self.known[id.index()].record else { return false };
         let is_lost = || self.stays_for_good(id) && self.store.lost_to_damage(&record.artifact);
-        if self.plan.node(id).asked_for { !self.has_bytes(id) } else { is_lost() }
+        if self.plan.node(id).asked_for { self.lacks_bytes(id) } else { is_lost() }
+    }
+
+    /// Whether a node's bytes, which somebody needs, have to be made again. Where that cannot be told, it is no reason to
+    /// make them: the run stops.
+    fn lacks_bytes(&self, id: NodeId) -> bool {
+        let has = self.has_bytes(id);
+        if let Some(record) = self.known[id.index()].record.as_ref().filter(|_| !has && !self.settings.hits_only)
+            && let Err(error) = self.store.has(&record.artifact)
+        {
+            self.store.stop_for(error);
+        }
+        !has
     }
 
     pub(super) fn has_bytes(&self, id: NodeId) -> bool {
@@ -144,7 +156,7 @@ impl Executor<'_> {
         let node = self.plan.node(id);
         let mut gone = Vec::new();
         for (_, from) in &node.inputs {
-            if self.board.state(*from).is_satisfied() && !self.has_bytes(*from) {
+            if self.board.state(*from).is_satisfied() && self.lacks_bytes(*from) {
                 self.known[from.index()].reason = Some(MissReason::Evicted { needed_by: node.name() });
                 gone.push(*from);
             }

@@ -70,9 +70,14 @@ impl Context<'_> {
     pub fn saved(&mut self, names: impl IntoIterator<Item = String>) -> anyhow::Result<Option<Input>> {
         let mut found = None;
         for name in names {
-            let Some(record) = self.whole(&self.key.shard(&name))? else { continue };
-            // Older than what was found (a run was killed before it could delete it), or wrong.
-            if found.is_some() || !self.is_proven(&record)? {
+            let record = self.whole(&self.key.shard(&name));
+            if found.is_some() {
+                // A run was killed before it could delete it.
+                record.into_iter().flatten().for_each(|older| self.store.discard(&older));
+                continue;
+            }
+            let Some(record) = record? else { continue };
+            if !self.is_proven(&record)? {
                 self.store.discard(&record);
                 continue;
             }

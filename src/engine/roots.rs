@@ -8,7 +8,7 @@ use crate::engine::why::{difference, input_of};
 use crate::engine::worker::key_of;
 use crate::engine::{EngineError, MissReason};
 use crate::store::run::KeyHistory;
-use crate::store::{Record, Store};
+use crate::store::{Record, Stand, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -111,6 +111,10 @@ impl<'a> Tracer<'a> {
         let mut look = Look { lines: Vec::new(), causes: Vec::new(), next: Vec::new() };
         let Some(line) = self.line(id) else { return Ok(look) };
         let node = self.plan.node(id);
+        if old.is_none() && line.record.is_none() && line.stand == Some(Stand::Wrong) {
+            look.causes.push(Cause::Damaged);
+            return Ok(look);
+        }
         if let (None, Fate::Run(MissReason::Evicted { needed_by })) = (old, &line.fate) {
             match self.plan.find(needed_by) {
                 Ok(reader) => look.next.extend(reader.iter().map(|reader| (*reader, None))),
@@ -124,7 +128,7 @@ impl<'a> Tracer<'a> {
         };
         let Some(record) = record else {
             self.follow_unknown(node, &mut look);
-            look.causes.extend(own_reason(line));
+            look.causes.extend(own_reason(&line.fate));
             return Ok(look);
         };
         let was: BTreeMap<&str, &str> = record.key_text.lines().filter_map(input_of).collect();
@@ -146,7 +150,7 @@ impl<'a> Tracer<'a> {
             self.follow(*from, port, was.get(port).copied(), &mut look);
         }
         if look.causes.is_empty() && look.next.is_empty() {
-            look.causes.extend(own_reason(line));
+            look.causes.extend(own_reason(&line.fate));
         }
         Ok(look)
     }
@@ -199,10 +203,9 @@ impl<'a> Tracer<'a> {
     }
 }
 
-/// The cause that a line is by itself.
-fn own_reason(line: &Line) -> Option<Cause> {
-    match &line.fate {
-        Fate::Run(MissReason::NeverFinished) if line.stand.is_some() => Some(Cause::Damaged),
+/// The cause that a fate is by itself.
+fn own_reason(fate: &Fate) -> Option<Cause> {
+    match fate {
         Fate::Run(MissReason::FirstRun) => Some(Cause::FirstRun),
         Fate::Run(MissReason::NeverFinished) => Some(Cause::NeverFinished),
         _ => None,

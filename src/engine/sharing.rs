@@ -29,7 +29,10 @@ impl Executor<'_> {
             return Ok(Taken::Theirs);
         };
         // It may have been made between the look at its record and the lock. A damaged record has been dealt with.
-        let found = self.store.record(key.key()).ok().flatten();
+        let found = match self.store.record(key.key()) {
+            Err(StoreError::DamagedRecord { .. }) => None,
+            found => found?,
+        };
         match (found, self.known[id.index()].digest) {
             (Some(record), None) => {
                 let artifact = record.artifact.digest();

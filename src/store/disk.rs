@@ -77,7 +77,14 @@ impl StoreIo for Disk {
     }
 
     fn look(&self, path: &Path) -> io::Result<Found> {
-        match std::fs::symlink_metadata(path) {
+        // On a network's file system a signal may interrupt this.
+        let look = || loop {
+            match std::fs::symlink_metadata(path) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        };
+        match look() {
             Ok(meta) if meta.is_file() => Ok(Found::File(meta.len())),
             Ok(_) => Ok(Found::Other),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

@@ -117,15 +117,11 @@ impl Store {
         ObjectWriter::create(self)
     }
 
-    /// Whether the part's object is there with the size that its record says.
+    /// Whether the part's object is known to be there, with the size that its record says.
     ///
-    /// Anything else under its name is corruption: it is reported, moved to quarantine, and counts as missing. What cannot
-    /// be looked at is in the way, see [`Store::take_stuck`]: nobody knows that it is gone.
+    /// Anything else under its name is corruption: it is reported, moved to quarantine, and counts as missing.
     pub fn contains(&self, part: &Part) -> bool {
-        self.is_there(part).unwrap_or_else(|error| {
-            self.is_stuck(self.object_path(part.object), format!("cannot be looked at: {error}"));
-            false
-        })
+        self.is_there(part).unwrap_or(false)
     }
 
     fn is_there(&self, part: &Part) -> std::io::Result<bool> {
@@ -140,7 +136,8 @@ impl Store {
         Ok(false)
     }
 
-    /// As [`Store::contains`] for every part; what cannot be looked at is an error.
+    /// As [`Store::contains`] for every part, for who relies on one that is not there being gone: what cannot be looked at
+    /// is an error.
     pub fn has(&self, artifact: &Artifact) -> Result<bool, StoreError> {
         artifact.parts.iter().try_fold(true, |so_far, part| Ok(self.found(part)? && so_far))
     }
@@ -217,7 +214,12 @@ impl Store {
     }
 
     fn is_stuck(&self, path: PathBuf, why: String) {
-        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(StoreError::Stuck { path, why });
+        self.stop_for(StoreError::Stuck { path, why });
+    }
+
+    /// Has whoever asks [`Store::take_stuck`] hear of this.
+    pub fn stop_for(&self, error: StoreError) {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
     /// The first object that is wrong and in the way, since the last call. Nothing may be taken for whole then.

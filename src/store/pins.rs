@@ -72,7 +72,7 @@ impl Elsewhere {
     /// Looks anew, for the run called `run`; a record that was read once is not read again.
     ///
     /// # Errors
-    /// Where a pin, or what a run keeps, cannot be read: nothing may be taken for nobody's then.
+    /// Where a pin, a record, or what a run keeps, cannot be read: nothing may be taken for nobody's then.
     pub fn look(&mut self, store: &Store, run: &str) -> Result<(), StoreError> {
         let mut keys: BTreeSet<StageKey> = BTreeSet::new();
         for name in store.run_names()?.into_iter().filter(|name| name != run) {
@@ -81,10 +81,15 @@ impl Elsewhere {
         keys.extend(store.pins()?.into_iter().flat_map(|(_, pin)| pin.nodes.into_values()));
         self.records.retain(|key, _| keys.contains(key));
         for key in keys {
-            if !self.records.contains_key(&key)
-                && let Ok(Some(record)) = store.record(key)
-            {
-                self.records.insert(key, record.artifact.parts.iter().map(|part| part.object).collect());
+            if self.records.contains_key(&key) {
+                continue;
+            }
+            match store.record(key) {
+                Ok(Some(record)) => {
+                    self.records.insert(key, record.artifact.parts.iter().map(|part| part.object).collect());
+                }
+                Ok(None) | Err(StoreError::DamagedRecord { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         self.objects = self.records.values().flatten().copied().collect();

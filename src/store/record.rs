@@ -125,13 +125,18 @@ impl Store {
         let holds = match io.rename_new(tmp, path) {
             Ok(()) => None,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.record(key) {
-                Ok(Some(first)) if first.artifact == record.artifact || self.contains_all(&first.artifact) => {
+                Ok(Some(first))
+                    if first.artifact == record.artifact
+                        || self.has(&first.artifact).map_err(std::io::Error::other)? =>
+                {
                     Some(first)
                 }
                 Ok(_) => {
                     io.rename(tmp, path)?;
                     None
                 }
+                // It may hold for all that is known.
+                Err(StoreError::Io { error, .. }) => return Err(error),
                 Err(damaged) => {
                     let _ = self.set_aside(path, &damaged.to_string()); // It is reported.
                     io.rename(tmp, path)?;

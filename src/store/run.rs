@@ -168,7 +168,9 @@ impl Store {
     /// Replaces what is remembered of the runs called `name`.
     pub fn write_key_history(&self, name: &str, history: &KeyHistory) -> Result<(), StoreError> {
         let folder = self.run_folder(name);
-        if !history.before.is_empty() {
+        if history.before.is_empty() {
+            let _ = self.io().remove(&folder.join("before.json")); // Where there was one.
+        } else {
             self.write_json(&folder, "before.json", &history.before)?;
         }
         self.write_json(&folder, "nodes.json", &history.last)

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 const FILE: &str = ".lock";
 
 fn place(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino())).ok()
+    std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok()
 }
 
 /// Held while a run writes to its results. The kernel's, so that none outlives its process.
 pub(super) struct Turn {
     path: PathBuf,
-    /// The device and inode of the file.
+    /// The device and inode of the folder.
     place: Option<(u64, u64)>,
     _held: Lock,
 }
@@ -24,12 +24,12 @@ impl Turn {
     /// Takes it, or says `None` while another process has it.
     pub(super) fn take(folder: &Path) -> io::Result<Option<Self>> {
         let path = folder.join(FILE);
-        Ok(Disk.try_lock_alone(&path)?.map(|held| Self { place: place(&path), path, _held: held }))
+        Ok(Disk.try_lock_alone(&path)?.map(|held| Self { place: place(folder), path, _held: held }))
     }
 
     /// Whether the folder is where it was.
     pub(super) fn is_there(&self) -> bool {
-        place(&self.path) == self.place
+        self.path.parent().is_some_and(|folder| place(folder) == self.place)
     }
 }
 

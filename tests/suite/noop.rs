@@ -23,8 +23,12 @@ const MOST_KB: u64 = 50_000;
 
 /// Runs a plan as far as that takes no work.
 fn run_hits(store: &Store, plan: &Plan) -> Run {
+    run_hits_until(store, plan, Cancel::default())
+}
+
+fn run_hits_until(store: &Store, plan: &Plan, cancel: Cancel) -> Run {
     let heard = Arc::new(Collect::default());
-    let settings = Settings { device: "cpu", to: Vec::new(), cancel: Cancel::default(), hits_only: true };
+    let settings = Settings { device: "cpu", to: Vec::new(), cancel, hits_only: true };
     let result = Executor::new(plan, store, &settings, &heard).run();
     let events = std::mem::take(&mut *heard.0.lock().unwrap());
     Run { result, events }
@@ -90,6 +94,19 @@ fn a_run_of_hits_only_is_an_ordinary_one_or_none_at_all() {
         }
     }
     assert!((5..36).contains(&none), "{none} of 40 cases had something to do");
+}
+
+#[test]
+fn who_is_stopped_while_it_only_looks_has_written_nothing() {
+    let space = TestSpace::new();
+    let plan = little(2, 5).plan();
+    space.run(&plan);
+    let before = tree(space.folder.path());
+    let cancel = Cancel::default();
+    cancel.request();
+    let stopped = run_hits_until(&space.store, &plan, cancel);
+    assert!(matches!(stopped.result, Err(EngineError::Interrupted)));
+    assert_eq!((tree(space.folder.path()), stopped.events), (before, vec![]));
 }
 
 #[test]
