@@ -55,8 +55,8 @@ def family_7(bench):
     real_disk(bench)
     limits(bench)
     group = bench.group(7, "ENOLCK at the N-th flock",
-                        "it fails and says that the file system has no locks, or goes on where it can")
-    sweep(bench, group, ["flock"], lambda number: at(number, errno.ENOLCK), words=["has no locks"])
+                        "it fails and says that there are no locks, or goes on where it can")
+    sweep(bench, group, ["flock"], lambda number: at(number, errno.ENOLCK), words=[os.strerror(errno.ENOLCK)])
 
 
 def private_mounts():
