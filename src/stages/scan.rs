@@ -261,7 +261,8 @@ fn recall(path: &Path) -> Memory {
     sound.and_then(|(body, _)| serde_json::from_str(body).ok()).unwrap_or_default()
 }
 
-/// Remembers the files that had settled when the reading began. Losing this costs a rescan, so it is neither synced nor complained about.
+/// Remembers the files that had settled when the reading began. Losing this costs a rescan, so it is neither synced nor
+/// complained about.
 fn remember<'a>(path: &Path, began_ms: u64, good: impl Iterator<Item = (&'a str, &'a Seen)>) {
     let began_ns = i128::from(began_ms) * 1_000_000;
     let settled = |seen: &Seen| began_ns - seen.mtime_ns.max(seen.ctime_ns) > SETTLED_MS * 1_000_000;

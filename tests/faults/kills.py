@@ -29,7 +29,9 @@ def traced(bench, space, calls, act, patience=None):
     out, err = space.folder / "out.txt", space.folder / "err.txt"
     argv = space.argv()
     patience = patience or bench.reference.patience * 2
-    code, seconds = tracer.trace(argv, space.folder, environment(), out, err, calls, f"{space.folder.parent}/", act, patience)
+    # The images may be of the folder above: all spaces share them.
+    below = f"{space.folder.parent}/"
+    code, seconds = tracer.trace(argv, space.folder, environment(), out, err, calls, below, act, patience)
     ended = Ended(argv, code, out.read_text(errors="replace"), err.read_text(errors="replace"), seconds)
     if seconds >= patience:
         ended.err += f"\nHUNG for {patience:.0f} s"

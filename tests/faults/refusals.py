@@ -56,7 +56,8 @@ def family_7(bench):
     limits(bench)
     group = bench.group(7, "ENOLCK at the N-th flock",
                         "it fails and says that there are no locks, or goes on where it can")
-    sweep(bench, group, ["flock"], lambda number: at(number, errno.ENOLCK), words=[os.strerror(errno.ENOLCK)])
+    # Advice for the store and for the results in other words, each with what to name instead.
+    sweep(bench, group, ["flock"], lambda number: at(number, errno.ENOLCK), words=[os.strerror(errno.ENOLCK), "name a"])
 
 
 def private_mounts():
