@@ -40,6 +40,12 @@ pub enum CliError {
     /// Only the program with libtorch can do it: [`crate::cli::main`] becomes it.
     #[error("BUG: dcpipe-native needs itself")]
     NeedsNative,
+    /// What no command should, or a machine that gives no more threads.
+    #[error(
+        "BUG: it {0}. What is committed is whole, and the same command goes on; if that ends here again, and this user may \
+         have more threads than there are (ulimit -u), please report it"
+    )]
+    Panicked(String),
     /// Something about files of ours outside the store.
     #[error("{0}")]
     Files(String),
@@ -66,7 +72,7 @@ impl CliError {
             Self::Artifact(_) => 5,
             Self::Environment(_) => 6,
             Self::Interrupted { .. } | Self::Engine(EngineError::Interrupted) => 75,
-            Self::Engine(_) | Self::Pipe | Self::NeedsNative | Self::Files(_) => 1,
+            Self::Engine(_) | Self::Pipe | Self::NeedsNative | Self::Panicked(_) | Self::Files(_) => 1,
         }
     }
 }

@@ -48,7 +48,7 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
     if !args.dry_run {
         store.collect(&survey)?;
         for run in &survey.runs {
-            let _ = std::fs::remove_dir_all(store.run_folder(run)); // Nothing is left in it that anything depends on.
+            runs::forget(&store.run_folder(run));
         }
         if args.quarantine {
             for (path, _) in quarantined {
@@ -110,7 +110,12 @@ pub fn pin(args: &PinArgs) -> Result<(), CliError> {
     if let Some(run) = &args.run {
         runs::check(&args.store, run)?;
         let name = named(args.name.as_ref().unwrap_or(run))?;
-        let pin = store.pin(&name, run)?;
+        let Some(pin) = store.pin(&name, run)? else {
+            return Err(CliError::Usage(format!(
+                "the pin {name} holds other nodes than the run {run} has now, and they stay; name another pin with --as, \
+                 or take this one away first: dcpipe pin --remove {name}"
+            )));
+        };
         return text::out(&format!("{name}: {} nodes of the run {run} stay\n", pin.nodes.len()));
     }
     let mut rows = vec![["pin", "run", "nodes"].map(str::to_owned).to_vec()];

@@ -2,6 +2,7 @@
 
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
+use crate::cli::runs::RESOLVED;
 use crate::cli::terminal::{Terminal, Voice};
 use crate::cli::text;
 use crate::cli::workspace::{LastRun, Workspace, remember};
@@ -179,10 +180,9 @@ fn last_run(args: &RunArgs, run: &str, device: &str) -> LastRun {
 }
 
 fn write_resolved(store: &Store, run: &str, resolved: &str) -> Result<(), CliError> {
-    const FILE: &str = "pipeline.yaml";
     let folder = store.run_folder(run);
-    if Disk.read(&folder.join(FILE)).is_ok_and(|there| there == resolved.as_bytes()) {
+    if Disk.read(&folder.join(RESOLVED)).is_ok_and(|there| there == resolved.as_bytes()) {
         return Ok(()); // So that a store that cannot be written serves a run without work.
     }
-    Ok(store.write_small(&folder, FILE, resolved.as_bytes())?)
+    Ok(store.write_small(&folder, RESOLVED, resolved.as_bytes())?)
 }

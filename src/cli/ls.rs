@@ -20,7 +20,7 @@ pub fn ls(args: &LsArgs) -> Result<(), CliError> {
 fn all(store: &Store) -> Vec<Vec<String>> {
     let mut rows = vec![["run", "nodes", "pipeline"].map(str::to_owned).to_vec()];
     rows.extend(runs::names(store.root()).into_iter().map(|name| {
-        let resolved = store.run_folder(&name).join("pipeline.yaml");
+        let resolved = store.run_folder(&name).join(runs::RESOLVED);
         vec![name.clone(), store.node_keys(&name).len().to_string(), resolved.display().to_string()]
     }));
     rows

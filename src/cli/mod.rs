@@ -25,6 +25,7 @@ mod workspace;
 
 pub use program::{LIGHT, NATIVE, Program};
 
+use crate::engine::panics;
 use args::{Arguments, Command};
 use clap::{CommandFactory, Parser};
 use error::CliError;
@@ -41,10 +42,11 @@ pub fn main(program: &'static Program) -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    // A panic in a stage is caught and told like any other error; nobody wants its trace over the progress bars.
-    std::panic::set_hook(Box::new(crate::engine::panics::remember));
+    // A panic is caught and told like any other error; nobody wants its trace over the progress bars.
+    std::panic::set_hook(Box::new(panics::remember));
     signals::tame();
-    let outcome = match dispatch(&arguments) {
+    let done = panics::caught(|| dispatch(&arguments)).unwrap_or_else(|panic| Err(CliError::Panicked(panic)));
+    let outcome = match done {
         // By now all that was opened is closed.
         Err(CliError::NeedsNative) => Err(native::become_native()),
         outcome => outcome,

@@ -5,12 +5,19 @@ use crate::cli::program::this;
 use crate::cli::workspace::last_run;
 use crate::engine::Plan;
 use crate::pipeline;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The file that says what a run was, beside those of the store.
+pub const RESOLVED: &str = "pipeline.yaml";
+
+/// The files of which one is in a run's folder.
+const OURS: [&str; 4] = ["nodes.json", "before.json", "state.json", RESOLVED];
 
 /// The names of the runs that a store remembers, sorted.
 pub fn names(store: &Path) -> Vec<String> {
     let folders = std::fs::read_dir(store.join("runs")).into_iter().flatten().flatten();
-    let folders = folders.filter(|entry| entry.path().is_dir());
+    let is_run = |folder: PathBuf| OURS.iter().any(|file| folder.join(file).symlink_metadata().is_ok());
+    let folders = folders.filter(|entry| is_run(entry.path()));
     let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
@@ -37,9 +44,18 @@ fn there_are(store: &Path) -> String {
     }
 }
 
+/// Removes a run's folder after what it was after is forgotten: its own files, and the folder unless somebody has put
+/// something else there.
+pub fn forget(folder: &Path) {
+    for path in OURS.map(|file| folder.join(file)) {
+        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+    }
+    let _ = std::fs::remove_dir(folder);
+}
+
 /// The plan that the last run called `name` had.
 pub fn plan(store: &Path, name: &str) -> Result<Plan, CliError> {
-    let path = store.join("runs").join(name).join("pipeline.yaml");
+    let path = store.join("runs").join(name).join(RESOLVED);
     if !path.is_file() {
         return Err(CliError::Usage(format!(
             "what the run {name} was is not known: there is no file {}",

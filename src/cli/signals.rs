@@ -19,7 +19,7 @@ const DAMAGED: i32 = 5;
 pub fn listen(cancel: Cancel) -> io::Result<()> {
     let asked: Vec<i32> = ASKED.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)).collect();
     let mut signals = Signals::new(asked)?;
-    std::thread::spawn(move || {
+    let listen = move || {
         for signal in signals.forever() {
             if let Some(main) = HELD.get() {
                 send(*main, signal); // It is held there.
@@ -32,7 +32,8 @@ pub fn listen(cancel: Cancel) -> io::Result<()> {
             cancel.request();
             text::note("stopping as soon as what is begun can be gone on from; once more stops at once");
         }
-    });
+    };
+    std::thread::Builder::new().spawn(listen)?;
     mask(libc::SIG_UNBLOCK); // What was held meanwhile comes now.
     Ok(())
 }

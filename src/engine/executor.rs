@@ -94,10 +94,14 @@ pub struct Executor<'a> {
     pub(super) ahead: Ahead,
     /// What is on disk about this run.
     pub(super) standing: Option<Standing>,
+    /// What was there of the last one of its name when this one began.
+    pub(super) found: Option<Standing>,
     /// Whether something was begun, or waited for, since that was written.
     pub(super) unwritten: bool,
     /// Since when it is written; none where that cannot wait.
     pub(super) wrote: Option<Stopwatch>,
+    /// Why that could not be written, as it was said last.
+    pub(super) unwritable: Option<String>,
     pub(super) board: Board<'a>,
     pub(super) known: Vec<Known>,
     /// Nodes to look up, by rank: their inputs have just become known.
@@ -122,6 +126,7 @@ impl<'a> Executor<'a> {
     /// Prepares a run.
     pub fn new(plan: &'a Plan, store: &'a Store, settings: &'a Settings<'a>, observer: &'a dyn Observer) -> Self {
         let history = store.key_history(&plan.name);
+        let standing = store.standing(&plan.name);
         Self {
             plan,
             store,
@@ -129,9 +134,11 @@ impl<'a> Executor<'a> {
             observer: Held::new(observer, !settings.hits_only),
             ahead: if settings.hits_only { Ahead::look(store, &history) } else { Ahead::default() },
             history,
-            standing: store.standing(&plan.name),
+            found: standing.clone(),
+            standing,
             unwritten: false,
             wrote: None,
+            unwritable: None,
             board: Board::new(plan),
             known: (0..plan.len()).map(|_| Known::default()).collect(),
             resolvable: BTreeSet::new(),
@@ -303,7 +310,7 @@ impl<'a> Executor<'a> {
         let kept = |id: &&NodeId| self.board.state(**id) != NodeState::Unwanted && self.has_claim(**id);
         let kept =
             self.plan.order().iter().filter(kept).filter_map(|id| Some(self.known[id.index()].key.as_ref()?.key()));
-        let standing = Standing::new(state, kept.collect());
+        let standing = self.with_what_was_found(&history, Standing::new(state, kept.collect()));
         let is_worked = self.wrote.is_some();
         (self.unwritten, self.wrote) = (false, Some(Stopwatch::new()));
         let store = self.store;
@@ -319,9 +326,31 @@ impl<'a> Executor<'a> {
             Ok::<_, StoreError>(())
         })();
         match done {
-            Ok(()) => (self.history, self.standing) = (history, Some(standing)),
-            Err(error) => self.observer.observe(&Event::Note { node: String::new(), text: error.to_string() }),
+            Ok(()) => (self.history, self.standing, self.unwritable) = (history, Some(standing), None),
+            Err(error) => {
+                self.unwritten = true; // It is tried again, and said once.
+                let text = error.to_string();
+                if self.unwritable.as_ref() != Some(&text) {
+                    self.observer.observe(&Event::Note { node: String::new(), text: text.clone() });
+                }
+                self.unwritable = Some(text);
+            }
         }
+    }
+
+    /// A run to some nodes only leaves the others as the last one of its name left them: what that one keeps of them stays
+    /// kept, and if it was not done with them, it still is not.
+    fn with_what_was_found(&self, history: &KeyHistory, mut standing: Standing) -> Standing {
+        let Some(found) = self.found.as_ref().filter(|_| !self.settings.to.is_empty()) else { return standing };
+        let is_wanted = |id: &&NodeId| self.board.state(**id) != NodeState::Unwanted;
+        let wanted: BTreeSet<String> =
+            self.plan.order().iter().filter(is_wanted).map(|id| self.plan.node(*id).name()).collect();
+        let others: BTreeSet<_> = history.last_of(|node| !wanted.contains(node)).collect();
+        standing.kept.extend(found.kept.intersection(&others));
+        if standing.state == RunState::Done && found.state != RunState::Done && !others.is_empty() {
+            standing.state = RunState::Unfinished;
+        }
+        standing
     }
 
     fn finish(self, wall_s: f64) -> Result<Outcome, EngineError> {

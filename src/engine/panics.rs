@@ -14,13 +14,16 @@ pub fn remember(info: &PanicHookInfo<'_>) {
     PLACE.with_borrow_mut(|at| *at = place);
 }
 
-/// Runs `work`; a panic in it becomes an error.
-pub(super) fn caught<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+/// Runs `work`; a panic in it becomes what it said, and where.
+///
+/// # Errors
+/// The panic.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
         // Where the panic was on another thread, such as one of rayon's, its place is not known here.
         let place = PLACE.with_borrow_mut(Option::take).map(|place| format!(" at {place}")).unwrap_or_default();
-        Err(anyhow::anyhow!("BUG: the stage panicked{place}: {text}"))
+        format!("panicked{place}: {text}")
     })
 }

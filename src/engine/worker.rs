@@ -10,7 +10,7 @@ use crate::engine::plan::{NodeId, Plan};
 use crate::engine::resume::Unfinished;
 use crate::engine::{Context, EngineError, Event, Facts, KeyText};
 use crate::store::{Record, Store};
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use std::path::Path;
 
 /// Makes the key of `id` from the digests of its inputs and, for a source, from a look at the outside world.
@@ -56,7 +56,7 @@ pub(super) fn run_stage(
         facts: Facts::new(),
         progress: Unfinished::default(),
     };
-    panics::caught(|| node.stage.run(&mut cx))?;
+    panics::caught(|| node.stage.run(&mut cx)).map_err(|panic| anyhow!("BUG: the stage {panic}"))??;
     // What a source looked at is in its key: what it then read may be something else.
     if node.inputs.is_empty() && key_of(plan, id, &[], settings.device, &cache_folder(store))?.key() != cx.key.key() {
         bail!("what it reads changed while it was read; run the same command again when nobody changes it");

@@ -69,11 +69,11 @@ impl StoreIo for Disk {
     }
 
     fn map(&self, path: &Path, len: u64) -> io::Result<Bytes> {
-        let (file, found) = open_regular(path)?;
-        if found != len {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{found} bytes instead of {len}")));
-        }
-        map::map(&file, len)
+        map::map(&open_of(path, len)?, len)
+    }
+
+    fn open(&self, path: &Path, len: u64) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(open_of(path, len)?.take(len)))
     }
 
     fn look(&self, path: &Path) -> io::Result<Found> {
@@ -122,6 +122,14 @@ impl StoreIo for Disk {
     fn free_bytes(&self, path: &Path) -> Option<u64> {
         statvfs(path)
     }
+}
+
+fn open_of(path: &Path, len: u64) -> io::Result<File> {
+    let (file, found) = open_regular(path)?;
+    if found != len {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{found} bytes instead of {len}")));
+    }
+    Ok(file)
 }
 
 /// Opens a regular file and nothing else: a link is not followed, a pipe is not waited for.

@@ -1,7 +1,7 @@
 //! io: the one small trait through which the store touches a file system.
 
 use bytes::Bytes;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A file being written.
@@ -53,6 +53,8 @@ pub trait StoreIo: Send + Sync {
     /// Maps a file of `len` bytes; `InvalidData` where it is no regular file of that length. The bytes stay readable
     /// when the file is removed.
     fn map(&self, path: &Path, len: u64) -> io::Result<Bytes>;
+    /// Reads the same from its start: what the disk cannot read is an error, and not a signal as in a map.
+    fn open(&self, path: &Path, len: u64) -> io::Result<Box<dyn Read>>;
     /// What stands at a path.
     fn look(&self, path: &Path) -> io::Result<Found>;
     /// Removes a file.

@@ -186,10 +186,15 @@ impl Store {
 
     /// Hashes a part's bytes again; `Ok(false)` says that they are not what their name promises.
     pub fn verify(&self, part: &Part) -> Result<bool, StoreError> {
-        let bytes = self.map(part)?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_rayon(&bytes);
-        Ok(ObjectId(hasher.finalize().into()) == part.object)
+        let missing = || StoreError::Missing { object: part.object, name: part.name.clone() };
+        if !self.found(part)? {
+            return Err(missing());
+        }
+        let path = self.object_path(part.object);
+        self.hash(&path, part.bytes).map(|digest| digest == part.object.0).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => missing(),
+            _ => StoreError::io("read", &path, error),
+        })
     }
 
     /// Whether a part's object is there and is to the last bit what its name promises. A wrong one is quarantined; one

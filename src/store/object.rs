@@ -46,18 +46,25 @@ impl<'a> ObjectWriter<'a> {
         io.create_dir(folder)?;
         // The same bytes may be there already; ours are then dropped with the writer. What is there with another size,
         // or is a link, a folder or a pipe, has just been moved away.
+        let mut is_ours = false;
         if !store.contains(part) {
             match io.rename_new(&self.tmp, path) {
                 // Another run was faster with the same bytes.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && store.contains(part) => {}
-                other => other?,
+                other => {
+                    other?;
+                    is_ours = true;
+                }
             }
             store.mended(part.object);
         }
         // Also for bytes that were there: whoever put them may have been killed before this line.
         store.settle(folder).inspect_err(|_| {
-            // After a failed sync nobody knows what the disk holds: nothing may be built on this name.
-            let _ = io.remove(path);
+            // After a failed sync nobody knows what the disk holds: nothing may be built on this name. What was there
+            // before was synced by who put it, or will be missing after a power cut, which is an eviction.
+            if is_ours {
+                let _ = io.remove(path);
+            }
         })
     }
 }

@@ -22,11 +22,15 @@ impl Store {
         self.root().join("pins").join(format!("{name}.json"))
     }
 
-    /// Pins what the last run called `run` is after, under `name`.
-    pub fn pin(&self, name: &str, run: &str) -> Result<Pin, StoreError> {
+    /// Pins what the last run called `run` is after, under `name`. `None` where that pins something else already, which
+    /// stays.
+    pub fn pin(&self, name: &str, run: &str) -> Result<Option<Pin>, StoreError> {
         let pin = Pin { version: 1, run: run.to_owned(), nodes: self.roots_of(run)? };
+        if self.pins()?.iter().any(|(other, there)| other == name && there.nodes != pin.nodes) {
+            return Ok(None);
+        }
         self.write_json(&self.root().join("pins"), &format!("{name}.json"), &pin)?;
-        Ok(pin)
+        Ok(Some(pin))
     }
 
     /// Takes a pin away. False where there is none.

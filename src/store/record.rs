@@ -146,8 +146,11 @@ impl Store {
             Err(error) => return Err(error),
         };
         self.settle(folder).inspect_err(|_| {
-            // Nobody knows whether the disk has it: it must not be found by the next run either.
-            let _ = io.remove(path);
+            // Nobody knows whether the disk has it: it must not be found by the next run either. Another one's, which holds,
+            // was synced by who wrote it, or comes again.
+            if holds.is_none() {
+                let _ = io.remove(path);
+            }
         })?;
         Ok(holds.unwrap_or_else(|| record.clone()))
     }

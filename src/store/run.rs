@@ -35,6 +35,11 @@ impl KeyHistory {
         self.last.values().copied()
     }
 
+    /// The keys that nodes had last, of those that `is_it` names.
+    pub fn last_of(&self, is_it: impl Fn(&str) -> bool) -> impl Iterator<Item = StageKey> {
+        self.last.iter().filter(move |(node, _)| is_it(node)).map(|(_, key)| *key)
+    }
+
     /// Forgets the nodes that the run does not have any more.
     pub fn keep_only(&mut self, has: impl Fn(&str) -> bool) {
         self.last.retain(|node, _| has(node));

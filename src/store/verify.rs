@@ -4,7 +4,7 @@ use crate::base::{Digest, ObjectId, StageKey};
 use crate::store::io::Found;
 use crate::store::{OTHER_BYTES, Store, StoreError};
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -22,6 +22,9 @@ pub enum Policy {
 
 /// One in so many objects is hashed under [`Policy::Sample`].
 const SAMPLED: u64 = 20;
+
+/// Bytes that are read at a time: enough for all cores to hash, and little enough to stay in their caches.
+const BLOCK: u64 = 4 << 20;
 
 /// What a process has hashed, and is to hash.
 #[derive(Default)]
@@ -103,9 +106,18 @@ impl Store {
         right
     }
 
-    fn hash(&self, path: &Path, bytes: u64) -> std::io::Result<Digest> {
+    /// Read and not mapped, so that what the disk cannot read is an error that names the file.
+    pub(super) fn hash(&self, path: &Path, bytes: u64) -> std::io::Result<Digest> {
+        let mut file = self.io().open(path, bytes)?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update_rayon(&self.io().map(path, bytes)?);
+        let mut block = vec![0; bytes.min(BLOCK) as usize];
+        let mut left = bytes;
+        while left > 0 {
+            let block = &mut block[..left.min(BLOCK) as usize];
+            file.read_exact(block)?;
+            hasher.update_rayon(block);
+            left -= block.len() as u64;
+        }
         Ok(hasher.finalize().into())
     }
 

@@ -56,6 +56,8 @@ struct Made {
     artifact: Digest,
     /// By this run, just now.
     now: bool,
+    /// Why it could not be laid out the first time.
+    failed: Option<String>,
 }
 
 /// How far a run came.
@@ -71,7 +73,7 @@ pub enum End {
 
 impl Made {
     fn of(node: &str, key: StageKey, artifact: Digest, now: bool) -> Self {
-        Self { node: node.to_owned(), key, artifact, now }
+        Self { node: node.to_owned(), key, artifact, now, failed: None }
     }
 }
 
@@ -169,15 +171,21 @@ impl<'a> Results<'a> {
         Lacks { complaints, bare, unproven }
     }
 
+    /// Lays out a node's files as soon as it is this run's turn: what is evicted before that cannot be laid out any more.
+    fn hear(&self, made: Made) {
+        // What fails here is tried again when the run ends, and said then.
+        if self.catch_up().unwrap_or(false) {
+            return self.update(made);
+        }
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).later.push(made);
+    }
+
     /// Lays out a node's files, unless those that are there hold the same.
     fn update(&self, made: Made) {
         let (layout, name) = (&self.layout, made.node.as_str());
         let Some(node) = self.node(name) else { return };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
-        if state.turn.is_none() {
-            return state.later.push(made);
-        }
         if node.stage.def().output.name == DATASET {
             state.datasets.insert(made.node.clone(), (made.key, made.artifact));
         }
@@ -193,8 +201,14 @@ impl<'a> Results<'a> {
             let files = places::files(layout.plan, node, &record.artifact);
             if !layout.has_bytes(node, &record) {
                 let whole = state.ledger.carry(name, holds, &files, |file| layout.proves(file, &record, holds));
-                if !whole && (node.keep.stays(node.epoch, layout.plan.epochs) || !places::is_large(node)) {
-                    state.bare.push(made.node.clone());
+                let is_owed = node.keep.stays(node.epoch, layout.plan.epochs) || !places::is_large(node);
+                match &made.failed {
+                    _ if whole || !is_owed => {}
+                    // It was there to be laid out, and was not kept for a second try.
+                    Some(why) => {
+                        anyhow::bail!("{why}; its bytes are gone since: keep: [{}] has them made again", node.noun)
+                    }
+                    None => state.bare.push(made.node.clone()),
                 }
                 return Ok(());
             }
@@ -209,7 +223,7 @@ impl<'a> Results<'a> {
         match (done, &mut state.again) {
             (Ok(()), _) => {}
             // What it needs besides its own bytes may be made again in this run.
-            (Err(_), Some(again)) => again.push(Made { now: true, ..made }),
+            (Err(error), Some(again)) => again.push(Made { now: true, failed: Some(format!("{error:#}")), ..made }),
             (Err(error), None) => {
                 state.complaints.push(format!("could not write the results of {name}: {error:#}"));
             }
@@ -266,8 +280,8 @@ fn downstream(plan: &Plan, names: &[String]) -> Vec<String> {
 impl Observer for &Results<'_> {
     fn observe(&self, event: &Event) {
         match event {
-            Event::NodeHit { node, key, artifact } => self.update(Made::of(node, *key, *artifact, false)),
-            Event::NodeFinished { node, key, artifact, .. } => self.update(Made::of(node, *key, *artifact, true)),
+            Event::NodeHit { node, key, artifact } => self.hear(Made::of(node, *key, *artifact, false)),
+            Event::NodeFinished { node, key, artifact, .. } => self.hear(Made::of(node, *key, *artifact, true)),
             Event::Evicted { node, .. } => self.evicted(node),
             _ => {}
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dcpipe::store::StoreIo;
 use dcpipe::store::io::{Found, Lock, StoreFile};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Look,
+    /// More bytes of a file that is open.
+    Read,
     Change,
     Sync,
 }
@@ -40,7 +42,7 @@ impl<T: StoreIo> HookFs<T> {
         let left = Arc::new(AtomicI64::new(at));
         let count = Arc::clone(&left);
         let hook = move |call| {
-            if call == Call::Look && error == ErrorKind::StorageFull {
+            if matches!(call, Call::Look | Call::Read) && error == ErrorKind::StorageFull {
                 return Ok(true);
             }
             let left = count.fetch_sub(1, Ordering::SeqCst);
@@ -81,6 +83,18 @@ impl StoreFile for HookFile {
     }
 }
 
+struct HookReader {
+    inner: Box<dyn Read>,
+    hook: Arc<Hook>,
+}
+
+impl Read for HookReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (self.hook)(Call::Read)?;
+        self.inner.read(buf)
+    }
+}
+
 impl<T: StoreIo> StoreIo for HookFs<T> {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.changes().and_then(|()| self.inner.create_dir(path))
@@ -113,6 +127,11 @@ impl<T: StoreIo> StoreIo for HookFs<T> {
 
     fn map(&self, path: &Path, len: u64) -> io::Result<Bytes> {
         self.looks().and_then(|()| self.inner.map(path, len))
+    }
+
+    fn open(&self, path: &Path, len: u64) -> io::Result<Box<dyn Read>> {
+        self.looks()?;
+        Ok(Box::new(HookReader { inner: self.inner.open(path, len)?, hook: Arc::clone(&self.hook) }))
     }
 
     fn look(&self, path: &Path) -> io::Result<Found> {

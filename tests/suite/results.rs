@@ -1,6 +1,10 @@
 //! results: the folder that people read: nothing in it is wrong, and nothing that cannot be made again goes.
 
 use crate::space::{Space, image};
+use dcpipe::engine::{Event, Observer};
+use dcpipe::pipeline::load_text;
+use dcpipe::stages::described;
+use dcpipe::views::{End, Results};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -44,6 +48,40 @@ fn a_result_that_is_another_file_than_was_laid_out_is_laid_out_again() {
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     space.run(&["run", "tiny.yaml"]).ended(1).complains_of(&["results of clusters@1", "clusters/epoch=0001"]);
+}
+
+#[test]
+fn a_result_that_could_not_be_laid_out_before_its_bytes_went_is_said_to_be_missing() {
+    let space = Space::filled();
+    space.write("runs/tiny/clusters", "in the way");
+    let run = ["run", "tiny.yaml", "--set", "keep={clusters: until_used}", "--set", "epochs=1"];
+    let words = ["results of clusters@1", "clusters", "its bytes are gone since", "keep: [clusters]"];
+    space.run(&run).ended(1).complains_of(&words);
+    std::fs::remove_file(space.path("runs/tiny/clusters")).unwrap();
+    space.run(&["run", "tiny.yaml", "--set", "keep=[clusters]", "--set", "epochs=1"]).ok();
+    assert!(space.path(CLUSTERS).exists());
+}
+
+#[test]
+fn a_run_lays_its_results_out_as_soon_as_the_one_before_it_has_ended() {
+    let space = Space::after_a_run();
+    let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
+    let plan = load_text("tiny.yaml", &text, &[], described(), &|_| None).unwrap().plan;
+    let store = space.store();
+    let folder = space.path("others/tiny");
+    let [first, second] = [0, 1].map(|_| Results::open(&folder, &plan, &store).unwrap());
+    let hear = |node: &str| {
+        let record = space.record(node);
+        let (key, artifact) = (record.key(), record.artifact.digest());
+        (&second).observe(&Event::NodeHit { node: node.to_owned(), key, artifact });
+    };
+    let file = folder.join("clusters/epoch=0001/part-0.parquet");
+    hear("dataset@0");
+    hear("clusters@1");
+    assert!(!file.exists(), "it is the other's turn");
+    first.finish(End::Broken);
+    hear("metrics@1");
+    assert!(file.exists(), "its bytes may go before this run ends");
 }
 
 #[test]

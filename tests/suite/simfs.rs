@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dcpipe::store::StoreIo;
 use dcpipe::store::io::{Found, Lock, StoreFile};
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -312,6 +312,10 @@ impl StoreIo for SimFs {
             return Err(ErrorKind::InvalidData.into());
         }
         Ok(Bytes::from(bytes.to_vec()))
+    }
+
+    fn open(&self, path: &Path, len: u64) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(Cursor::new(self.map(path, len)?)))
     }
 
     fn look(&self, path: &Path) -> io::Result<Found> {

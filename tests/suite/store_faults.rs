@@ -296,6 +296,35 @@ fn what_could_not_be_made_durable_is_not_there() {
 }
 
 #[test]
+fn what_was_there_before_a_sync_failed_is_there_after_it() {
+    let breaks = Arc::new(AtomicBool::new(false));
+    let hook = Arc::clone(&breaks);
+    // The first sync of a writer is of its own file, and goes well.
+    let syncs = AtomicUsize::new(0);
+    let broken = move |call| match call {
+        Call::Sync if hook.load(Ordering::SeqCst) && syncs.fetch_add(1, Ordering::SeqCst) % 2 == 1 => {
+            Err(ErrorKind::Other.into())
+        }
+        _ => Ok(true),
+    };
+    let space = TestSpace::on(Arc::new(HookFs::new(Disk, broken)));
+    let write = || {
+        let mut writer = space.store.create().expect("a writer");
+        writer.write_all(b"bytes").expect("written");
+        writer.finish("n")
+    };
+    let part = write().expect("durable");
+    let artifact = Artifact { kind: "n".into(), format: 1, parts: vec![part.clone()] };
+    let record = Record::new("n@1", "dcpipe-key 1\n", artifact, Default::default(), 1);
+    space.store.commit(&record).expect("durable");
+    breaks.store(true, Ordering::SeqCst);
+    write().expect_err("the same bytes, and their folder is not synced");
+    assert!(space.store.contains(&part), "somebody relies on it");
+    space.store.commit(&record).expect_err("the same record, and its folder is not synced");
+    assert_eq!(space.store.record(record.key()).expect("readable"), Some(record));
+}
+
+#[test]
 fn runs_at_a_time_on_one_store_make_each_node_once_and_end_with_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
     let plan = little(6, 10).plan();

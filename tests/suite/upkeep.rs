@@ -1,11 +1,12 @@
 //! upkeep: what stays, what goes, and what is found wrong: retention, pins, collection, verification.
 
-use crate::hookfs::HookFs;
+use crate::hookfs::{Call, HookFs};
 use crate::space::{DCPIPE, Space};
 use crate::store_faults::HARMS;
 use crate::toys::{Act, Add, Draft, Number, Run, TestSpace, little, shards};
 use dcpipe::base::{Artifact, ObjectId};
 use dcpipe::engine::{Cancel, EngineError, Event, Keep, Plan};
+use dcpipe::store::run::{RunState, Standing};
 use dcpipe::store::verify::Policy;
 use dcpipe::store::{Disk, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,6 +165,7 @@ fn a_pin_keeps_what_a_run_was_after() {
     let old = space.run(&little(2, 10).plan());
     space.store.pin("good", "toys").unwrap();
     space.run(&little(2, 20).plan());
+    assert!(space.store.pin("good", "toys").unwrap().is_none(), "what a pin holds is not let go of by another");
     let survey = space.store.survey(None, &[]).unwrap();
     assert_eq!((survey.records.len(), survey.objects.len()), (0, 0));
     assert_eq!(space.run(&little(2, 10).plan()).digests(), old.digests());
@@ -188,6 +190,50 @@ fn only_the_newest_runs_count_where_so_many_are_named_and_those_that_are_not_don
     space.store.collect(&survey).unwrap();
     assert_eq!(space.store.run_names().unwrap(), ["second", "stopped"]);
     assert_eq!(space.run(&named("second", 20)).outcome().ran, 0);
+}
+
+#[test]
+fn a_run_to_some_nodes_gives_up_nothing_of_one_that_was_not_done() {
+    let mut space = TestSpace::new();
+    let plan = || little(2, 10).keep(Keep::Last(1)).plan();
+    space.cancel.request();
+    space.run(&plan());
+    space.cancel = Cancel::default();
+    space.run(&plan());
+    let done = space.store.standing("toys").unwrap();
+    assert!(done.state == RunState::Done && !done.kept.is_empty());
+    space.run_to(&plan(), &["clusters@1"]);
+    let after = space.store.standing("toys").unwrap();
+    assert!(after.state == RunState::Done && after.kept.is_superset(&done.kept), "it was done, and keeps what it kept");
+    let stopped = Standing::new(RunState::Unfinished, done.kept.clone());
+    space.store.write_standing("toys", &stopped).unwrap();
+    space.run_to(&plan(), &["clusters@1"]);
+    assert_eq!(space.store.standing("toys").unwrap().state, RunState::Unfinished, "the rest is still to be done");
+    assert_eq!(space.store.survey(Some(0), &[]).unwrap().runs, [""; 0]);
+    space.run(&plan());
+    assert_eq!(space.store.standing("toys").unwrap().state, RunState::Done);
+}
+
+#[test]
+fn what_the_disk_cannot_read_is_named_and_all_else_is_looked_at() {
+    let space = TestSpace::new();
+    space.run(&little(2, 10).plan());
+    let all = space.store.verify_all(1.0, 0, &mut |_, _| ()).unwrap();
+    assert!(all.wrong.is_empty() && all.objects > 3);
+    for at in 0..all.objects {
+        let reads = std::sync::atomic::AtomicUsize::new(0);
+        let hook = move |call| match call {
+            Call::Read if reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == at => {
+                Err(std::io::Error::from_raw_os_error(libc::EIO))
+            }
+            _ => Ok(true),
+        };
+        let store = Store::open_on(space.store.root(), std::sync::Arc::new(HookFs::new(Disk, hook))).unwrap();
+        let found = store.verify_all(1.0, 0, &mut |_, _| ()).unwrap();
+        assert_eq!(found.objects, all.objects - 1, "{at}");
+        assert!(found.wrong.len() == 1 && found.wrong[0].contains("cannot be read"), "{:?}", found.wrong);
+    }
+    assert_eq!(space.store.verify_all(1.0, 0, &mut |_, _| ()).unwrap(), all, "nothing was moved away");
 }
 
 #[test]
@@ -486,6 +532,7 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     space.run(&["pin", "tiny", "--as", "paper"]).ok();
     assert!(space.run(&["pin"]).ok().stdout.contains("paper"));
     space.run(&["pin", "nobody"]).ended(2).complains_of(&["no run nobody", "tiny"]);
+    space.run(&["pin", "tiny", "--as", "paper"]).ok();
     space.run(&["gc"]).ok();
     assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0]);
 
@@ -506,4 +553,11 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     space.run(&["verify", "--sample", "0"]).ended(2).complains_of(&["5%"]);
     space.run(&["verify", "--store", "nowhere"]).ended(2).complains_of(&["no store at nowhere"]);
     assert!(!space.path("nowhere").exists());
+
+    space.run(&["run", "tiny.yaml", "--set", "clusters.k=5", "--to", "clusters@1"]).ok();
+    space.run(&["pin", "tiny", "--as", "paper"]).ended(2).complains_of(&["--as", "dcpipe pin --remove paper"]);
+    space.write(".dcpipe/runs/tiny/notes.txt", "somebody's");
+    space.run(&["gc", "--drop", "tiny"]).ok();
+    assert!(space.path(".dcpipe/runs/tiny/notes.txt").exists() && !space.path(".dcpipe/runs/tiny/nodes.json").exists());
+    space.run(&["pin", "tiny"]).ended(2).complains_of(&["no run tiny"]);
 }
