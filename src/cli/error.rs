@@ -1,6 +1,6 @@
 //! error: everything that can end a command, and the exit code it ends with.
 
-use crate::engine::{EngineError, PlanError};
+use crate::engine::{DamagedInput, EngineError, PlanError};
 use crate::pipeline::PipelineError;
 use crate::store::StoreError;
 
@@ -40,11 +40,8 @@ pub enum CliError {
     /// Only the program with libtorch can do it: [`crate::cli::main`] becomes it.
     #[error("BUG: dcpipe-native needs itself")]
     NeedsNative,
-    /// What no command should, or a machine that gives no more threads.
-    #[error(
-        "BUG: it {0}. What is committed is whole, and the same command goes on; if that ends here again, and this user may \
-         have more threads than there are (ulimit -u), please report it"
-    )]
+    /// What no command should.
+    #[error("BUG: it {0}. What is committed is whole, and the same command goes on; please report it")]
     Panicked(String),
     /// Something about files of ours outside the store.
     #[error("{0}")]
@@ -72,6 +69,7 @@ impl CliError {
             Self::Artifact(_) => 5,
             Self::Environment(_) => 6,
             Self::Interrupted { .. } | Self::Engine(EngineError::Interrupted) => 75,
+            Self::Engine(EngineError::Stage { error, .. }) if error.is::<DamagedInput>() => 5,
             Self::Engine(_) | Self::Pipe | Self::NeedsNative | Self::Panicked(_) | Self::Files(_) => 1,
         }
     }

@@ -108,7 +108,7 @@ impl Observer for Listeners<'_> {
 impl<'a> Opened<'a> {
     fn new(args: &RunArgs, space: &'a Workspace) -> Result<Self, CliError> {
         let plan = &space.loaded.plan;
-        remember(&space.store, &last_run(args, &plan.name, &space.device));
+        remember(&space.store, &last_run(args, space));
         write_resolved(&space.store, &plan.name, &space.loaded.resolved)?;
         let results = Results::open(&args.out.join(&plan.name), plan, &space.store).map_err(|error| {
             let out = args.out.display();
@@ -168,14 +168,15 @@ fn voice(args: &RunArgs) -> Voice {
     }
 }
 
-fn last_run(args: &RunArgs, run: &str, device: &str) -> LastRun {
+fn last_run(args: &RunArgs, space: &Workspace) -> LastRun {
     LastRun {
         pipeline: std::path::absolute(&args.pipeline).unwrap_or_else(|_| args.pipeline.clone()),
         sets: args.place.sets.clone(),
         name: args.place.name.clone(),
-        run: run.to_owned(),
-        device: device.to_owned(),
+        run: space.loaded.plan.name.clone(),
+        device: space.device.clone(),
         folder: std::env::current_dir().unwrap_or_default(),
+        environment: space.environment.clone(),
     }
 }
 

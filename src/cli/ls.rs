@@ -4,7 +4,8 @@ use crate::cli::args::LsArgs;
 use crate::cli::error::CliError;
 use crate::cli::runs;
 use crate::cli::text;
-use crate::cli::workspace::{Workspace, open_store};
+use crate::cli::verify::existing;
+use crate::cli::workspace::Workspace;
 use crate::engine::forecast::{Fate, forecast};
 use crate::store::{Stand, Store};
 
@@ -12,7 +13,7 @@ use crate::store::{Stand, Store};
 pub fn ls(args: &LsArgs) -> Result<(), CliError> {
     let rows = match &args.pipeline {
         Some(pipeline) => nodes(&Workspace::open(Some(pipeline), &args.place)?)?,
-        None => all(&open_store(&args.place.store, &|| true)?),
+        None => all(&existing(&args.place.store)?),
     };
     text::out(&text::table(&rows))
 }

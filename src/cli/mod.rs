@@ -18,6 +18,7 @@ mod show;
 mod signals;
 mod terminal;
 mod text;
+mod threads;
 mod trace;
 mod verify;
 mod why;
@@ -45,10 +46,16 @@ pub fn main(program: &'static Program) -> ExitCode {
     // A panic is caught and told like any other error; nobody wants its trace over the progress bars.
     std::panic::set_hook(Box::new(panics::remember));
     signals::tame();
-    let done = panics::caught(|| dispatch(&arguments)).unwrap_or_else(|panic| Err(CliError::Panicked(panic)));
+    let asked = match &arguments.command {
+        Command::Run(args) => args.threads,
+        _ => None,
+    };
+    let starts_runs = program.runs && matches!(arguments.command, Command::Run(_));
+    let done = panics::caught(|| threads::start(asked, starts_runs).and_then(|()| dispatch(&arguments)))
+        .unwrap_or_else(|panic| Err(CliError::Panicked(panic)));
     let outcome = match done {
         // By now all that was opened is closed.
-        Err(CliError::NeedsNative) => Err(native::become_native()),
+        Err(CliError::NeedsNative) => Err(native::become_native(asked)),
         outcome => outcome,
     };
     match outcome {

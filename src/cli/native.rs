@@ -9,8 +9,9 @@ use std::process::Command;
 const CPU_PART: &str = "libtorch_cpu.so";
 const GPU_PART: &str = "libtorch_cuda.so";
 
-/// Becomes the other program, with the same arguments. Returns only to say why that cannot be.
-pub fn become_native() -> CliError {
+/// Becomes the other program, with the same arguments and as many `threads` as were asked for. Returns only to say why
+/// that cannot be.
+pub fn become_native(threads: Option<usize>) -> CliError {
     let problem = match native().and_then(|native| right_torch(&native).map(|()| native)) {
         Ok(native) => {
             let mut command = Command::new(&native);
@@ -19,6 +20,10 @@ pub fn become_native() -> CliError {
             if std::env::var_os("OMP_WAIT_POLICY").is_none() {
                 // libgomp's idle threads would spin on the cores that the other pool of threads works on.
                 command.env("OMP_WAIT_POLICY", "passive");
+            }
+            if let Some(threads) = threads {
+                // Libraries ask libgomp, each on threads of its own.
+                command.env("OMP_NUM_THREADS", threads.to_string());
             }
             let error = command.exec();
             format!("could not start {}: {error}", native.display())

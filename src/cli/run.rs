@@ -6,15 +6,14 @@ use crate::cli::error::CliError;
 use crate::cli::listeners::Listeners;
 use crate::cli::program::this;
 use crate::cli::signals;
-use crate::cli::workspace::Workspace;
+use crate::cli::threads;
+use crate::cli::workspace::{Variables, Workspace};
 use crate::engine::{Cancel, EngineError, Executor, Settings};
 use crate::store::StoreError;
 use crate::store::verify::Policy;
 use crate::views::End;
+use std::cell::OnceCell;
 use std::path::{Component, Path, PathBuf};
-
-/// More threads than this for each core only wait for each other.
-const MOST_THREADS: usize = 8;
 
 /// dcpipe run
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
@@ -27,8 +26,9 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let cancel = Cancel::default();
     signals::listen(cancel.clone())
         .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
-    let interrupted = || CliError::Interrupted { again: again() };
-    match until(args, &cancel) {
+    let environment = OnceCell::new();
+    let interrupted = || CliError::Interrupted { again: again(environment.get()) };
+    match until(args, &cancel, &environment) {
         Err(CliError::Store(StoreError::InUse { .. })) if cancel.is_requested() => Err(interrupted()),
         Err(CliError::Engine(EngineError::Interrupted)) => Err(interrupted()),
         Err(CliError::NeedsNative) => {
@@ -39,13 +39,14 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     }
 }
 
-/// Runs until the end, or until the wish to stop.
-fn until(args: &RunArgs, cancel: &Cancel) -> Result<(), CliError> {
+/// Runs until the end, or until the wish to stop. Says what the pipeline asked the environment for.
+fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> Result<(), CliError> {
     let mut space = Workspace::open_while(Some(&args.pipeline), &args.place, &|| !cancel.is_requested())?;
+    let _ = environment.set(space.environment.clone());
     apart(&args.out.join(&space.loaded.plan.name), space.store.root())?;
     space.store.look_closely(policy(args.verify), unix_ms());
     let plan = &space.loaded.plan;
-    (this().set_threads)(threads(args.threads)?);
+    (this().set_threads)(threads::count(args.threads)?);
     let mut to = Vec::new();
     for name in &args.to {
         to.extend(plan.find(name).map_err(EngineError::from)?);
@@ -99,21 +100,13 @@ fn policy(closely: Closely) -> Policy {
     }
 }
 
-fn threads(asked: Option<usize>) -> Result<usize, CliError> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    match asked {
-        Some(n) if n == 0 || n > MOST_THREADS * cores => {
-            Err(CliError::Usage(format!("--threads {n} would not do: 1 to {} on {cores} cores", MOST_THREADS * cores)))
-        }
-        asked => Ok(asked.unwrap_or(cores)),
-    }
-}
-
-/// The command that goes on, as it was typed.
-fn again() -> String {
+/// The command that goes on, as it was typed, after the variables that it needs.
+fn again(environment: Option<&Variables>) -> String {
     let quote = |arg: String| {
         let plain = !arg.is_empty() && arg.chars().all(|c| c.is_alphanumeric() || "-_=./:,@+".contains(c));
         if plain { arg } else { format!("'{}'", arg.replace('\'', r"'\''")) }
     };
-    std::env::args_os().map(|arg| quote(arg.to_string_lossy().into_owned())).collect::<Vec<_>>().join(" ")
+    let given = environment.into_iter().flatten().map(|(name, value)| format!("{name}={}", quote(value.clone())));
+    let typed = std::env::args_os().map(|arg| quote(arg.to_string_lossy().into_owned()));
+    given.chain(typed).collect::<Vec<_>>().join(" ")
 }

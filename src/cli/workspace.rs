@@ -8,6 +8,8 @@ use crate::learn::device::DeviceChoice;
 use crate::pipeline::{self, Loaded};
 use crate::store::{Disk, Store, StoreError, StoreIo};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +34,13 @@ pub struct LastRun {
     /// Where it was told; relative paths lead from there.
     #[serde(default)]
     pub folder: PathBuf,
+    /// What the environment said of the variables that the pipeline asks it for.
+    #[serde(default)]
+    pub environment: Variables,
 }
+
+/// Values of variables, by name.
+pub type Variables = BTreeMap<String, String>;
 
 /// A pipeline, a store and a device.
 pub struct Workspace {
@@ -42,6 +50,8 @@ pub struct Workspace {
     pub store: Store,
     /// `cpu` or `cuda:N`.
     pub device: String,
+    /// What the environment said of the variables that the pipeline asks it for.
+    pub environment: Variables,
 }
 
 impl Workspace {
@@ -52,8 +62,8 @@ impl Workspace {
 
     /// The same; a collection is waited for only while `goes_on`, then the store is [`StoreError::InUse`].
     pub fn open_while(pipeline: Option<&Path>, place: &Place, goes_on: &dyn Fn() -> bool) -> Result<Self, CliError> {
-        let (pipeline, place) = match pipeline {
-            Some(pipeline) => (pipeline.to_owned(), place.clone()),
+        let (pipeline, place, told) = match pipeline {
+            Some(pipeline) => (pipeline.to_owned(), place.clone(), Variables::new()),
             None => {
                 let last = last_run(&place.store)?;
                 let mut place = place.clone();
@@ -66,15 +76,22 @@ impl Workspace {
                 // Whoever has to become the other program for this does so with the words that were typed, here.
                 resolve_device(&place.device)?;
                 let _ = std::env::set_current_dir(&last.folder); // What is not to be found there is said to be.
-                (last.pipeline, place)
+                (last.pipeline, place, last.environment)
             }
         };
         let mut sets = place.sets.clone();
         // The loader's rules for a name hold however it is given; a JSON text is a YAML text.
         sets.extend(place.name.as_ref().map(|name| format!("name={}", serde_json::Value::from(name.as_str()))));
+        let asked = RefCell::new(Variables::new());
+        let environment = |name: &str| {
+            // As the run that is spoken of was told.
+            let value = told.get(name).cloned().or_else(|| std::env::var(name).ok())?;
+            asked.borrow_mut().insert(name.to_owned(), value.clone());
+            Some(value)
+        };
         let loaded = pipeline::load(&pipeline, &sets, (this().stages)(), &environment)?;
         let store = open_store(&place.store, goes_on)?;
-        Ok(Self { loaded, store, device: resolve_device(&place.device)? })
+        Ok(Self { loaded, store, device: resolve_device(&place.device)?, environment: asked.into_inner() })
     }
 }
 
@@ -86,11 +103,6 @@ pub fn open_store(path: &Path, goes_on: &dyn Fn() -> bool) -> Result<Store, Stor
         }
         goes_on()
     })
-}
-
-/// The one place where a pipeline's `${NAME}` meets the environment.
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 /// Turns `auto` into the device that would be used, and checks that a named one is there.

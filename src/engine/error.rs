@@ -72,6 +72,14 @@ pub enum PlanError {
 #[error("interrupted")]
 pub struct Interrupted;
 
+/// What a stage read was found damaged when it failed, and was moved to quarantine.
+#[derive(Debug, thiserror::Error)]
+#[error("what it reads at {} had other bytes than its name promises; the same command makes it again", ports.join(", "))]
+pub struct DamagedInput {
+    /// The ports.
+    pub ports: Vec<&'static str>,
+}
+
 /// A run that did not reach its end.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {

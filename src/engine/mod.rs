@@ -29,7 +29,7 @@ mod worker;
 pub mod workers;
 
 pub use context::{Cancel, Context, Input};
-pub use error::{EngineError, Interrupted, PlanError};
+pub use error::{DamagedInput, EngineError, Interrupted, PlanError};
 pub use event::{Event, MissReason, Observer};
 pub use executor::{Executor, Outcome, Settings};
 pub use key::KeyText;

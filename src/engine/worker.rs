@@ -1,14 +1,15 @@
 //! worker: makes one node's key, and runs one node's stage to its committed record.
 
 use crate::base::clock::Stopwatch;
-use crate::base::{Artifact, Digest, Seed};
+use crate::base::{Artifact, Digest, Part, Seed};
 use crate::engine::context::{Input, cache_folder};
 use crate::engine::executor::Settings;
 use crate::engine::output::Output;
 use crate::engine::panics;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::resume::Unfinished;
-use crate::engine::{Context, EngineError, Event, Facts, KeyText};
+use crate::engine::{Context, DamagedInput, EngineError, Event, Facts, KeyText};
+use crate::format::FormatError;
 use crate::store::{Record, Store};
 use anyhow::{anyhow, bail};
 use std::path::Path;
@@ -26,6 +27,18 @@ pub(super) fn key_of(
     let seed = stage.def().draws.then(|| Seed::of_node(plan.seed, &node.name()));
     let observed = stage.observe(cache).map_err(|error| EngineError::Observe { node: node.name(), error })?;
     Ok(KeyText::of(stage, inputs, seed.as_ref(), stage.numerics(device).as_deref(), observed.as_deref()))
+}
+
+/// Looks at what a stage read to the last bit where that is why it failed: it is made again then, and not read again.
+fn blame(store: &Store, inputs: &[(&'static str, Input)], error: anyhow::Error) -> anyhow::Error {
+    let is_of_reading = |error: &FormatError| !matches!(error, FormatError::Write { .. } | FormatError::Rows { .. });
+    if !error.chain().filter_map(|cause| cause.downcast_ref()).any(is_of_reading) {
+        return error;
+    }
+    let is_wrong = |part: &Part| store.contains(part) && store.proves(part).is_ok_and(|right| !right);
+    let wrong = |input: &Input| input.artifact.parts.iter().filter(|part| is_wrong(part)).count() > 0;
+    let ports: Vec<_> = inputs.iter().filter(|(_, input)| wrong(input)).map(|(port, _)| *port).collect();
+    if ports.is_empty() { error } else { DamagedInput { ports }.into() }
 }
 
 /// Runs one stage on a worker and commits its record. A panic is an error like any other.
@@ -56,7 +69,8 @@ pub(super) fn run_stage(
         facts: Facts::new(),
         progress: Unfinished::default(),
     };
-    panics::caught(|| node.stage.run(&mut cx)).map_err(|panic| anyhow!("BUG: the stage {panic}"))??;
+    let ran = panics::caught(|| node.stage.run(&mut cx)).map_err(|panic| anyhow!("BUG: the stage {panic}"))?;
+    ran.map_err(|error| blame(store, &cx.inputs, error))?;
     // What a source looked at is in its key: what it then read may be something else.
     if node.inputs.is_empty() && key_of(plan, id, &[], settings.device, &cache_folder(store))?.key() != cx.key.key() {
         bail!("what it reads changed while it was read; run the same command again when nobody changes it");

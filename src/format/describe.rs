@@ -131,14 +131,15 @@ fn show(number: f64) -> String {
 }
 
 fn parquet(name: &str, bytes: &Bytes, head_rows: usize) -> Result<Description> {
-    let table = Table::open_any(name, bytes, STATISTICS_ROWS)?;
+    let table = Table::open_any(name, bytes, STATISTICS_ROWS.max(head_rows))?;
     let mut columns = Vec::with_capacity(table.columns.len());
     let mut head = vec![Vec::new(); table.rows.min(head_rows)];
     for (column, holds) in &table.columns {
         let pieces = table.pieces(column)?;
         let values: Vec<f64> = pieces.iter().flat_map(|piece| doubles(piece)).collect();
+        let mut texts = pieces.iter().filter_map(|piece| piece.as_string_opt::<i32>()).flatten();
         for (row, cells) in head.iter_mut().enumerate() {
-            let text = pieces.first().and_then(|piece| piece.as_string_opt::<i32>()).map(|texts| texts.value(row));
+            let text = texts.next().flatten();
             cells.push(text.map_or_else(|| values.get(row).copied().map_or_else(String::new, show), ToOwned::to_owned));
         }
         let statistics = Statistics::of(values.into_iter());

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 const MAX_DEPTH: usize = 16;
 /// How many values all replacements together may make.
 const MAX_VALUES: usize = 200_000;
+/// So many bytes of text count as one more value.
+const BYTES_A_VALUE: usize = 16;
 
 /// Asks the environment for a variable.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -38,7 +40,8 @@ impl<'a> Vars<'a> {
     /// The value with every `${name}` in its texts replaced. A text that is one variable becomes that variable's value
     /// and keeps its type. `$${` stands for `${`.
     pub(super) fn replace(&mut self, tree: &Tree) -> Result<Tree, Fault> {
-        self.spend(1, tree.span)?;
+        let own = if let Value::Text(text) = &tree.value { weight(text) } else { 1 };
+        self.spend(own, tree.span)?;
         let value = match &tree.value {
             Value::Text(text) if text.contains("${") => return self.text(text, tree.span),
             Value::List(items) => {
@@ -83,19 +86,20 @@ impl<'a> Vars<'a> {
                 return Err(Fault::new(span, "with its variables replaced this text is too long for a pipeline"));
             }
         }
+        self.spend(weight(&out), span)?;
         Ok(Tree { span, value: Value::Text(out) })
     }
 
     fn lookup(&mut self, name: &str, span: Span) -> Result<Tree, Fault> {
-        if let Some(known) = self.known.get(name) {
-            let known = known.clone();
-            self.spend(size(&known), span)?;
-            return Ok(known);
+        if let Some(size) = self.known.get(name).map(size) {
+            self.spend(size, span)?;
+            return Ok(self.known[name].clone());
         }
         let Some(written) = self.written.get(name).copied() else {
             // An empty variable of the environment would turn "${X}/train" into "/train".
             let set = (self.environment)(name).filter(|value| !value.is_empty());
             let text = set.ok_or_else(|| self.undefined(name, span))?;
+            self.spend(weight(&text), span)?;
             return Ok(Tree { span, value: Value::Text(text) });
         };
         if self.open.iter().any(|open| open == name) || self.open.len() >= MAX_DEPTH {
@@ -125,11 +129,16 @@ impl<'a> Vars<'a> {
 }
 
 fn size(tree: &Tree) -> usize {
-    1 + match &tree.value {
-        Value::List(items) => items.iter().map(size).sum(),
-        Value::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
-        _ => 0,
+    match &tree.value {
+        Value::Text(text) => weight(text),
+        Value::List(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Map(entries) => 1 + entries.iter().map(|entry| size(&entry.value)).sum::<usize>(),
+        _ => 1,
     }
+}
+
+fn weight(text: &str) -> usize {
+    1 + text.len() / BYTES_A_VALUE
 }
 
 /// Cuts a text at its variables.

@@ -2,7 +2,7 @@
 
 use crate::base::{Digest, ImageId};
 use crate::engine::Input;
-use crate::format::Dataset;
+use crate::format::{Dataset, FormatError};
 use crate::image::{self, Limits, Picture};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -64,7 +64,12 @@ impl Originals {
             let pack = self.pack.as_ref().context("the dataset carries its images and has no part images.pack")?;
             let (start, end) = (offset as usize, offset.saturating_add(image.bytes) as usize);
             ensure!(start <= end && end <= pack.len(), "image {id} ({}) lies outside images.pack", image.path);
-            return Ok(pack.slice(start..end));
+            let bytes = pack.slice(start..end);
+            if Digest::of(&bytes) != image.digest {
+                let reason = format!("image {id} ({}) has other bytes than images.parquet says", image.path);
+                return Err(FormatError::Damaged { kind: "images.pack".to_owned(), reason }.into());
+            }
+            return Ok(bytes);
         }
         let Some(root) = &self.root else { bail!("nothing says where the images of this dataset are") };
         let path = root.join(image.path);

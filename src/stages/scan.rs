@@ -6,6 +6,7 @@ use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BadImage, Image, write_bad, write_images};
 use crate::image::{self, Limits, Listed};
 use crate::stages::{DATASET, originals};
+use crate::store::{Disk, StoreIo};
 use anyhow::{Context as _, bail, ensure};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -255,7 +256,7 @@ fn bad_file(path: &str, reason: &str, detail: &str) -> BadImage {
 /// What an earlier scan of this folder knew; nothing, if that cannot be read or is not as it was written: a wrong digest
 /// taken from here would be looked for in every file from then on.
 fn recall(path: &Path) -> Memory {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = Disk.read(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     let sound =
         text.trim_end().rsplit_once('\n').filter(|(body, check)| Digest::of(body.as_bytes()).to_string() == *check);
     sound.and_then(|(body, _)| serde_json::from_str(body).ok()).unwrap_or_default()

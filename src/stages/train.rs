@@ -16,6 +16,9 @@ use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// So many clusters may be claimed whatever the images.
+const CLAIMED_K: usize = 1 << 16;
+
 /// Trains the network for one epoch to predict each image's cluster.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +108,9 @@ impl Stage for Train {
         let originals = Originals::open(cx.input("dataset")?)?;
         let manifest = Manifest::open(&cx.input("manifest")?.part("manifest.parquet")?)?;
         let total = manifest.image_id.len().div_ceil(self.batch as usize) as u64;
+        // No clustering makes more clusters than there are images; a head for what a wrong file says would not fit.
+        let (k, images) = (manifest.k as usize, originals.dataset.len());
+        ensure!(k <= images.max(CLAIMED_K), "the manifest tells of {k} clusters, and the data set has {images} images");
         let start = self.start(cx, &manifest, total)?;
         let (shape, seed) = (start.shape, cx.seed()?.clone());
         let options = SgdOptions { lr: self.lr, momentum: self.momentum, weight_decay: self.weight_decay };

@@ -41,6 +41,18 @@ fn spoilt() -> Space {
 }
 
 #[test]
+fn whatever_stands_in_place_of_what_scan_remembers_is_not_waited_for() {
+    let space = Space::after_a_run();
+    space.own_images();
+    for entry in fs::read_dir(space.path(".dcpipe/stat")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    }
+    assert!(space.run(&["run", "tiny.yaml", "--to", "dataset", "--json"]).ok().ran().contains(&"dataset@0".to_owned()));
+}
+
+#[test]
 fn bad_images_are_left_out_and_listed_with_their_reasons() {
     let space = spoilt();
     let run = space

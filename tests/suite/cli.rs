@@ -1,6 +1,6 @@
 //! cli: what a person is told: help, the plan and its reasons, what a node made, what the machine is like.
 
-use crate::space::{DCPIPE, NODES, Space};
+use crate::space::{DCPIPE, NODES, Space, finished, start};
 use std::process::Command;
 
 #[test]
@@ -152,6 +152,26 @@ fn show_tells_schema_rows_head_and_statistics_of_every_node() {
     let many = space.run(&["show", "dataset", "--rows", "60"]).ok().stdout;
     assert!(many.contains("/00.jpg") && many.contains("/19.jpg") && many.lines().count() > 60, "{many}");
     space.run(&["show", "metrics@2", "tiny.yaml", "--set", "clusters.k=5"]).ended(5).complains_of(&["has not run"]);
+}
+
+#[test]
+fn what_a_run_was_told_by_the_environment_holds_for_those_who_ask_about_it() {
+    let space = Space::filled();
+    let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
+    space.write("told.yaml", text.replace("vars: { images: \"images\" }\n", "").replace("${images}", "${WHERE}"));
+    space.run(&["run", "told.yaml", "--to", "dataset"]).ended(3).complains_of(&["WHERE"]);
+    let told = |args: &[&str]| {
+        let mut command = space.command(DCPIPE);
+        command.args(args).env("WHERE", "images");
+        start(command)
+    };
+    let mut run = told(&["run", "told.yaml", "--json"]);
+    assert!(run.until(|events| !finished(events).is_empty()));
+    run.signal(15);
+    run.wait().ended(75).complains_of(&["WHERE=images ", "run told.yaml --json"]);
+    told(&["run", "told.yaml", "--to", "crops"]).wait().ok();
+    space.run(&["why", "crops@0"]).ok();
+    space.run(&["show", "dataset"]).ok();
 }
 
 #[test]

@@ -7,7 +7,7 @@ pub mod samples;
 
 use bytes::Bytes;
 use dcpipe::base::{ClusterId, Digest, ImageId, PseudoLabel};
-use dcpipe::format::dataset::{open_bad, write_images};
+use dcpipe::format::dataset::{Image, open_bad, write_images};
 use dcpipe::format::element::Element;
 use dcpipe::format::metrics::{open_metrics, open_steps};
 use dcpipe::format::search::Search;
@@ -250,6 +250,22 @@ fn misaligned_bytes_are_refused_rather_than_copied() {
     assert!(vectors::open(&[shifted]).is_err());
 }
 
+/// A table of so many images.
+fn images_named_by_number(count: usize) -> Bytes {
+    let paths: Vec<String> = (0..count).map(|number| format!("{number}.jpg")).collect();
+    let images = paths.iter().map(|path| Image {
+        path,
+        digest: Digest::of(path.as_bytes()),
+        bytes: 1,
+        width: 1,
+        height: 1,
+        split: "",
+        label: "",
+        offset: None,
+    });
+    write_images(Vec::new(), images).unwrap().into()
+}
+
 #[test]
 fn a_description_tells_schema_rows_head_and_statistics() {
     let clusters = describe("clusters.parquet", &committed("clusters-v1/clusters.parquet"), 10).unwrap();
@@ -261,6 +277,13 @@ fn a_description_tells_schema_rows_head_and_statistics() {
     let vectors = describe("part-00000.arrow", &committed("vectors-v1/part-00000.arrow"), 10).unwrap();
     assert_eq!((vectors.rows, vectors.columns[1].holds.as_str()), (4, "fixed_size_list<float32>[2]"));
     assert_eq!(vectors.head[1], ["1", "[-2.500000, -2.250000]"]);
+    let many = images_named_by_number(70_000);
+    let long = describe("images.parquet", &many, 69_000).unwrap();
+    assert!(
+        long.head.len() == 69_000 && long.head[68_999].contains(&"68999.jpg".to_owned()),
+        "{:?}",
+        long.head[68_999]
+    );
     let weights = describe("weights.safetensors", &committed("weights-v1/weights.safetensors"), 10).unwrap();
     assert_eq!((weights.rows, weights.columns[0].holds.as_str()), (3, "float32[1, 2, 1, 1]"));
 }

@@ -237,6 +237,21 @@ fn a_decompression_bomb_is_refused_by_its_header() {
 }
 
 #[test]
+fn a_frame_beyond_its_picture_is_refused_at_the_first_look_as_at_every_later_one() {
+    let side = 4200_u16.to_le_bytes();
+    let mut gif = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00".to_vec();
+    gif.extend_from_slice(&[side, side].concat());
+    gif.extend_from_slice(b"\x00\x02\x02\x44\x01\x00;");
+    for limits in [Limits::default(), Limits { max_pixels: 1 }] {
+        let error = decode(&gif, &limits).unwrap_err();
+        assert!(
+            error.reason() == "unsupported" && error.to_string().contains("more memory than its pixels"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_progressive_file_of_endless_scans_is_refused() {
     let bytes = file("progressive_grey.jpg");
     let scans: Vec<usize> = (0..bytes.len() - 1).filter(|&at| bytes[at..at + 2] == [0xff, 0xda]).collect();

@@ -388,6 +388,12 @@ fn what_is_far_too_large_is_refused_before_it_takes_memory() {
     assert!(message(toy_with(&deep, &[])).len() < 1_000);
     let block: String = (0..5_000).map(|i| " ".repeat(i) + "a:\n").collect();
     assert!(message(toy_with(&block, &[])).len() < 1_000);
+    let a = "x".repeat(60_000);
+    let (b, root) = (["\"${a}\""; 1000].join(", "), ["\"${b}\""; 190].join(", "));
+    let vars = format!("vars: {{ a: {a}, b: [{b}], c: [{root}] }}\n");
+    let many = format!("{vars}name: many\nonce:\n  dataset: {{ stage: scan, with: {{ root: \"${{c}}\" }} }}\n");
+    let refused = load_text("many.yaml", &many, &[], dcpipe::stages::described(), &environment);
+    assert!(message(refused).contains("far too many values"));
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("big.yaml");
     std::fs::write(&path, "# \n".repeat(1 << 20)).expect("it can be written");

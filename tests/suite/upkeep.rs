@@ -509,6 +509,25 @@ fn a_run_that_looks_at_every_bit_serves_none_that_is_wrong() {
 }
 
 #[test]
+fn damage_that_a_stage_meets_is_moved_away_and_the_next_run_makes_it_again() {
+    let space = Space::after_a_run();
+    for (node, set, port, reader) in [
+        ("vectors@1", "clusters.iterations=7", "vectors", "clusters@1"),
+        ("crops@0", "epochs=3", "crops", "features@3"),
+    ] {
+        let parts = space.record(node).artifact.parts;
+        let part = parts.iter().find(|part| part.name.starts_with("part-")).unwrap();
+        let path = space.store().path_of(part);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, vec![0; part.bytes as usize]).unwrap();
+        let run = ["run", "tiny.yaml", "--set", set, "--to", reader];
+        space.run(&run).ended(5).complains_of(&[reader, port, "the same command makes it again"]);
+        space.run(&run).ok();
+        space.run(&["verify"]).ok();
+    }
+}
+
+#[test]
 fn the_commands_say_what_they_find_and_wait_for_nobody() {
     let space = Space::after_a_run();
     space.run(&["verify"]).ok();
