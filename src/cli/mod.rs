@@ -50,8 +50,11 @@ pub fn main(program: &'static Program) -> ExitCode {
         Command::Run(args) => args.threads,
         _ => None,
     };
-    let starts_runs = program.runs && matches!(arguments.command, Command::Run(_));
-    let done = panics::caught(|| threads::start(asked, starts_runs).and_then(|()| dispatch(&arguments)))
+    let start = || match &arguments.command {
+        Command::Run(args) => threads::start(args.threads, program.runs),
+        _ => Ok(()), // Few of them need any.
+    };
+    let done = panics::caught(|| start().and_then(|()| dispatch(&arguments)))
         .unwrap_or_else(|panic| Err(CliError::Panicked(panic)));
     let outcome = match done {
         // By now all that was opened is closed.

@@ -1,12 +1,14 @@
 //! native: where `dcpipe-native` and its libtorch are, and how this process becomes it.
 
 use crate::cli::error::CliError;
+use crate::cli::threads;
 use crate::learn::place::TORCH;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CPU_PART: &str = "libtorch_cpu.so";
+const TEAM: &str = "OMP_NUM_THREADS";
 const GPU_PART: &str = "libtorch_cuda.so";
 
 /// Becomes the other program, with the same arguments and as many `threads` as were asked for. Returns only to say why
@@ -21,9 +23,11 @@ pub fn become_native(threads: Option<usize>) -> CliError {
                 // libgomp's idle threads would spin on the cores that the other pool of threads works on.
                 command.env("OMP_WAIT_POLICY", "passive");
             }
-            if let Some(threads) = threads {
-                // Libraries ask libgomp, each on threads of its own.
-                command.env("OMP_NUM_THREADS", threads.to_string());
+            // Libraries ask libgomp, each on threads of its own; it knows the cores, and no limit of a container.
+            if let Ok(count) = threads::count(threads)
+                && (threads.is_some() || std::env::var_os(TEAM).is_none())
+            {
+                command.env(TEAM, count.to_string());
             }
             let error = command.exec();
             format!("could not start {}: {error}", native.display())

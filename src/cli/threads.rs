@@ -14,8 +14,8 @@ const BESIDE: usize = 16;
 /// Bytes of the stack of a thread that only waits.
 const STACK: usize = 1 << 16;
 
-/// Starts the threads of what is not a library's own; `asked` of them, or as many as there are cores. With `runs`, sees
-/// whether a run's would be given as well.
+/// Starts rayon's; `asked` of them, or as many as there are cores. With `runs`, sees whether a run's others would be given
+/// as well.
 ///
 /// # Errors
 /// Where they are not: libraries would panic, end the process or wait for ever, in the middle of a run.
@@ -23,14 +23,14 @@ pub fn start(asked: Option<usize>, runs: bool) -> Result<(), CliError> {
     let threads = count(asked)?;
     let few = |error: String| {
         CliError::Environment(format!(
-            "could not start the threads to compute with: {error}; --threads with fewer than {threads} may do, and ulimit \
-             -u says how many this user may have"
+            "could not start the threads to compute with: {error}; --threads with fewer than {threads} may do. ulimit -u, \
+             or the pids.max of a container, says how many there may be"
         ))
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(asked.unwrap_or_default());
     pool.build_global().map_err(|error| few(error.to_string()))?;
     if runs {
-        are_given(POOLS * threads + BESIDE).map_err(|error| few(error.to_string()))?;
+        are_given((POOLS - 1) * threads + BESIDE).map_err(|error| few(error.to_string()))?;
     }
     Ok(())
 }

@@ -74,10 +74,10 @@ pub struct Interrupted;
 
 /// What a stage read was found damaged when it failed, and was moved to quarantine.
 #[derive(Debug, thiserror::Error)]
-#[error("what it reads at {} had other bytes than its name promises; the same command makes it again", ports.join(", "))]
+#[error("what it reads at {port} had other bytes than its name promises; the same command makes it again")]
 pub struct DamagedInput {
-    /// The ports.
-    pub ports: Vec<&'static str>,
+    /// The port.
+    pub port: &'static str,
 }
 
 /// A run that did not reach its end.

@@ -342,12 +342,17 @@ impl<'a> Executor<'a> {
     /// kept, and if it was not done with them, it still is not.
     fn with_what_was_found(&self, history: &KeyHistory, mut standing: Standing) -> Standing {
         let Some(found) = self.found.as_ref().filter(|_| !self.settings.to.is_empty()) else { return standing };
-        let is_wanted = |id: &&NodeId| self.board.state(**id) != NodeState::Unwanted;
-        let wanted: BTreeSet<String> =
-            self.plan.order().iter().filter(is_wanted).map(|id| self.plan.node(*id).name()).collect();
-        let others: BTreeSet<_> = history.last_of(|node| !wanted.contains(node)).collect();
-        standing.kept.extend(found.kept.intersection(&others));
-        if standing.state == RunState::Done && found.state != RunState::Done && !others.is_empty() {
+        let is_wanted = |id: &NodeId| self.board.state(*id) != NodeState::Unwanted;
+        let names = |is_it: &dyn Fn(&NodeId) -> bool| -> BTreeSet<String> {
+            self.plan.order().iter().filter(|id| is_it(id)).map(|id| self.plan.node(*id).name()).collect()
+        };
+        let wanted = names(&is_wanted);
+        // What the others are still to read is as much theirs as their own.
+        let own = names(&|id| is_wanted(id) && self.plan.consumers(*id).iter().all(is_wanted));
+        let not_own: BTreeSet<_> = history.last_of(|node| !own.contains(node)).collect();
+        standing.kept.extend(found.kept.intersection(&not_own));
+        let has_others = history.last_of(|node| !wanted.contains(node)).next().is_some();
+        if standing.state == RunState::Done && found.state != RunState::Done && has_others {
             standing.state = RunState::Unfinished;
         }
         standing

@@ -8,9 +8,9 @@ use crate::engine::output::Output;
 use crate::engine::panics;
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::resume::Unfinished;
-use crate::engine::{Context, DamagedInput, EngineError, Event, Facts, KeyText};
+use crate::engine::{Cancel, Context, DamagedInput, EngineError, Event, Facts, KeyText};
 use crate::format::FormatError;
-use crate::store::{Record, Store};
+use crate::store::{OTHER_BYTES, Record, Store};
 use anyhow::{anyhow, bail};
 use std::path::Path;
 
@@ -29,16 +29,21 @@ pub(super) fn key_of(
     Ok(KeyText::of(stage, inputs, seed.as_ref(), stage.numerics(device).as_deref(), observed.as_deref()))
 }
 
-/// Looks at what a stage read to the last bit where that is why it failed: it is made again then, and not read again.
-fn blame(store: &Store, inputs: &[(&'static str, Input)], error: anyhow::Error) -> anyhow::Error {
+/// Looks at what a stage read to the last bit where that is why it failed, until something is found wrong: it is made again
+/// then, and not read again.
+fn blame(store: &Store, cancel: &Cancel, inputs: &[(&'static str, Input)], error: anyhow::Error) -> anyhow::Error {
     let is_of_reading = |error: &FormatError| !matches!(error, FormatError::Write { .. } | FormatError::Rows { .. });
     if !error.chain().filter_map(|cause| cause.downcast_ref()).any(is_of_reading) {
         return error;
     }
-    let is_wrong = |part: &Part| store.contains(part) && store.proves(part).is_ok_and(|right| !right);
-    let wrong = |input: &Input| input.artifact.parts.iter().filter(|part| is_wrong(part)).count() > 0;
-    let ports: Vec<_> = inputs.iter().filter(|(_, input)| wrong(input)).map(|(port, _)| *port).collect();
-    if ports.is_empty() { error } else { DamagedInput { ports }.into() }
+    let mut parts: Vec<_> =
+        inputs.iter().flat_map(|(port, input)| input.artifact.parts.iter().map(move |part| (part, *port))).collect();
+    parts.sort_by_key(|(part, _)| part.bytes); // The small ones tell soon.
+    let is_wrong = |part: &Part| store.verify(part).is_ok_and(|right| !right);
+    let wrong = parts.into_iter().take_while(|_| !cancel.is_requested()).find(|(part, _)| is_wrong(part));
+    let Some((part, port)) = wrong else { return error };
+    store.quarantine(part.object, OTHER_BYTES);
+    DamagedInput { port }.into()
 }
 
 /// Runs one stage on a worker and commits its record. A panic is an error like any other.
@@ -70,7 +75,7 @@ pub(super) fn run_stage(
         progress: Unfinished::default(),
     };
     let ran = panics::caught(|| node.stage.run(&mut cx)).map_err(|panic| anyhow!("BUG: the stage {panic}"))?;
-    ran.map_err(|error| blame(store, &cx.inputs, error))?;
+    ran.map_err(|error| blame(store, &settings.cancel, &cx.inputs, error))?;
     // What a source looked at is in its key: what it then read may be something else.
     if node.inputs.is_empty() && key_of(plan, id, &[], settings.device, &cache_folder(store))?.key() != cx.key.key() {
         bail!("what it reads changed while it was read; run the same command again when nobody changes it");

@@ -61,7 +61,9 @@ fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<impl Ima
     let within = |pixels: u64| {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), known);
         let mut bounds = image::Limits::no_limits();
-        bounds.max_alloc = Some(pixels.saturating_mul(LARGEST_PIXEL).saturating_add(BESIDE_PIXELS));
+        // A TIFF may have all its pixels in one strip, which is read beside them.
+        let layouts = if format == Format::Tiff { 2 } else { 1 };
+        bounds.max_alloc = Some(pixels.saturating_mul(LARGEST_PIXEL * layouts).saturating_add(BESIDE_PIXELS));
         reader.limits(bounds);
         reader.into_decoder().map_err(|error| bad(&error))
     };

@@ -63,11 +63,16 @@ impl Originals {
         if let Some(offset) = image.offset {
             let pack = self.pack.as_ref().context("the dataset carries its images and has no part images.pack")?;
             let (start, end) = (offset as usize, offset.saturating_add(image.bytes) as usize);
-            ensure!(start <= end && end <= pack.len(), "image {id} ({}) lies outside images.pack", image.path);
+            let wrong = |what| {
+                let reason = format!("image {id} ({}) {what}", image.path);
+                FormatError::Damaged { kind: "images.pack".to_owned(), reason }
+            };
+            if start > end || end > pack.len() {
+                return Err(wrong("lies outside it").into());
+            }
             let bytes = pack.slice(start..end);
             if Digest::of(&bytes) != image.digest {
-                let reason = format!("image {id} ({}) has other bytes than images.parquet says", image.path);
-                return Err(FormatError::Damaged { kind: "images.pack".to_owned(), reason }.into());
+                return Err(wrong("has other bytes than images.parquet says").into());
             }
             return Ok(bytes);
         }

@@ -2,7 +2,7 @@
 
 use crate::engine::{Context, Facts, Input, Keep, Noun, Pool, Port, Stage};
 use crate::format::metrics::{open_steps, write_steps};
-use crate::format::{Manifest, Metadata, Step};
+use crate::format::{FormatError, Manifest, Metadata, Step};
 use crate::learn::arch::NetShape;
 use crate::learn::initial::initial_head;
 use crate::learn::sgd::SgdOptions;
@@ -110,7 +110,10 @@ impl Stage for Train {
         let total = manifest.image_id.len().div_ceil(self.batch as usize) as u64;
         // No clustering makes more clusters than there are images; a head for what a wrong file says would not fit.
         let (k, images) = (manifest.k as usize, originals.dataset.len());
-        ensure!(k <= images.max(CLAIMED_K), "the manifest tells of {k} clusters, and the data set has {images} images");
+        if k > images.max(CLAIMED_K) {
+            let (kind, reason) = ("manifest.parquet".to_owned(), format!("{k} clusters of {images} images"));
+            return Err(FormatError::Damaged { kind, reason }.into());
+        }
         let start = self.start(cx, &manifest, total)?;
         let (shape, seed) = (start.shape, cx.seed()?.clone());
         let options = SgdOptions { lr: self.lr, momentum: self.momentum, weight_decay: self.weight_decay };

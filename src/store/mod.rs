@@ -77,7 +77,8 @@ pub struct Store {
     _held: Option<Lock>,
 }
 
-const OTHER_BYTES: &str = "has other bytes than its name promises";
+/// What is said of an object that was found to be another.
+pub(crate) const OTHER_BYTES: &str = "has other bytes than its name promises";
 /// What the names of those in quarantine end with once they have been made again.
 const MENDED: &str = "mended";
 

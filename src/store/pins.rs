@@ -26,7 +26,10 @@ impl Store {
     /// stays.
     pub fn pin(&self, name: &str, run: &str) -> Result<Option<Pin>, StoreError> {
         let pin = Pin { version: 1, run: run.to_owned(), nodes: self.roots_of(run)? };
-        if self.pins()?.iter().any(|(other, there)| other == name && there.nodes != pin.nodes) {
+        let path = self.pin_path(name);
+        let unreadable = |error| StoreError::Unreadable { path: path.clone(), run: None, error };
+        let there: Option<Pin> = self.read_json(&path).map_err(unreadable)?;
+        if there.is_some_and(|there| there.nodes != pin.nodes) {
             return Ok(None);
         }
         self.write_json(&self.root().join("pins"), &format!("{name}.json"), &pin)?;

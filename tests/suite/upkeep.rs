@@ -212,6 +212,16 @@ fn a_run_to_some_nodes_gives_up_nothing_of_one_that_was_not_done() {
     assert_eq!(space.store.survey(Some(0), &[]).unwrap().runs, [""; 0]);
     space.run(&plan());
     assert_eq!(space.store.standing("toys").unwrap().state, RunState::Done);
+
+    // What only the others are still to read.
+    let draft = Draft::new().node("one", Number { value: 5 }, &[]).until_used();
+    let draft = draft.node("two", Add::default(), &[("a", "one")]).node("three", Add::default(), &[("a", "one")]);
+    let plan = draft.named("fork").plan();
+    space.run(&plan);
+    let one = space.store.node_keys("fork")["one@0"];
+    space.store.write_standing("fork", &Standing::new(RunState::Unfinished, [one].into())).unwrap();
+    space.run_to(&plan, &["two"]);
+    assert!(space.store.standing("fork").unwrap().kept.contains(&one));
 }
 
 #[test]
