@@ -267,6 +267,18 @@ fn an_object_with_a_failed_write_is_never_finished() {
     assert_eq!(std::fs::read_dir(space.store.root().join("tmp")).expect("a folder").count(), 0);
 }
 
+/// An object of the same few bytes each time.
+fn put_bytes(store: &Store) -> Result<Part, StoreError> {
+    let mut writer = store.create()?;
+    writer.write_all(b"bytes").expect("written");
+    writer.finish("n")
+}
+
+fn record_of(part: Part) -> Record {
+    let artifact = Artifact { kind: "n".into(), format: 1, parts: vec![part] };
+    Record::new("n@1", "dcpipe-key 1\n", artifact, Default::default(), 1)
+}
+
 #[test]
 fn what_could_not_be_made_durable_is_not_there() {
     // The file's sync goes well, the folder's does not; then the record's.
@@ -277,19 +289,14 @@ fn what_could_not_be_made_durable_is_not_there() {
         _ => Ok(true),
     };
     let space = TestSpace::on(Arc::new(HookFs::new(Disk, broken)));
-    let write = || {
-        let mut writer = space.store.create().expect("a writer");
-        writer.write_all(b"bytes").expect("written");
-        writer.finish("n")
-    };
+    let write = || put_bytes(&space.store);
     at.store(1, Ordering::SeqCst);
     let object = ObjectId(Digest::of(b"bytes"));
     let part = Part { name: "n".to_owned(), object, bytes: 5 };
     write().expect_err("not durable");
     assert!(!space.store.contains(&part));
     at.store(usize::MAX, Ordering::SeqCst);
-    let artifact = Artifact { kind: "n".into(), format: 1, parts: vec![write().expect("durable")] };
-    let record = Record::new("n@1", "dcpipe-key 1\n", artifact, Default::default(), 1);
+    let record = record_of(write().expect("durable"));
     at.store(1, Ordering::SeqCst);
     space.store.commit(&record).expect_err("not durable");
     assert_eq!(space.store.record(record.key()).expect("readable"), None);
@@ -308,14 +315,9 @@ fn what_was_there_before_a_sync_failed_is_there_after_it() {
         _ => Ok(true),
     };
     let space = TestSpace::on(Arc::new(HookFs::new(Disk, broken)));
-    let write = || {
-        let mut writer = space.store.create().expect("a writer");
-        writer.write_all(b"bytes").expect("written");
-        writer.finish("n")
-    };
+    let write = || put_bytes(&space.store);
     let part = write().expect("durable");
-    let artifact = Artifact { kind: "n".into(), format: 1, parts: vec![part.clone()] };
-    let record = Record::new("n@1", "dcpipe-key 1\n", artifact, Default::default(), 1);
+    let record = record_of(part.clone());
     space.store.commit(&record).expect("durable");
     breaks.store(true, Ordering::SeqCst);
     write().expect_err("the same bytes, and their folder is not synced");

@@ -561,7 +561,7 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     space.run(&["pin", "tiny", "--as", "paper"]).ok();
     assert!(space.run(&["pin"]).ok().stdout.contains("paper"));
     space.run(&["pin", "nobody"]).ended(2).complains_of(&["no run nobody", "tiny"]);
-    space.run(&["pin", "tiny", "--as", "paper"]).ok();
+    space.run(&["pin", "tiny", "--as", "paper"]).ok(); // Of the same nodes: nothing is lost by it.
     space.run(&["gc"]).ok();
     assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0]);
 
