@@ -29,12 +29,23 @@ pub struct Artifact {
 impl Artifact {
     /// Names the artifact by its content: kind, format, and each part's name and digest.
     pub fn digest(&self) -> Digest {
+        self.digest_of(&[])
+    }
+
+    /// The same of only those parts whose name begins with one of `prefixes`; without any, of all.
+    pub fn digest_of(&self, prefixes: &[&str]) -> Digest {
         let mut text = String::with_capacity(64 + 128 * self.parts.len());
         let _ = writeln!(text, "dcpipe-artifact 1\n{} {}", self.kind, self.format);
-        for part in &self.parts {
+        for part in self.parts.iter().filter(|part| begins_with(part, prefixes)) {
             let _ = writeln!(text, "{} {} {}", part.object, part.bytes, part.name);
         }
         Digest::of(text.as_bytes())
+    }
+
+    /// The artifact of those parts alone.
+    pub fn only(&self, prefixes: &[&str]) -> Self {
+        let parts = self.parts.iter().filter(|part| begins_with(part, prefixes)).cloned().collect();
+        Self { kind: self.kind.clone(), format: self.format, parts }
     }
 
     /// Sum of the parts' sizes.
@@ -46,4 +57,8 @@ impl Artifact {
     pub fn part(&self, name: &str) -> Option<&Part> {
         self.parts.iter().find(|part| part.name == name)
     }
+}
+
+fn begins_with(part: &Part, prefixes: &[&str]) -> bool {
+    prefixes.is_empty() || prefixes.iter().any(|prefix| part.name.starts_with(prefix))
 }

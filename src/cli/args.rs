@@ -41,6 +41,15 @@ pub enum Command {
     Pin(PinArgs),
     /// Check this machine: libraries, threads, device, disk
     Doctor(DoctorArgs),
+    /// Work for a run, which speaks to it on its standard input
+    #[command(hide = true)]
+    Work(WorkArgs),
+    /// Print a device and what keys say of it, as JSON
+    #[command(hide = true)]
+    Device {
+        /// auto, cpu, cuda or cuda:N
+        name: String,
+    },
     /// Print the JSON Schema of a pipeline file
     Schema,
     /// Print a completion script for a shell
@@ -93,6 +102,20 @@ pub struct RunArgs {
     #[arg(long, value_name = "HOW", default_value = "size")]
     pub verify: Closely,
     /// Threads for computing; the default is all cores. Results do not depend on it beyond rounding in networks and whitening
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// dcpipe-native work
+#[derive(Args, Debug)]
+pub struct WorkArgs {
+    /// Folder of the store
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// How closely to look at what is in the store when it is used
+    #[arg(long, value_name = "HOW", default_value = "size")]
+    pub verify: Closely,
+    /// Threads for computing
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::plan::{in_words, shorten};
 use crate::engine::MissReason;
-use crate::engine::why::input_of;
+use crate::engine::key::input_of;
 
 /// Named of the nodes that have a change in common with another.
 const NAMED: usize = 3;

@@ -1,6 +1,6 @@
 //! error: everything that can end a command, and the exit code it ends with.
 
-use crate::engine::{DamagedInput, EngineError, PlanError};
+use crate::engine::{ActionError, EngineError, PlanError};
 use crate::pipeline::PipelineError;
 use crate::store::StoreError;
 
@@ -37,9 +37,12 @@ pub enum CliError {
     /// Another process is at work where this one must be alone.
     #[error("{0}")]
     Locked(String),
-    /// Only the program with libtorch can do it: [`crate::cli::main`] becomes it.
-    #[error("BUG: dcpipe-native needs itself")]
-    NeedsNative,
+    /// The other program has said what there is to say.
+    #[error("")]
+    Said {
+        /// Its exit code.
+        code: u8,
+    },
     /// What no command should.
     #[error("BUG: it {0}. What is committed is whole, and the same command goes on; please report it")]
     Panicked(String),
@@ -65,12 +68,18 @@ impl CliError {
                 StoreError::InUse { .. } => 4,
                 StoreError::Io { .. } => 1,
             },
+            Self::Said { code } => *code,
             Self::Locked(_) => 4,
             Self::Artifact(_) => 5,
             Self::Environment(_) => 6,
             Self::Interrupted { .. } | Self::Engine(EngineError::Interrupted) => 75,
-            Self::Engine(EngineError::Stage { error, .. }) if error.is::<DamagedInput>() => 5,
-            Self::Engine(_) | Self::Pipe | Self::NeedsNative | Self::Panicked(_) | Self::Files(_) => 1,
+            Self::Engine(EngineError::NoCrew { .. }) => 6,
+            // A worker that finds a file cut short under its hands ends with this code.
+            Self::Engine(EngineError::Stage {
+                error: ActionError::Damaged { .. } | ActionError::Died { code: Some(5), .. },
+                ..
+            }) => 5,
+            Self::Engine(_) | Self::Pipe | Self::Panicked(_) | Self::Files(_) => 1,
         }
     }
 }

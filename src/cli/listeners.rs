@@ -174,7 +174,7 @@ fn last_run(args: &RunArgs, space: &Workspace) -> LastRun {
         sets: args.place.sets.clone(),
         name: args.place.name.clone(),
         run: space.loaded.plan.name.clone(),
-        device: space.device.clone(),
+        device: space.device.name.clone(),
         folder: std::env::current_dir().unwrap_or_default(),
         environment: space.environment.clone(),
     }

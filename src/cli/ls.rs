@@ -6,7 +6,8 @@ use crate::cli::runs;
 use crate::cli::text;
 use crate::cli::verify::existing;
 use crate::cli::workspace::Workspace;
-use crate::engine::forecast::{Fate, forecast};
+use crate::engine::fate::Fate;
+use crate::engine::forecast::forecast;
 use crate::store::{Stand, Store};
 
 /// dcpipe ls

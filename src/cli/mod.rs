@@ -22,6 +22,7 @@ mod threads;
 mod trace;
 mod verify;
 mod why;
+mod work;
 mod workspace;
 
 pub use program::{LIGHT, NATIVE, Program};
@@ -46,24 +47,15 @@ pub fn main(program: &'static Program) -> ExitCode {
     // A panic is caught and told like any other error; nobody wants its trace over the progress bars.
     std::panic::set_hook(Box::new(panics::remember));
     signals::tame();
-    let asked = match &arguments.command {
-        Command::Run(args) => args.threads,
-        _ => None,
-    };
     let start = || match &arguments.command {
         Command::Run(args) => threads::start(args.threads, program.runs),
         _ => Ok(()), // Few of them need any.
     };
-    let done = panics::caught(|| start().and_then(|()| dispatch(&arguments)))
+    let outcome = panics::caught(|| start().and_then(|()| dispatch(&arguments)))
         .unwrap_or_else(|panic| Err(CliError::Panicked(panic)));
-    let outcome = match done {
-        // By now all that was opened is closed.
-        Err(CliError::NeedsNative) => Err(native::become_native(asked)),
-        outcome => outcome,
-    };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(CliError::Pipe) => ExitCode::SUCCESS,
+        Ok(()) | Err(CliError::Pipe) => ExitCode::SUCCESS,
+        Err(CliError::Said { code }) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{}", text::complaint(&error));
             ExitCode::from(error.exit_code())
@@ -84,6 +76,11 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Gc(args) => gc::gc(args),
         Command::Pin(args) => gc::pin(args),
         Command::Doctor(args) => (program::this().doctor)(args),
+        Command::Work(_) | Command::Device { .. } if !program::this().runs => {
+            Err(CliError::Usage("only dcpipe-native does this".to_owned()))
+        }
+        Command::Work(args) => work::work(args),
+        Command::Device { name } => work::device(name),
         Command::Schema => {
             let schema = crate::pipeline::schema((program::this().stages)());
             text::out(&format!("{schema:#}\n"))

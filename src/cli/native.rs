@@ -1,9 +1,9 @@
-//! native: where `dcpipe-native` and its libtorch are, and how this process becomes it.
+//! native: where `dcpipe-native` and its libtorch are, and how it is started.
 
 use crate::cli::error::CliError;
 use crate::cli::threads;
+use crate::engine::Device;
 use crate::learn::place::TORCH;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,30 +11,50 @@ const CPU_PART: &str = "libtorch_cpu.so";
 const TEAM: &str = "OMP_NUM_THREADS";
 const GPU_PART: &str = "libtorch_cuda.so";
 
-/// Becomes the other program, with the same arguments and as many `threads` as were asked for. Returns only to say why
-/// that cannot be.
-pub fn become_native(threads: Option<usize>) -> CliError {
-    let problem = match native().and_then(|native| right_torch(&native).map(|()| native)) {
-        Ok(native) => {
-            let mut command = Command::new(&native);
-            // By the name that was typed, for the command that goes on.
-            command.arg0(std::env::args_os().next().unwrap_or_default()).args(std::env::args_os().skip(1));
-            if std::env::var_os("OMP_WAIT_POLICY").is_none() {
-                // libgomp's idle threads would spin on the cores that the other pool of threads works on.
-                command.env("OMP_WAIT_POLICY", "passive");
-            }
-            // Libraries ask libgomp, each on threads of its own; it knows the cores, and no limit of a container.
-            if let Ok(count) = threads::count(threads)
-                && (threads.is_some() || std::env::var_os(TEAM).is_none())
-            {
-                command.env(TEAM, count.to_string());
-            }
-            let error = command.exec();
-            format!("could not start {}: {error}", native.display())
-        }
-        Err(problem) => problem,
-    };
-    CliError::Environment(problem)
+/// Settings that let libraries compute with fewer bits than a key says, and so are taken from workers.
+const VOIDING: [&str; 3] = ["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE"];
+
+/// The command of the other program, with as many `threads` as were asked for.
+///
+/// # Errors
+/// Where it, or a right libtorch, is missing; with what to do.
+pub fn command(threads: Option<usize>) -> Result<Command, CliError> {
+    let native = native().and_then(|native| right_torch(&native).map(|()| native)).map_err(CliError::Environment)?;
+    let mut command = Command::new(&native);
+    VOIDING.iter().for_each(|name| _ = command.env_remove(name));
+    if std::env::var_os("OMP_WAIT_POLICY").is_none() {
+        // libgomp's idle threads would spin on the cores that the other pool of threads works on.
+        command.env("OMP_WAIT_POLICY", "passive");
+    }
+    // Libraries ask libgomp, each on threads of its own; it knows the cores, and no limit of a container.
+    if let Ok(count) = threads::count(threads)
+        && (threads.is_some() || std::env::var_os(TEAM).is_none())
+    {
+        command.env(TEAM, count.to_string());
+    }
+    Ok(command)
+}
+
+/// Has the other program do what this one was told, and ends as it ends.
+pub fn instead() -> Result<(), CliError> {
+    let mut command = command(None)?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.args(std::env::args_os().skip(1)).status();
+    let status = status.map_err(|error| CliError::Environment(format!("could not start {program}: {error}")))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => Err(CliError::Said { code: code as u8 }),
+        None => Err(CliError::Environment(format!("{program} was ended: {status}"))),
+    }
+}
+
+/// Asks the other program for a device.
+pub fn device(text: &str) -> Result<Device, CliError> {
+    let mut command = command(None)?;
+    let asked = command.args(["device", text]).output();
+    let asked = asked.map_err(|error| CliError::Environment(format!("could not ask for the device: {error}")))?;
+    let words = String::from_utf8_lossy(&asked.stderr).trim().trim_start_matches("dcpipe: error: ").to_owned();
+    serde_json::from_slice(&asked.stdout).map_err(|_| CliError::Environment(words))
 }
 
 /// Whether the libtorch that would be loaded can be asked for GPUs.

@@ -4,7 +4,8 @@ use crate::cli::args::PlanArgs;
 use crate::cli::error::CliError;
 use crate::cli::text;
 use crate::cli::workspace::Workspace;
-use crate::engine::forecast::{Fate, Line, forecast};
+use crate::engine::fate::Fate;
+use crate::engine::forecast::{Line, forecast};
 use crate::engine::{MissReason, Plan};
 use crate::store::Stand;
 

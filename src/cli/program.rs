@@ -3,7 +3,7 @@
 use crate::cli::args::DoctorArgs;
 use crate::cli::error::CliError;
 use crate::cli::{doctor, native};
-use crate::engine::Registry;
+use crate::engine::{Device, Registry};
 use crate::learn::device::{self, DeviceChoice};
 use crate::learn::place;
 use crate::stages;
@@ -13,28 +13,31 @@ use std::sync::OnceLock;
 /// leaves out of `dcpipe` what only [`NATIVE`] refers to.
 pub struct Program {
     pub(super) stages: fn() -> Registry,
-    /// Whether it can run a stage, or only find that none must run.
+    /// Whether stages run in this process, or only in workers.
     pub(super) runs: bool,
     /// Turns `auto` into the device that would be used, and checks that a named one is there.
-    pub(super) device: fn(&str) -> Result<String, CliError>,
+    pub(super) device: fn(&str) -> Result<Device, CliError>,
     pub(super) set_threads: fn(usize),
     pub(super) doctor: fn(&DoctorArgs) -> Result<(), CliError>,
 }
 
-/// `dcpipe`: does what needs no libtorch, and becomes the other for the rest.
+/// `dcpipe`: drives runs, and does all that needs no libtorch. Its workers are the other.
 pub static LIGHT: Program = Program {
     stages: stages::described,
     runs: false,
     device: device_unasked,
     set_threads: |_| {},
-    doctor: |_| Err(CliError::NeedsNative),
+    doctor: |_| native::instead(),
 };
 
-/// `dcpipe-native`: does everything.
+/// `dcpipe-native`: runs stages.
 pub static NATIVE: Program = Program {
     stages: stages::registry,
     runs: true,
-    device: |text| place::resolve(text).map_err(|error| CliError::Environment(format!("{error:#}"))),
+    device: |text| {
+        let name = place::resolve(text).map_err(|error| CliError::Environment(format!("{error:#}")))?;
+        Ok(Device { numerics: place::numerics_of(&name), name })
+    },
     set_threads: device::set_threads,
     doctor: doctor::doctor,
 };
@@ -51,12 +54,16 @@ pub(super) fn become_this(program: &'static Program) {
     let _ = THIS.set(program);
 }
 
-/// The device, where that is known without a look at the machine's GPUs.
-fn device_unasked(text: &str) -> Result<String, CliError> {
-    match text.parse() {
-        Ok(DeviceChoice::Cpu) => Ok("cpu".to_owned()),
+/// The device, where that is known without a look at the machine's GPUs; else the other program is asked.
+fn device_unasked(text: &str) -> Result<Device, CliError> {
+    let is_cpu = match text.parse() {
+        Ok(DeviceChoice::Cpu) => true,
         // Wheels of torch bring the part for GPUs to machines that have none.
-        Ok(DeviceChoice::Auto) if !native::has_gpu_part() || !place::has_driver() => Ok("cpu".to_owned()),
-        _ => Err(CliError::NeedsNative),
+        Ok(DeviceChoice::Auto) => !native::has_gpu_part() || !place::has_driver(),
+        _ => false,
+    };
+    if is_cpu {
+        return Ok(Device { name: "cpu".to_owned(), numerics: place::numerics_of("cpu") });
     }
+    native::device(text)
 }

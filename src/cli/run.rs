@@ -5,9 +5,11 @@ use crate::cli::args::{Closely, RunArgs};
 use crate::cli::error::CliError;
 use crate::cli::listeners::Listeners;
 use crate::cli::program::this;
-use crate::cli::signals;
-use crate::cli::threads;
 use crate::cli::workspace::{Variables, Workspace};
+use crate::cli::{native, signals, threads, work};
+use crate::engine::crew::process::Process;
+use crate::engine::crew::wire::Hello;
+use crate::engine::crew::{Crew, Hire, Reports};
 use crate::engine::{Cancel, EngineError, Executor, Settings};
 use crate::store::StoreError;
 use crate::store::verify::Policy;
@@ -20,7 +22,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     if std::fs::metadata(&args.pipeline).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
         let pipeline = args.pipeline.display();
         return Err(CliError::Usage(format!(
-            "{pipeline} is not a file; a run is gone on with, so its pipeline must be one"
+            "{pipeline} is not a regular file. dcpipe reads it again to resume a run, so a pipe cannot be used"
         )));
     }
     let cancel = Cancel::default();
@@ -31,10 +33,6 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     match until(args, &cancel, &environment) {
         Err(CliError::Store(StoreError::InUse { .. })) if cancel.is_requested() => Err(interrupted()),
         Err(CliError::Engine(EngineError::Interrupted)) => Err(interrupted()),
-        Err(CliError::NeedsNative) => {
-            signals::hold();
-            Err(if cancel.is_requested() { interrupted() } else { CliError::NeedsNative })
-        }
         done => done,
     }
 }
@@ -45,16 +43,23 @@ fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> 
     let _ = environment.set(space.environment.clone());
     apart(&args.out.join(&space.loaded.plan.name), space.store.root())?;
     space.store.look_closely(policy(args.verify), unix_ms());
+    let done = on(&space, args, cancel);
+    space.store.close();
+    done
+}
+
+/// Runs on a store that is open.
+fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError> {
     let plan = &space.loaded.plan;
     (this().set_threads)(threads::count(args.threads)?);
     let mut to = Vec::new();
     for name in &args.to {
         to.extend(plan.find(name).map_err(EngineError::from)?);
     }
-    let settings = Settings { device: &space.device, to, cancel: cancel.clone(), hits_only: !this().runs };
-    let listeners = Listeners::new(args, &space);
-    // Where nothing can run, it is not sure yet that there will be something to hear.
-    let listeners = if this().runs { listeners.open()? } else { listeners };
+    let hire = |reports| -> Result<Box<dyn Crew>, EngineError> { Ok(Box::new(workers(args, space, reports))) };
+    let hire: Option<Hire<'_>> = if this().runs { None } else { Some(&hire) };
+    let settings = Settings { device: &space.device, to, cancel: cancel.clone(), hire };
+    let listeners = Listeners::new(args, space).open()?;
     let outcome = Executor::new(plan, &space.store, &settings, &listeners).run();
     let end = match &outcome {
         Err(_) => End::Broken,
@@ -63,11 +68,26 @@ fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> 
     };
     let finished = listeners.finish(end, cancel);
     match outcome {
-        Err(EngineError::MustRun { .. }) => Err(CliError::NeedsNative),
         Err(error) => Err(error.into()),
         // Met while the results were laid out.
         Ok(_) => finished.and_then(|()| space.store.take_stuck().map_or(Ok(()), |error| Err(error.into()))),
     }
+}
+
+/// A worker process: what native libraries do to it ends an action and not the run.
+fn workers(args: &RunArgs, space: &Workspace, reports: Reports) -> Process {
+    let hello = Hello {
+        pipeline: space.loaded.resolved.clone(),
+        run: space.loaded.plan.name.clone(),
+        device: space.device.clone(),
+    };
+    let (store, threads, closely) = (space.store.root().to_owned(), args.threads, args.verify);
+    let start = move || {
+        let mut command = native::command(threads).map_err(|error| EngineError::NoCrew { why: error.to_string() })?;
+        command.args(work::arguments(&store, threads, closely));
+        Ok(command)
+    };
+    Process::new(Box::new(start), hello, reports)
 }
 
 /// Results in the store would be taken for its own.
@@ -92,7 +112,7 @@ fn apart(out: &Path, store: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-fn policy(closely: Closely) -> Policy {
+pub(super) fn policy(closely: Closely) -> Policy {
     match closely {
         Closely::Size => Policy::Size,
         Closely::Sample => Policy::Sample,

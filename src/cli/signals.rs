@@ -5,7 +5,6 @@ use crate::engine::Cancel;
 use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::sync::OnceLock;
 
 /// What asks the run to stop.
 const ASKED: [i32; 4] = [SIGINT, SIGTERM, SIGUSR1, SIGHUP];
@@ -20,57 +19,22 @@ pub fn listen(cancel: Cancel) -> io::Result<()> {
     let asked: Vec<i32> = ASKED.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)).collect();
     let mut signals = Signals::new(asked)?;
     let listen = move || {
-        for signal in signals.forever() {
-            if let Some(main) = HELD.get() {
-                send(*main, signal); // It is held there.
-                continue;
-            }
+        for _ in signals.forever() {
             if cancel.is_requested() {
                 // Nothing to clean up: what is committed is whole, and tmp/ is emptied at the next start.
                 signal_hook::low_level::exit(AT_ONCE);
             }
             cancel.request();
-            text::note("stopping as soon as what is begun can be gone on from; once more stops at once");
+            text::note("stopping at the next checkpoint; press Ctrl-C again to stop now");
         }
     };
     std::thread::Builder::new().spawn(listen)?;
-    mask(libc::SIG_UNBLOCK); // What was held meanwhile comes now.
     Ok(())
 }
 
-/// The main thread, once it holds what asks for an end.
-static HELD: OnceLock<libc::pthread_t> = OnceLock::new();
-
-/// Has what asks for an end wait until the program that this process is about to become listens, which takes a moment.
-/// Only this thread outlives the change, so that what others are sent is passed on to it.
-pub fn hold() {
-    mask(libc::SIG_BLOCK);
-    let _ = HELD.set(this_thread());
-}
-
-#[expect(unsafe_code, reason = "std does not tell")]
-fn this_thread() -> libc::pthread_t {
-    // SAFETY: it takes nothing and cannot fail.
-    unsafe { libc::pthread_self() }
-}
-
-#[expect(unsafe_code, reason = "std does not send signals")]
-fn send(thread: libc::pthread_t, signal: i32) {
-    // SAFETY: the main thread is there as long as its process.
-    unsafe {
-        libc::pthread_kill(thread, signal);
-    }
-}
-
-#[expect(unsafe_code, reason = "std does not block signals")]
-fn mask(how: i32) {
-    // SAFETY: the set is initialised before it is read; only this thread's mask changes.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        ASKED.iter().for_each(|signal| _ = libc::sigaddset(&raw mut set, *signal));
-        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
-    }
+/// Leaves what asks for an end to the process that this one works for.
+pub fn ignore_all() {
+    ASKED.iter().for_each(|signal| _ = ignore(*signal));
 }
 
 /// What the operating system has to say of files comes as an error and a sentence, and not as the end of the process.

@@ -4,6 +4,7 @@ use crate::cli::args::Place;
 use crate::cli::error::CliError;
 use crate::cli::program::this;
 use crate::cli::text;
+use crate::engine::Device;
 use crate::learn::device::DeviceChoice;
 use crate::pipeline::{self, Loaded};
 use crate::store::{Disk, Store, StoreError, StoreIo};
@@ -48,8 +49,8 @@ pub struct Workspace {
     pub loaded: Loaded,
     /// The open store.
     pub store: Store,
-    /// `cpu` or `cuda:N`.
-    pub device: String,
+    /// What networks run on.
+    pub device: Device,
     /// What the environment said of the variables that the pipeline asks it for.
     pub environment: Variables,
 }
@@ -73,8 +74,6 @@ impl Workspace {
                     place.device = last.device;
                 }
                 place.store = std::path::absolute(&place.store).unwrap_or(place.store);
-                // Whoever has to become the other program for this does so with the words that were typed, here.
-                resolve_device(&place.device)?;
                 let _ = std::env::set_current_dir(&last.folder); // What is not to be found there is said to be.
                 (last.pipeline, place, last.environment)
             }
@@ -106,7 +105,7 @@ pub fn open_store(path: &Path, goes_on: &dyn Fn() -> bool) -> Result<Store, Stor
 }
 
 /// Turns `auto` into the device that would be used, and checks that a named one is there.
-pub fn resolve_device(text: &str) -> Result<String, CliError> {
+pub fn resolve_device(text: &str) -> Result<Device, CliError> {
     text.parse::<DeviceChoice>().map_err(|error| CliError::Usage(format!("--device: {error:#}")))?;
     (this().device)(text)
 }

@@ -1,16 +1,21 @@
 //! context: what a running stage may touch: its inputs, its output, its random streams, and a voice.
 
-use crate::base::{Artifact, Epoch, Seed, StageKey};
+use crate::base::{Artifact, Epoch, Part, Seed, StageKey};
+use crate::engine::device::Device;
+use crate::engine::error::Interrupted;
+use crate::engine::event::Event;
+use crate::engine::key::KeyText;
+use crate::engine::noun::Noun;
 use crate::engine::output::Output;
-use crate::engine::resume::Unfinished;
-use crate::engine::{Event, Facts, Interrupted, KeyText, Noun};
-use crate::store::{Store, StoreError};
-use anyhow::anyhow;
+use crate::store::{Record, Store};
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The wish that a run should stop at the next place where nothing is lost.
 #[derive(Clone, Default, Debug)]
@@ -28,40 +33,97 @@ impl Cancel {
     }
 }
 
-/// An input artifact with all its parts mapped, and so readable even if they are evicted meanwhile.
-pub struct Input {
+/// An input artifact. A part is mapped when it is first read, and from then on readable even if it is evicted.
+pub struct Input<'a> {
     /// The artifact.
     pub artifact: Artifact,
     /// Where the paths in it lead, if it describes files outside the store.
     pub source: Option<PathBuf>,
+    store: &'a Store,
     node: String,
-    maps: Vec<Bytes>,
+    maps: Vec<OnceLock<Bytes>>,
 }
 
-impl Input {
-    /// Maps every part of `artifact`, the output of `node`.
-    pub fn open(store: &Store, node: String, artifact: &Artifact, source: Option<PathBuf>) -> Result<Self, StoreError> {
-        let maps = artifact.parts.iter().map(|part| store.map(part)).collect::<Result<_, _>>()?;
-        Ok(Self { artifact: artifact.clone(), source, node, maps })
+impl<'a> Input<'a> {
+    /// The output of `node`, of which nothing is mapped yet.
+    pub fn new(store: &'a Store, node: String, artifact: &Artifact, source: Option<PathBuf>) -> Self {
+        let maps = artifact.parts.iter().map(|_| OnceLock::new()).collect();
+        Self { artifact: artifact.clone(), source, store, node, maps }
+    }
+
+    fn map(&self, at: usize) -> anyhow::Result<Bytes> {
+        if let Some(map) = self.maps[at].get() {
+            return Ok(map.clone());
+        }
+        let map = self.store.map(&self.artifact.parts[at]).with_context(|| format!("reading {}", self.node))?;
+        Ok(self.maps[at].get_or_init(|| map).clone())
     }
 
     /// The bytes of the part called `name`.
+    ///
+    /// # Errors
+    /// Where there is no such part, or its bytes cannot be read.
     pub fn part(&self, name: &str) -> anyhow::Result<Bytes> {
-        self.part_if_any(name).ok_or_else(|| anyhow!("{} of {} has no part {name}", self.artifact.kind, self.node))
+        let found = self.part_if_any(name)?;
+        found.with_context(|| format!("{} of {} has no part {name}", self.artifact.kind, self.node))
     }
 
     /// The bytes of the part called `name`, where there is one.
-    pub fn part_if_any(&self, name: &str) -> Option<Bytes> {
-        let at = self.artifact.parts.iter().position(|part| part.name == name)?;
-        Some(self.maps[at].clone())
+    ///
+    /// # Errors
+    /// Where its bytes cannot be read.
+    pub fn part_if_any(&self, name: &str) -> anyhow::Result<Option<Bytes>> {
+        let at = self.artifact.parts.iter().position(|part| part.name == name);
+        at.map(|at| self.map(at)).transpose()
     }
 
     /// The bytes of all parts whose name begins with `prefix`, in their order.
-    pub fn parts(&self, prefix: &str) -> Vec<Bytes> {
-        let named = self.artifact.parts.iter().zip(&self.maps);
-        named.filter(|(part, _)| part.name.starts_with(prefix)).map(|(_, map)| map.clone()).collect()
+    ///
+    /// # Errors
+    /// Where their bytes cannot be read.
+    pub fn parts(&self, prefix: &str) -> anyhow::Result<Vec<Bytes>> {
+        let meant = |at: &usize| self.artifact.parts[*at].name.starts_with(prefix);
+        (0..self.maps.len()).filter(meant).map(|at| self.map(at)).collect()
+    }
+
+    /// The parts that were mapped.
+    pub(super) fn mapped(&self) -> Vec<&Part> {
+        let parts = self.artifact.parts.iter().zip(&self.maps);
+        parts.filter(|(_, map)| map.get().is_some()).map(|(part, _)| part).collect()
     }
 }
+
+/// What a node reads, by port.
+pub struct Inputs<'a>(pub(super) Vec<(&'static str, Input<'a>)>);
+
+impl<'a> Inputs<'a> {
+    /// The input at `port`, which the stage declared as required.
+    ///
+    /// # Errors
+    /// A bug, where it did not.
+    pub fn at(&self, port: &str) -> anyhow::Result<&Input<'a>> {
+        self.at_if_any(port).ok_or_else(|| anyhow!("BUG: no input at {port}"))
+    }
+
+    /// Maps everything that a stage with these ports reads, so that it stays readable whoever deletes it.
+    pub(super) fn hold(&self, prefixes: impl Fn(&str) -> &'static [&'static str]) -> anyhow::Result<()> {
+        for (port, input) in &self.0 {
+            match prefixes(port) {
+                [] => drop(input.parts("")?),
+                prefixes => prefixes.iter().try_for_each(|prefix| input.parts(prefix).map(drop))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The input at `port`, if it is connected.
+    pub fn at_if_any(&self, port: &str) -> Option<&Input<'a>> {
+        self.0.iter().find(|(name, _)| *name == port).map(|(_, input)| input)
+    }
+}
+
+/// What the shards of one node share in a process, such as a network that is loaded once: the node's key, and the thing.
+pub type Shared = Option<(StageKey, Box<dyn Any + Send>)>;
 
 /// What a stage sees while it runs.
 pub struct Context<'a> {
@@ -69,26 +131,29 @@ pub struct Context<'a> {
     pub(super) node: String,
     pub(super) epoch: Epoch,
     pub(super) key: KeyText,
+    pub(super) key_of_node: StageKey,
     pub(super) noun: Noun,
-    pub(super) inputs: Vec<(&'static str, Input)>,
+    pub(super) inputs: Inputs<'a>,
     pub(super) seed: Option<Seed>,
-    pub(super) device: &'a str,
+    pub(super) device: &'a Device,
     pub(super) cancel: &'a Cancel,
     pub(super) emit: &'a (dyn Fn(Event) + Sync),
     pub(super) parts: Output<'a>,
-    pub(super) facts: Facts,
-    pub(super) progress: Unfinished,
+    pub(super) facts: BTreeMap<String, u64>,
+    /// The newest state that this node has saved.
+    pub(super) save: Option<Record>,
+    pub(super) shared: Shared,
 }
 
 impl<'a> Context<'a> {
     /// The input at `port`, which the stage declared as required.
-    pub fn input(&self, port: &str) -> anyhow::Result<&Input> {
-        self.input_if_any(port).ok_or_else(|| anyhow!("BUG: no input at {port}"))
+    pub fn input(&self, port: &str) -> anyhow::Result<&Input<'a>> {
+        self.inputs.at(port)
     }
 
     /// The input at `port`, if it is connected.
-    pub fn input_if_any(&self, port: &str) -> Option<&Input> {
-        self.inputs.iter().find(|(name, _)| *name == port).map(|(_, input)| input)
+    pub fn input_if_any(&self, port: &str) -> Option<&Input<'a>> {
+        self.inputs.at_if_any(port)
     }
 
     /// The output, to be written part by part.
@@ -122,12 +187,28 @@ impl<'a> Context<'a> {
 
     /// The device that networks run on, such as `cpu` or `cuda:0`.
     pub fn device(&self) -> &str {
-        self.device
+        &self.device.name
     }
 
     /// A folder of the store for what may be remembered between runs and lost without harm.
     pub fn cache(&self) -> PathBuf {
-        cache_folder(self.store)
+        self.store.root().join("stat")
+    }
+
+    /// What an earlier shard of this node left with [`Context::share`] in this process, or else what `make` makes.
+    pub fn shared<T: Any + Send>(
+        &mut self,
+        make: impl FnOnce(&mut Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Box<T>> {
+        match self.shared.take().map(|(_, thing)| thing.downcast()) {
+            Some(Ok(thing)) => Ok(thing),
+            _ => Ok(Box::new(make(self)?)),
+        }
+    }
+
+    /// Leaves something for the next shard of this node.
+    pub fn share<T: Any + Send>(&mut self, thing: Box<T>) {
+        self.shared = Some((self.key_of_node, thing));
     }
 
     /// Says how far the node is, in units such as `images`.
@@ -184,9 +265,4 @@ impl Voice<'_> {
     pub fn checkpoint(&self) -> anyhow::Result<()> {
         if self.cancel.is_requested() { Err(Interrupted.into()) } else { Ok(()) }
     }
-}
-
-/// Where source stages remember what they saw.
-pub(super) fn cache_folder(store: &Store) -> PathBuf {
-    Path::new(store.root()).join("stat")
 }

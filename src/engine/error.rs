@@ -1,6 +1,8 @@
 //! error: what can go wrong with a plan or a run.
 
 use crate::store::StoreError;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A plan that cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +82,54 @@ pub struct DamagedInput {
     pub port: &'static str,
 }
 
+/// Why an action did not end with a record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+pub enum ActionError {
+    /// It was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// What it reads at a port was found damaged, and was moved to quarantine.
+    #[error("what it reads at {port} had other bytes than its name promises; the same command rebuilds it")]
+    Damaged {
+        /// The port.
+        port: String,
+    },
+    /// Bytes that it reads are gone from the store.
+    #[error("{what}")]
+    Missing {
+        /// Which.
+        what: String,
+    },
+    /// A file is in the way in the store.
+    #[error("{} {why}", path.display())]
+    Stuck {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The stage failed.
+    #[error("{error}")]
+    Failed {
+        /// Why.
+        error: String,
+    },
+    /// The worker process ended in the middle of it.
+    #[error("its worker {how} in the middle of it{}", last_words(words))]
+    Died {
+        /// Such as `aborted (signal 6)`.
+        how: String,
+        /// Its exit code, if it had one.
+        code: Option<i32>,
+        /// The end of what it wrote to its standard error.
+        words: String,
+    },
+}
+
+fn last_words(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(". Its last words:\n{words}") }
+}
+
 /// A run that did not reach its end.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -98,12 +148,18 @@ pub enum EngineError {
         error: anyhow::Error,
     },
     /// A stage failed.
-    #[error("{node}: {error:#}")]
+    #[error("{node}: {error}")]
     Stage {
         /// The node.
         node: String,
         /// Why.
-        error: anyhow::Error,
+        error: ActionError,
+    },
+    /// Nobody can do the work.
+    #[error("{why}")]
+    NoCrew {
+        /// Why, and what to do.
+        why: String,
     },
     /// A stage gave other bytes than its record promises, again and again.
     #[error("{node} gives other bytes each time it runs; its stage is not a pure function of its key")]
@@ -116,12 +172,6 @@ pub enum EngineError {
         "the bytes of {node} were gone again each time before they could be read; does something else empty the store?"
     )]
     KeepsVanishing {
-        /// The node.
-        node: String,
-    },
-    /// A run that takes what is there, and no more, met a node that is not.
-    #[error("{node} must run")]
-    MustRun {
         /// The node.
         node: String,
     },

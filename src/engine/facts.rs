@@ -1,8 +1,9 @@
 //! facts: numbers that stages learn, carried to everything after them and checked there before it computes.
 
-use crate::engine::executor::Executor;
-use crate::engine::plan::NodeId;
+use crate::engine::nodes::Nodes;
+use crate::engine::plan::{NodeId, Plan};
 use crate::engine::{Facts, NodeState, PlanError};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The facts at a node: those of its inputs, the later port's before the earlier's, and before all its own. Where
@@ -28,37 +29,54 @@ fn add(all: &mut Arc<Facts>, more: &Facts) {
     }
 }
 
-impl Executor<'_> {
-    /// Carries what was learned since the last call to everything after it. The first stage that cannot work with it
-    /// fails here, before anything is computed for it.
-    pub(super) fn spread_facts(&mut self) {
-        let plan = self.plan;
-        while let Some(rank) = self.fresh_facts.pop_first() {
-            let id = plan.order()[rank as usize];
-            let node = plan.node(id);
-            let own = self.known[id.index()].record.as_ref().map(|record| &record.facts);
-            let facts = inherit(node.inputs.iter().map(|(_, from)| &self.known[from.index()].facts), own);
-            if facts == self.known[id.index()].facts {
-                continue;
-            }
-            self.known[id.index()].facts = facts;
-            self.fresh_facts.extend(plan.consumers(id).iter().map(|consumer| plan.rank(*consumer)));
-            if let Err(error) = self.check(id) {
-                self.fresh_facts.clear();
-                return self.fail(id, error.into());
-            }
-        }
+/// Which nodes' facts must be worked out again.
+pub(super) struct Spread<'a> {
+    plan: &'a Plan,
+    /// By rank.
+    fresh: BTreeSet<u32>,
+}
+
+impl<'a> Spread<'a> {
+    /// None.
+    pub(super) fn new(plan: &'a Plan) -> Self {
+        Self { plan, fresh: BTreeSet::new() }
     }
 
-    /// Asks a stage that is still to run whether it can work with the facts.
-    pub(super) fn check(&self, id: NodeId) -> Result<(), PlanError> {
-        let node = self.plan.node(id);
-        match self.board.state(id) {
-            NodeState::Wanted | NodeState::Ready => node
-                .stage
-                .check(&self.known[id.index()].facts)
-                .map_err(|error| PlanError::Refused { node: node.name(), error: format!("{error:#}") }),
-            _ => Ok(()),
+    /// A node has learned something.
+    pub(super) fn changed(&mut self, id: NodeId) {
+        self.fresh.insert(self.plan.rank(id));
+    }
+
+    /// Carries what was learned since the last call to everything after it.
+    ///
+    /// # Errors
+    /// The first node whose stage cannot work with it, before anything is computed for it.
+    pub(super) fn spread(&mut self, nodes: &mut Nodes<'_>) -> Result<(), (NodeId, PlanError)> {
+        let plan = self.plan;
+        while let Some(rank) = self.fresh.pop_first() {
+            let id = plan.order()[rank as usize];
+            let own = nodes.of(id).record.clone();
+            let inputs = plan.node(id).inputs.iter().map(|(_, from)| &nodes.of(*from).facts);
+            let facts = inherit(inputs, own.as_ref().map(|record| &record.facts));
+            if facts == nodes.of(id).facts {
+                continue;
+            }
+            nodes.of_mut(id).facts = facts;
+            self.fresh.extend(plan.consumers(id).iter().map(|consumer| plan.rank(*consumer)));
+            check(nodes, id).map_err(|error| {
+                self.fresh.clear();
+                (id, error)
+            })?;
         }
+        Ok(())
+    }
+}
+
+/// Asks a stage that must still run whether it can work with the facts.
+pub(super) fn check(nodes: &Nodes<'_>, id: NodeId) -> Result<(), PlanError> {
+    let refused = |error: anyhow::Error| PlanError::Refused { node: nodes.name(id), error: format!("{error:#}") };
+    match nodes.state(id) {
+        NodeState::Wanted | NodeState::Ready => nodes.plan.node(id).stage.check(&nodes.of(id).facts).map_err(refused),
+        _ => Ok(()),
     }
 }

@@ -1,29 +1,14 @@
 //! forecast: what a run would do, told without doing it.
 
-use crate::base::Digest;
-use crate::engine::context::cache_folder;
 use crate::engine::facts::inherit;
+use crate::engine::fate::{Fate, Found, Need, fate};
+use crate::engine::keys::{key_before, key_of};
 use crate::engine::plan::{NodeId, Plan};
-use crate::engine::worker::key_of;
-use crate::engine::{EngineError, Facts, KeyText, MissReason, PlanError, why};
+use crate::engine::{Device, EngineError, Facts, KeyText, PlanError, why};
 use crate::store::run::KeyHistory;
 use crate::store::{Record, Stand, Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// What would happen to one node.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fate {
-    /// Its record is there.
-    Hit,
-    /// It would run.
-    Run(MissReason),
-    /// It would run unless what is before it turns out as it was; its key is known only then.
-    Pending {
-        /// The nearest node before it that would run.
-        after: String,
-    },
-}
 
 /// One line of a forecast.
 pub struct Line {
@@ -43,19 +28,17 @@ pub struct Line {
 }
 
 /// Tells what a run of `plan` on `store` would do, in the plan's order.
-pub fn forecast(plan: &Plan, store: &Store, device: &str) -> Result<Vec<Line>, EngineError> {
+pub fn forecast(plan: &Plan, store: &Store, device: &Device) -> Result<Vec<Line>, EngineError> {
     let history = store.key_history(&plan.name);
     let mut lines: Vec<Option<Line>> = (0..plan.len()).map(|_| None).collect();
-    let mut digests: Vec<Option<Digest>> = vec![None; plan.len()];
     let mut facts: Vec<Arc<Facts>> = vec![Arc::default(); plan.len()];
     let mut typical: BTreeMap<&str, u64> = BTreeMap::new();
     for id in plan.order() {
         let node = plan.node(*id);
-        let line = look_up(plan, store, device, *id, &digests, &lines, &history)?;
+        let line = look_up(plan, store, device, *id, &lines, &history)?;
         let inherited = || node.inputs.iter().map(|(_, from)| &facts[from.index()]);
         match &line.record {
             Some(record) => {
-                digests[id.index()] = Some(record.artifact.digest());
                 typical.insert(&node.noun, record.artifact.bytes());
                 facts[id.index()] = inherit(inherited(), Some(&record.facts));
             }
@@ -82,37 +65,42 @@ pub fn forecast(plan: &Plan, store: &Store, device: &str) -> Result<Vec<Line>, E
 fn look_up(
     plan: &Plan,
     store: &Store,
-    device: &str,
+    device: &Device,
     id: NodeId,
-    digests: &[Option<Digest>],
     lines: &[Option<Line>],
     history: &KeyHistory,
 ) -> Result<Line, EngineError> {
     let node = plan.node(id);
-    let inputs: Option<Vec<(&str, Digest)>> =
-        node.inputs.iter().map(|(port, from)| Some((*port, digests[from.index()]?))).collect();
+    let record = |from: NodeId| lines[from.index()].as_ref()?.record.as_ref();
+    let inputs: Option<Vec<_>> = node.inputs.iter().map(|(port, from)| Some((*port, record(*from)?))).collect();
     let Some(inputs) = inputs else {
-        return Ok(Line {
-            node: id,
-            fate: pending(plan, lines, id),
-            key: None,
-            record: None,
-            bytes: None,
-            stand: None,
-        });
+        let fate = pending(plan, lines, id);
+        return Ok(Line { node: id, fate, key: None, record: None, bytes: None, stand: None });
     };
-    let key = key_of(plan, id, &inputs, device, &cache_folder(store))?;
-    let (record, stand) = match store.record(key.key()) {
-        // A run moves it away and goes on as if there were none.
-        Err(StoreError::DamagedRecord { .. }) => (None, Some(Stand::Wrong)),
-        other => (other?, None),
-    };
-    let fate = match &record {
-        Some(_) => Fate::Hit,
-        None => Fate::Run(why::miss_reason(store, history.of(&node.name()), &key)),
-    };
-    let bytes = record.as_ref().map(|record| record.artifact.bytes());
-    Ok(Line { node: id, fate, key: Some(key), record, bytes, stand })
+    let key = key_of(plan, id, &inputs, device)?;
+    let before = key_before(&key, &*node.stage, &inputs, device);
+    let mut damaged = None;
+    for key in [Some(&key), before.as_ref()].into_iter().flatten() {
+        match store.record(key.key()) {
+            Ok(Some(record)) => {
+                let bytes = Some(record.artifact.bytes());
+                return Ok(Line {
+                    node: id,
+                    fate: Fate::Hit,
+                    key: Some(key.clone()),
+                    record: Some(record),
+                    bytes,
+                    stand: None,
+                });
+            }
+            Ok(None) => {}
+            // A run moves it away and goes on as if there were none.
+            Err(StoreError::DamagedRecord { .. }) => damaged = Some(Stand::Wrong),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let fate = Fate::Run(why::miss_reason(store, history.of(&node.name()), &key));
+    Ok(Line { node: id, fate, key: Some(key), record: None, bytes: None, stand: damaged })
 }
 
 fn pending(plan: &Plan, lines: &[Option<Line>], id: NodeId) -> Fate {
@@ -129,23 +117,21 @@ fn pending(plan: &Plan, lines: &[Option<Line>], id: NodeId) -> Fate {
 /// Hits whose bytes are gone and needed become runs, from the last node back to the first.
 fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
     for id in plan.order().iter().rev() {
-        let needed_by = plan.consumers(*id).iter().find(|consumer| {
-            matches!(lines[consumer.index()].as_ref().map(|l| &l.fate), Some(Fate::Run(_) | Fate::Pending { .. }))
-        });
-        let node = plan.node(*id);
-        let Some(line) = lines[id.index()].as_mut() else { continue };
-        let stays = node.asked_for || node.keep.stays(node.epoch, plan.epochs);
-        let Some(record) = line.record.as_ref().filter(|_| line.fate == Fate::Hit && (needed_by.is_some() || stays))
-        else {
-            continue;
+        let runs = |consumer: &&NodeId| {
+            matches!(lines[consumer.index()].as_ref().map(|line| &line.fate), Some(Fate::Run(_) | Fate::Pending { .. }))
         };
-        // Who only foretells moves nothing: a run does, and says so.
+        let node = plan.node(*id);
+        let need = match plan.consumers(*id).iter().find(runs) {
+            Some(reader) => Need::Reader(plan.node(*reader).name()),
+            None if node.asked_for => Need::AskedFor,
+            None if node.keep.stays(node.epoch, plan.epochs) => Need::Retained,
+            None => Need::Nobody,
+        };
+        let Some(line) = lines[id.index()].as_mut().filter(|line| line.fate == Fate::Hit) else { continue };
+        let Some(record) = line.record.as_ref().filter(|_| need != Need::Nobody) else { continue };
+        // A forecast never modifies the store; a run quarantines and reports.
         let stand = store.stand(&record.artifact);
         line.stand = Some(stand);
-        let is_lost = || stand > Stand::Gone || store.lost_to_damage(&record.artifact);
-        if stand != Stand::Whole && (needed_by.is_some() || node.asked_for || is_lost()) {
-            let needed_by = needed_by.map_or_else(|| "keep:".to_owned(), |consumer| plan.node(*consumer).name());
-            line.fate = Fate::Run(MissReason::Evicted { needed_by });
-        }
+        line.fate = fate(Found { missing: None, stand, is_lost: &|| store.lost_to_damage(&record.artifact) }, &need);
     }
 }

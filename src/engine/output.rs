@@ -4,16 +4,16 @@ use crate::base::Part;
 use crate::store::{ObjectWriter, Store};
 use std::io::{BufWriter, IntoInnerError, Write};
 
-/// Parts that are durable, in their order, and where the next one goes.
+/// Parts in their order, written and not yet durable, and where the next one goes.
 pub struct Output<'a> {
     store: &'a Store,
-    pub(super) parts: Vec<Part>,
+    written: Vec<(ObjectWriter<'a>, String)>,
 }
 
 impl<'a> Output<'a> {
     /// None yet.
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, parts: Vec::new() }
+        Self { store, written: Vec::new() }
     }
 
     /// Begins a part. Hand it to [`Output::finish`].
@@ -21,10 +21,20 @@ impl<'a> Output<'a> {
         Ok(self.store.create()?)
     }
 
-    /// Makes a part durable as `name`.
-    pub fn finish(&mut self, writer: ObjectWriter<'_>, name: &str) -> anyhow::Result<()> {
-        self.parts.push(writer.finish(name)?);
+    /// Takes a part as `name`.
+    ///
+    /// # Errors
+    /// None today; the part is made durable when all are written.
+    pub fn finish(&mut self, writer: ObjectWriter<'a>, name: &str) -> anyhow::Result<()> {
+        self.written.push((writer, name.to_owned()));
         Ok(())
+    }
+
+    /// Makes all parts durable. The disk is waited for here and nowhere before, so that another shard may compute
+    /// meanwhile.
+    pub(super) fn settle(&mut self) -> anyhow::Result<Vec<Part>> {
+        let written = std::mem::take(&mut self.written).into_iter();
+        Ok(written.map(|(writer, name)| writer.finish(&name)).collect::<Result<_, _>>()?)
     }
 
     /// Writes the part `name` by `write`.

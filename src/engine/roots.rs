@@ -1,12 +1,13 @@
 //! roots: follows a node that would run back to what changed, also through nodes that have run with the change already.
 
 use crate::base::{Digest, StageKey};
-use crate::engine::context::cache_folder;
-use crate::engine::forecast::{Fate, Line};
+use crate::engine::fate::Fate;
+use crate::engine::forecast::Line;
+use crate::engine::key::input_of;
+use crate::engine::keys::{key_of, read_at};
 use crate::engine::plan::{Node, NodeId, Plan};
-use crate::engine::why::{difference, input_of};
-use crate::engine::worker::key_of;
-use crate::engine::{EngineError, MissReason};
+use crate::engine::why::difference;
+use crate::engine::{Device, EngineError, MissReason};
 use crate::store::run::KeyHistory;
 use crate::store::{Record, Stand, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +64,7 @@ pub struct Step {
 pub struct Tracer<'a> {
     plan: &'a Plan,
     store: &'a Store,
-    device: &'a str,
+    device: &'a Device,
     lines: Vec<Option<&'a Line>>,
     history: KeyHistory,
     looks: BTreeMap<(NodeId, Option<StageKey>), Rc<Look>>,
@@ -71,7 +72,7 @@ pub struct Tracer<'a> {
 
 impl<'a> Tracer<'a> {
     /// Takes a forecast of `plan` on `store`.
-    pub fn new(plan: &'a Plan, store: &'a Store, device: &'a str, forecast: &'a [Line]) -> Self {
+    pub fn new(plan: &'a Plan, store: &'a Store, device: &'a Device, forecast: &'a [Line]) -> Self {
         let mut lines = vec![None; plan.len()];
         for line in forecast {
             lines[line.node.index()] = Some(line);
@@ -135,7 +136,7 @@ impl<'a> Tracer<'a> {
         let known_key = line.key.as_ref();
         let now = match known_key {
             Some(key) => key.clone(),
-            None => key_of(self.plan, id, &[], self.device, &cache_folder(self.store))?,
+            None => key_of(self.plan, id, &[], self.device)?,
         };
         // An input that both keys have is followed; one that only one of them has was connected or taken off.
         let both = |port: &str| was.contains_key(port) && node.inputs.iter().any(|(name, _)| *name == port);
@@ -147,7 +148,7 @@ impl<'a> Tracer<'a> {
             look.causes.push(Cause::Changed { lines: own });
         }
         for (port, from) in &node.inputs {
-            self.follow(*from, port, was.get(port).copied(), &mut look);
+            self.follow(id, *from, port, was.get(port).copied(), &mut look);
         }
         if look.causes.is_empty() && look.next.is_empty() {
             look.causes.extend(own_reason(&line.fate));
@@ -156,18 +157,23 @@ impl<'a> Tracer<'a> {
     }
 
     /// Notes that an input is to be looked at, unless it is what it `was`.
-    fn follow(&self, from: NodeId, port: &'static str, was: Option<&str>, look: &mut Look) {
-        let now = self.digest(from).map(|digest| digest.to_string());
+    fn follow(&self, id: NodeId, from: NodeId, port: &'static str, was: Option<&str>, look: &mut Look) {
+        let stage = &*self.plan.node(id).stage;
+        // A key of an earlier program names an input by all its parts.
+        let is_it = |record: &Record, was: &str| {
+            read_at(stage, port, record).to_string() == was || record.artifact.digest().to_string() == was
+        };
+        let now = self.line(from).and_then(|line| line.record.as_ref());
         let Some(was) = was else {
             if now.is_none() {
                 look.next.push((from, None));
             }
             return;
         };
-        if now.as_deref() == Some(was) {
+        if now.is_some_and(|now| is_it(now, was)) {
             return;
         }
-        let gave_it = |record: &Record| record.artifact.digest().to_string() == was;
+        let gave_it = |record: &Record| is_it(record, was);
         let line = self.line(from);
         let mut earlier = line.into_iter().flat_map(|line| self.earlier(from, line));
         match earlier.find(|key| self.record(*key).as_ref().is_some_and(gave_it)) {

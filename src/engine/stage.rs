@@ -1,21 +1,16 @@
 //! stage: a verb. A pure function from artifacts and parameters to one artifact; the struct is the parameters.
 
-use crate::base::Epoch;
-use crate::engine::Context;
+use crate::base::{Digest, Epoch};
+use crate::engine::context::{Context, Inputs};
+use crate::engine::device::Device;
+use crate::engine::noun::Noun;
+use crate::engine::work::{Shard, Work};
+use anyhow::bail;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// What an artifact is: its noun and the version of its file format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Noun {
-    /// Such as `clusters`.
-    pub name: &'static str,
-    /// Counts up when the files change in a way that old readers would misread.
-    pub format: u32,
-}
 
 /// A named, typed input of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +21,24 @@ pub struct Port {
     pub noun: &'static str,
     /// Whether the stage also runs without it.
     pub optional: bool,
+    /// Beginnings of the names of the parts that the stage reads; none: it reads all. Others are no part of its key.
+    pub parts: &'static [&'static str],
 }
 
 impl Port {
     /// A port that must be connected.
     pub const fn required(name: &'static str, noun: &'static str) -> Self {
-        Self { name, noun, optional: false }
+        Self { name, noun, optional: false, parts: &[] }
+    }
+
+    /// The same port, of which the stage reads only parts whose names begin so.
+    pub const fn reading(self, parts: &'static [&'static str]) -> Self {
+        Self { parts, ..self }
     }
 
     /// A port that may be left open.
     pub const fn optional(name: &'static str, noun: &'static str) -> Self {
-        Self { name, noun, optional: true }
+        Self { name, noun, optional: true, parts: &[] }
     }
 }
 
@@ -60,7 +62,7 @@ pub enum Keep {
     UntilUsed,
     /// Those of the newest so many epochs; older ones until used.
     Last(u32),
-    /// Those of the first, the last and every so manieth epoch; the others until used.
+    /// Those of the first, the last and every N-th epoch; the others until used.
     Every(u32),
 }
 
@@ -99,13 +101,20 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const KEEP: Keep;
     /// Whether it draws random numbers, and so has a seed line in its key.
     const DRAWS: bool = false;
+    /// Whether it looks at the outside world ([`Stage::observe`]), which may take as long as a data set is large.
+    const OBSERVES: bool = false;
     /// Small parts of its output that people read: they stay in the store when the rest goes.
     const SPARED: &'static [&'static str] = &[];
 
-    /// Library versions and device kind, where the output's bits depend on them. `device` is such as `cpu` or `cuda:0`.
-    fn numerics(&self, device: &str) -> Option<String> {
+    /// Library versions and device kind, where the output's bits depend on them.
+    fn numerics(&self, device: &Device) -> Option<String> {
         let _ = device;
         None
+    }
+
+    /// What an earlier program wrote in keys of this stage, where its artifacts are as good as today's.
+    fn before(&self, device: &Device) -> Before {
+        Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics: self.numerics(device) }
     }
 
     /// The folder outside the store that the artifact's paths are relative to. It is where data lives, not what it is,
@@ -114,10 +123,8 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         None
     }
 
-    /// What a stage without inputs sees of the outside world, as text for its key. `cache` is a folder for what may be
-    /// remembered between runs.
-    fn observe(&self, cache: &Path) -> anyhow::Result<Option<String>> {
-        let _ = cache;
+    /// What a stage without inputs sees of the outside world, as a digest for its key.
+    fn observe(&self) -> anyhow::Result<Option<Digest>> {
         Ok(None)
     }
 
@@ -133,8 +140,34 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         None
     }
 
-    /// Does the work: reads inputs, writes parts through `cx`.
-    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()>;
+    /// Says what a node does before it does it. It reads small tables at most, and depends on nothing but the inputs.
+    fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
+        let _ = inputs;
+        Ok(Work::Whole)
+    }
+
+    /// Does [`Work::Whole`]: reads inputs, writes parts through `cx`.
+    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let _ = cx;
+        bail!("BUG: {} works in shards and is to run whole", Self::VERB)
+    }
+
+    /// Makes the part of one shard. A pure function of the node's key and the shard: it runs in any order, in any process.
+    fn run_shard(&self, shard: &Shard, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let _ = (shard, cx);
+        bail!("BUG: {} has no shards", Self::VERB)
+    }
+}
+
+/// What an earlier program wrote of a stage in its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// [`Stage::VERSION`] then.
+    pub version: u32,
+    /// The format of the output then; today's readers take it.
+    pub format: u32,
+    /// [`Stage::numerics`] then.
+    pub numerics: Option<String>,
 }
 
 /// A stage with its type erased; nobody implements it by hand.
@@ -144,17 +177,23 @@ pub trait AnyStage: Send + Sync {
     /// The parameters as JSON.
     fn params(&self) -> serde_json::Value;
     /// See [`Stage::numerics`].
-    fn numerics(&self, device: &str) -> Option<String>;
+    fn numerics(&self, device: &Device) -> Option<String>;
+    /// See [`Stage::before`].
+    fn before(&self, device: &Device) -> Before;
     /// See [`Stage::source`].
     fn source(&self) -> Option<PathBuf>;
     /// See [`Stage::observe`].
-    fn observe(&self, cache: &Path) -> anyhow::Result<Option<String>>;
+    fn observe(&self) -> anyhow::Result<Option<Digest>>;
     /// See [`Stage::check`].
     fn check(&self, facts: &Facts) -> anyhow::Result<()>;
     /// See [`Stage::estimate`].
     fn estimate(&self, facts: &Facts) -> Option<u64>;
+    /// See [`Stage::work`].
+    fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work>;
     /// See [`Stage::run`].
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()>;
+    /// See [`Stage::run_shard`].
+    fn run_shard(&self, shard: &Shard, cx: &mut Context<'_>) -> anyhow::Result<()>;
 }
 
 /// A registry line: all that is known of a verb without its parameters.
@@ -173,12 +212,21 @@ pub struct StageDef {
     pub keep: Keep,
     /// [`Stage::DRAWS`]
     pub draws: bool,
+    /// [`Stage::OBSERVES`]
+    pub observes: bool,
     /// [`Stage::SPARED`]
     pub spared: &'static [&'static str],
     /// Makes the stage from the JSON of its parameters.
     pub parse: fn(serde_json::Value) -> Result<Box<dyn AnyStage>, serde_json::Error>,
     /// The JSON Schema of the parameters.
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+}
+
+impl StageDef {
+    /// Beginnings of the names of the parts that it reads at a port; none: it reads all.
+    pub fn reads(&self, port: &str) -> &'static [&'static str] {
+        self.inputs.iter().find(|known| known.name == port).map_or(&[], |port| port.parts)
+    }
 }
 
 /// The verbs that a pipeline may use, sorted by name.
@@ -195,6 +243,7 @@ pub trait Registered: Stage {
         pool: Self::POOL,
         keep: Self::KEEP,
         draws: Self::DRAWS,
+        observes: Self::OBSERVES,
         spared: Self::SPARED,
         parse: |value| serde_json::from_value::<Self>(value).map(|stage| Box::new(stage) as Box<dyn AnyStage>),
         schema: |generator| generator.subschema_for::<Self>(),
@@ -214,16 +263,20 @@ impl<S: Stage> AnyStage for S {
         serde_json::to_value(self).expect("BUG: parameters are plain data")
     }
 
-    fn numerics(&self, device: &str) -> Option<String> {
+    fn numerics(&self, device: &Device) -> Option<String> {
         Stage::numerics(self, device)
+    }
+
+    fn before(&self, device: &Device) -> Before {
+        Stage::before(self, device)
     }
 
     fn source(&self) -> Option<PathBuf> {
         Stage::source(self).map(Path::to_owned)
     }
 
-    fn observe(&self, cache: &Path) -> anyhow::Result<Option<String>> {
-        Stage::observe(self, cache)
+    fn observe(&self) -> anyhow::Result<Option<Digest>> {
+        Stage::observe(self)
     }
 
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
@@ -234,7 +287,15 @@ impl<S: Stage> AnyStage for S {
         Stage::estimate(self, facts)
     }
 
+    fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
+        Stage::work(self, inputs)
+    }
+
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         Stage::run(self, cx)
+    }
+
+    fn run_shard(&self, shard: &Shard, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        Stage::run_shard(self, shard, cx)
     }
 }

@@ -9,6 +9,7 @@
 ///                      |  ^\-> Hit   another process made it in the meantime
 ///                      v  |
 ///                    Waiting         another process is making it
+/// Running -> Ready         bytes that it reads are gone
 /// Wanted | Ready | Waiting | Running -> Failed, Skipped
 /// Hit | Ready | Waiting | Ran -> Wanted   something before it gave other bytes than it used to
 /// ```
@@ -58,7 +59,7 @@ impl NodeState {
                 | (Hit, Ready | Wanted) // the bytes are needed and gone | an input drifted
                 | (Ready, Running | Waiting | Hit | Skipped | Failed | Wanted)
                 | (Waiting, Ready | Skipped | Failed | Wanted)
-                | (Running, Ran | Failed | Skipped)
+                | (Running, Ran | Failed | Skipped | Ready) // what it reads is gone
                 | (Ran, Wanted | Ready) // an input drifted | evicted, and needed once more
         );
         assert!(legal, "BUG: a node moves from {self:?} to {next:?}");

@@ -33,11 +33,6 @@ fn name_of(line: &str) -> &str {
     line.split_once(" = ").map_or_else(|| line.split(' ').next().unwrap_or(line), |(name, _)| name)
 }
 
-/// The port that a line is about, with the digest of what was read there, where the line is about an input.
-pub fn input_of(line: &str) -> Option<(&str, &str)> {
-    line.strip_prefix("input ")?.split_once(" = ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +42,8 @@ mod tests {
         let (old, new) = ("stage a 1\nparam.k = 10\nparam.n = 1\n", "stage a 1\nparam.k = 20\nparam.n = 1\n");
         assert_eq!(difference(old, new), ["- param.k = 10", "+ param.k = 20"]);
     }
+
+    use crate::engine::key::input_of;
 
     #[test]
     fn an_input_is_told_from_a_parameter_of_that_name() {

@@ -53,7 +53,7 @@ impl Stage for Cluster {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let table = vectors::open(&cx.input("vectors")?.parts("part-"))?;
+        let table = vectors::open(&cx.input("vectors")?.parts("part-")?)?;
         let vectors = table.whole().context("the vectors are in several batches")?;
         let dims = table.width();
         let mut assigner = assigner_on(cx.device())?;

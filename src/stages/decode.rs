@@ -1,8 +1,8 @@
 //! decode: dataset -> crops: the deterministic view that is clustered, reused by every epoch.
 
 use crate::base::ImageId;
-use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
-use crate::format::{RowsWriter, crops};
+use crate::engine::{Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
+use crate::format::{Dataset, RowsWriter, crops};
 use crate::image::CentreView;
 use crate::stages::originals::Originals;
 use crate::stages::{CROPS, DATASET};
@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Pixels of one part, about: the unit of resuming.
-const PART_BYTES: usize = 128 << 20;
+/// Images of one part: the unit of resuming. 512 crops of 224 pixels are 77 MB.
+const PART_ROWS: u64 = 512;
 /// Images decoded between two writes.
 const CHUNK: usize = 128;
 
@@ -47,7 +47,7 @@ impl Stage for Decode {
     const POOL: Pool = Pool::Cpu;
     const KEEP: Keep = Keep::All;
 
-    fn numerics(&self, _: &str) -> Option<String> {
+    fn numerics(&self, _: &Device) -> Option<String> {
         Some("libjpeg-turbo".to_owned())
     }
 
@@ -62,27 +62,27 @@ impl Stage for Decode {
         facts.get("images").map(|images| images * self.view().bytes() as u64)
     }
 
-    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let originals = Originals::open(cx.input("dataset")?)?;
-        let total = originals.dataset.len();
-        let view = self.view();
-        for (at, rows) in parts(total, PART_BYTES / view.bytes()).enumerate() {
-            let name = format!("part-{at:05}.arrow");
-            cx.progress(rows.start as u64, total as u64, "images");
-            let voice = cx.voice();
-            cx.shard(&name, |shard| {
-                let plan = crops::plan(self.crop, ImageId(rows.start as u32), rows.len());
-                let mut writer = RowsWriter::<u8, _>::create(shard.create()?, plan)?;
-                let mut pixels = vec![0; CHUNK * view.bytes()];
-                for from in rows.clone().step_by(CHUNK) {
-                    let chunk = from..(from + CHUNK).min(rows.end);
-                    render(&originals, &view, chunk.clone(), &mut pixels)?;
-                    writer.push(&pixels[..chunk.len() * view.bytes()])?;
-                    voice.progress(chunk.end as u64, total as u64, "images");
-                }
-                shard.finish(writer.finish()?, &name)
-            })?;
+    fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
+        let dataset = Dataset::open(&inputs.at("dataset")?.part("images.parquet")?)?;
+        Ok(Work::in_rows(dataset.len() as u64, PART_ROWS, |at| format!("part-{at:05}.arrow")))
+    }
+
+    fn run_shard(&self, shard: &Shard, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let originals = cx.shared(|cx| Originals::open(cx.input("dataset")?))?;
+        let (view, rows) = (self.view(), shard.rows.start as usize..shard.rows.end as usize);
+        let plan = crops::plan(self.crop, ImageId(rows.start as u32), rows.len());
+        let mut writer = RowsWriter::<u8, _>::create(cx.output().create()?, plan)?;
+        let mut pixels = vec![0; CHUNK.min(rows.len()) * view.bytes()];
+        for from in rows.clone().step_by(CHUNK) {
+            cx.checkpoint()?;
+            let chunk = from..(from + CHUNK).min(rows.end);
+            render(&originals, &view, chunk.clone(), &mut pixels)?;
+            writer.push(&pixels[..chunk.len() * view.bytes()])?;
+            cx.progress((chunk.end - rows.start) as u64, rows.len() as u64, "images");
         }
+        let out = writer.finish()?;
+        cx.output().finish(out, &shard.part)?;
+        cx.share(originals);
         Ok(())
     }
 }
@@ -99,10 +99,4 @@ fn render(originals: &Originals, view: &CentreView, ids: Range<usize>, pixels: &
         view.render(&originals.picture(ImageId(id as u32))?, out);
         Ok(())
     })
-}
-
-/// Splits `total` rows into parts of `rows` each, but for the last. No row at all is one empty part.
-pub(super) fn parts(total: usize, rows: usize) -> impl Iterator<Item = Range<usize>> {
-    let rows = rows.max(1);
-    (0..total.max(1)).step_by(rows).map(move |from| from..(from + rows).min(total))
 }

@@ -1,7 +1,7 @@
 //! described: a stage that says everything about itself and cannot run, so that nothing of what it would run is linked.
 
-use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
-use anyhow::bail;
+use crate::base::Digest;
+use crate::engine::{Before, Device, Facts, Inputs, Keep, Noun, Pool, Port, Stage, Work};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -19,8 +19,10 @@ impl<S: Stage> Stage for Described<S> {
     const POOL: Pool = S::POOL;
     const KEEP: Keep = S::KEEP;
     const DRAWS: bool = S::DRAWS;
+    const OBSERVES: bool = S::OBSERVES;
+    const SPARED: &'static [&'static str] = S::SPARED;
 
-    fn numerics(&self, device: &str) -> Option<String> {
+    fn numerics(&self, device: &Device) -> Option<String> {
         Stage::numerics(&self.0, device)
     }
 
@@ -28,8 +30,12 @@ impl<S: Stage> Stage for Described<S> {
         Stage::source(&self.0)
     }
 
-    fn observe(&self, cache: &Path) -> anyhow::Result<Option<String>> {
-        Stage::observe(&self.0, cache)
+    fn before(&self, device: &Device) -> Before {
+        Stage::before(&self.0, device)
+    }
+
+    fn observe(&self) -> anyhow::Result<Option<Digest>> {
+        Stage::observe(&self.0)
     }
 
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
@@ -40,7 +46,7 @@ impl<S: Stage> Stage for Described<S> {
         Stage::estimate(&self.0, facts)
     }
 
-    fn run(&self, _: &mut Context<'_>) -> anyhow::Result<()> {
-        bail!("BUG: {} is to run in a program that only describes it", S::VERB)
+    fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
+        Stage::work(&self.0, inputs)
     }
 }

@@ -1,12 +1,11 @@
 //! extract: crops, weights -> features: the network's output for every image, in evaluation mode.
 
 use crate::base::ImageId;
-use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
 use crate::format::rows_writer::RowsPlan;
 use crate::format::{Rows, RowsWriter, crops, features};
+use crate::learn::device;
 use crate::learn::net::Net;
-use crate::learn::{device, place};
-use crate::stages::decode::parts;
 use crate::stages::{CROPS, FEATURES, WEIGHTS, weights};
 use anyhow::{Context as _, bail, ensure};
 use half::f16;
@@ -15,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Images of one part: the unit of resuming. 4,096 x 4,096 f32 are 64 MiB.
-const PART_ROWS: usize = 4096;
+/// Images of one part: the unit of resuming. 512 x 4,096 f32 are 8 MiB, and seconds of work on two cores.
+const PART_ROWS: u64 = 512;
 
 /// How features are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,8 +53,8 @@ impl Stage for Extract {
     const POOL: Pool = Pool::Device;
     const KEEP: Keep = Keep::UntilUsed;
 
-    fn numerics(&self, device: &str) -> Option<String> {
-        Some(place::numerics_of(device))
+    fn numerics(&self, device: &Device) -> Option<String> {
+        Some(device.numerics.clone())
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
@@ -68,8 +67,41 @@ impl Stage for Extract {
         facts.get("images").map(|images| images * 4096 * bytes)
     }
 
-    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let (crops, side) = crops::open(&cx.input("crops")?.parts("part-"))?;
+    fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
+        let (crops, _) = crops::open(&inputs.at("crops")?.parts("part-")?)?;
+        Ok(Work::in_rows(crops.rows() as u64, PART_ROWS, |at| format!("part-{at:05}.arrow")))
+    }
+
+    fn run_shard(&self, shard: &Shard, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let loaded = cx.shared(|cx| Loaded::open(cx))?;
+        let rows = shard.rows.start as usize..shard.rows.end as usize;
+        let plan = features::plan(loaded.dims, ImageId(rows.start as u32), rows.len());
+        let voice = cx.voice();
+        let tell = |done: usize| {
+            voice.progress((done - rows.start) as u64, rows.len() as u64, "images");
+            voice.checkpoint()
+        };
+        let out = cx.output().create()?;
+        let out = match self.precision {
+            Precision::F32 => self.part::<f32, _>(out, plan, &loaded, rows.clone(), &tell)?,
+            Precision::F16 => self.part::<f16, _>(out, plan, &loaded, rows.clone(), &tell)?,
+        };
+        cx.output().finish(out, &shard.part)?;
+        cx.share(loaded);
+        Ok(())
+    }
+}
+
+/// What all shards need.
+struct Loaded {
+    net: Net,
+    dims: usize,
+    crops: Rows<u8>,
+}
+
+impl Loaded {
+    fn open(cx: &Context<'_>) -> anyhow::Result<Self> {
+        let (crops, side) = crops::open(&cx.input("crops")?.parts("part-")?)?;
         let (shape, state) = weights::read(cx.input("weights")?)?;
         ensure!(
             side == shape.input,
@@ -77,23 +109,7 @@ impl Stage for Extract {
             shape.input
         );
         let net = Net::load(&shape, &state, device::open(cx.device().parse()?)?)?;
-        drop(state);
-        let total = crops.rows();
-        for (at, rows) in parts(total, PART_ROWS).enumerate() {
-            let name = format!("part-{at:05}.arrow");
-            let plan = features::plan(shape.feature_dims(), ImageId(rows.start as u32), rows.len());
-            let voice = cx.voice();
-            let tell = |done: usize| voice.progress(done as u64, total as u64, "images");
-            tell(rows.start);
-            cx.shard(&name, |shard| {
-                let writer = match self.precision {
-                    Precision::F32 => self.part::<f32, _>(shard.create()?, plan, &net, &crops, rows, &tell)?,
-                    Precision::F16 => self.part::<f16, _>(shard.create()?, plan, &net, &crops, rows, &tell)?,
-                };
-                shard.finish(writer, &name)
-            })?;
-        }
-        Ok(())
+        Ok(Self { net, dims: shape.feature_dims(), crops })
     }
 }
 
@@ -102,21 +118,22 @@ impl Extract {
         &self,
         out: W,
         plan: RowsPlan,
-        net: &Net,
-        crops: &Rows<u8>,
+        loaded: &Loaded,
         rows: Range<usize>,
-        tell: &dyn Fn(usize),
+        tell: &dyn Fn(usize) -> anyhow::Result<()>,
     ) -> anyhow::Result<W> {
+        let Loaded { net, crops, .. } = loaded;
         let mut writer = RowsWriter::<T, _>::create(out, plan)?;
         for from in rows.clone().step_by(self.batch as usize) {
             let batch = from..(from + self.batch as usize).min(rows.end);
-            let pixels: Vec<u8> = crops.pieces(batch.clone()).flatten().copied().collect();
+            let mut pixels = Vec::with_capacity(batch.len() * crops.width());
+            crops.pieces(batch.clone()).for_each(|piece| pixels.extend_from_slice(piece));
             let features = net
                 .features(&pixels, batch.len())
                 .with_context(|| format!("images {} to {}", batch.start, batch.end - 1))?;
             let kept = T::keep(&features).with_context(|| format!("images {} to {}", batch.start, batch.end - 1))?;
             writer.push(&kept)?;
-            tell(batch.end);
+            tell(batch.end)?;
         }
         Ok(writer.finish()?)
     }

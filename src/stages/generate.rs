@@ -1,7 +1,7 @@
 //! generate: a seed -> dataset of drawn images in ten kinds, as real JPEG files that the dataset carries along.
 
 use crate::base::{Digest, ImageId};
-use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BadImage, Image, write_bad, write_images};
 use crate::image::{encode_jpeg, kinds};
 use crate::stages::DATASET;
@@ -49,7 +49,7 @@ impl Stage for Generate {
     const KEEP: Keep = Keep::All;
     const DRAWS: bool = true;
 
-    fn numerics(&self, _: &str) -> Option<String> {
+    fn numerics(&self, _: &Device) -> Option<String> {
         Some("libjpeg-turbo".to_owned())
     }
 

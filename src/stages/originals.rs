@@ -24,7 +24,7 @@ impl Originals {
     ///
     /// Links below the folder are followed wherever they lead, as the scan has followed them: what comes through this
     /// door has the digest that was scanned, or does not come through.
-    pub fn open(input: &Input) -> anyhow::Result<Self> {
+    pub fn open(input: &Input<'_>) -> anyhow::Result<Self> {
         let dataset = Dataset::open(&input.part("images.parquet")?)?;
         if let Some((row, image)) = dataset.iter().enumerate().find(|(_, image)| !is_below(image.path)) {
             bail!(
@@ -33,7 +33,7 @@ impl Originals {
                 image.path
             );
         }
-        Ok(Self { dataset, root: input.source.clone(), pack: input.part_if_any("images.pack") })
+        Ok(Self { dataset, root: input.source.clone(), pack: input.part_if_any("images.pack")? })
     }
 
     /// Reads and decodes an image, after checking that it still has the bytes that were scanned.

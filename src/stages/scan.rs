@@ -88,6 +88,7 @@ impl Stage for Scan {
     const OUTPUT: Noun = DATASET;
     const POOL: Pool = Pool::Cpu;
     const KEEP: Keep = Keep::All;
+    const OBSERVES: bool = true;
 
     fn source(&self) -> Option<&Path> {
         Some(&self.root)
@@ -103,7 +104,7 @@ impl Stage for Scan {
     }
 
     /// Names, sizes and times of the files: a touched file scans again, and as its digest is the old one, nothing else.
-    fn observe(&self, _: &Path) -> anyhow::Result<Option<String>> {
+    fn observe(&self) -> anyhow::Result<Option<Digest>> {
         let listing = image::list(&self.root)?;
         let mut text = String::with_capacity(listing.images.len() * 64);
         for file in &listing.images {
@@ -113,7 +114,7 @@ impl Stage for Scan {
         for problem in &listing.problems {
             text.push_str(&format!("{} {}\n", problem.reason, problem.path));
         }
-        Ok(Some(text))
+        Ok(Some(Digest::of(text.as_bytes())))
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
@@ -124,11 +125,12 @@ impl Stage for Scan {
         let limits = Limits { max_pixels: self.max_pixels };
         let total = listing.images.len() as u64;
         let done = AtomicU64::new(0);
+        let voice = cx.voice();
         let look = |file: &Listed| {
             let seen = self.look(file, &memory, &limits);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of(PROGRESS_EVERY) {
-                cx.progress(done, total, "files");
+                voice.progress(done, total, "files");
             }
             seen
         };

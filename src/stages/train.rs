@@ -1,14 +1,14 @@
 //! train: dataset, manifest, weights -> weights: one pass over the manifest, towards the pseudo-labels.
 
-use crate::engine::{Context, Facts, Input, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Context, Device, Facts, Input, Keep, Noun, Pool, Port, Stage};
 use crate::format::metrics::{open_steps, write_steps};
 use crate::format::{FormatError, Manifest, Metadata, Step};
 use crate::learn::arch::NetShape;
+use crate::learn::device;
 use crate::learn::initial::initial_head;
 use crate::learn::sgd::SgdOptions;
 use crate::learn::state::StateDict;
 use crate::learn::train::{self, Head, Trainer};
-use crate::learn::{device, place};
 use crate::stages::batches::Batches;
 use crate::stages::originals::Originals;
 use crate::stages::{DATASET, MANIFEST, WEIGHTS, weights};
@@ -89,8 +89,8 @@ impl Stage for Train {
     const DRAWS: bool = true;
     const SPARED: &'static [&'static str] = &[STEPS_PART];
 
-    fn numerics(&self, device: &str) -> Option<String> {
-        Some(format!("{}, libjpeg-turbo", place::numerics_of(device)))
+    fn numerics(&self, device: &Device) -> Option<String> {
+        Some(format!("{}, libjpeg-turbo", device.numerics))
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
@@ -180,7 +180,7 @@ impl Train {
     }
 }
 
-fn reopen(saved: &Input) -> anyhow::Result<Start> {
+fn reopen(saved: &Input<'_>) -> anyhow::Result<Start> {
     let (shape, state) = weights::read(saved)?;
     let (head, momentum) = (train::head(&state)?, weights::read_momentum(saved)?);
     Ok(Start { shape, state, momentum, head, steps: open_steps(&saved.part(STEPS_PART)?)? })

@@ -17,7 +17,7 @@ pub const WEIGHTS_PART: &str = "weights.safetensors";
 pub const MOMENTUM_PART: &str = "momentum.safetensors";
 
 /// Reads the network's shape and tensors.
-pub fn read(input: &Input) -> anyhow::Result<(NetShape, StateDict)> {
+pub fn read(input: &Input<'_>) -> anyhow::Result<(NetShape, StateDict)> {
     let bytes = input.part(WEIGHTS_PART)?;
     let file = Tensors::open(&WEIGHTS, &bytes)?;
     let text = file
@@ -29,8 +29,8 @@ pub fn read(input: &Input) -> anyhow::Result<(NetShape, StateDict)> {
 }
 
 /// Reads the body's momentum; empty before the first step.
-pub fn read_momentum(input: &Input) -> anyhow::Result<StateDict> {
-    input.part_if_any(MOMENTUM_PART).map_or_else(|| Ok(StateDict::new()), |bytes| decode(&bytes))
+pub fn read_momentum(input: &Input<'_>) -> anyhow::Result<StateDict> {
+    input.part_if_any(MOMENTUM_PART)?.map_or_else(|| Ok(StateDict::new()), |bytes| decode(&bytes))
 }
 
 /// Writes the tensors of a network, and after the first step the body's momentum. `metadata` is what else the files say.

@@ -1,7 +1,7 @@
 //! whiten: features -> vectors: PCA, scaled to equal variance, of length one; and the whitening itself.
 
 use crate::base::ImageId;
-use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::whitening::write_mean;
 use crate::format::{self, Features, RowsWriter, vectors};
 use crate::learn::pca::Scatter;
@@ -40,7 +40,7 @@ impl Stage for Whiten {
     const POOL: Pool = Pool::Cpu;
     const KEEP: Keep = Keep::UntilUsed;
 
-    fn numerics(&self, _: &str) -> Option<String> {
+    fn numerics(&self, _: &Device) -> Option<String> {
         Some(crate::learn::place::numerics_of("cpu"))
     }
 
@@ -62,7 +62,7 @@ impl Stage for Whiten {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let features = Features::open(&cx.input("features")?.parts("part-"))?;
+        let features = Features::open(&cx.input("features")?.parts("part-")?)?;
         let (total, dims) = (features.rows(), self.dims as usize);
         let mut scatter = Scatter::new(features.dims())?;
         for at in 0..features.batches() {

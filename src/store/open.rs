@@ -57,16 +57,7 @@ impl Store {
             }
         }
         let lock_path = root.join("locks/store");
-        // Alone here: everything in tmp/ and every lock of a key belongs to processes that are gone.
-        let held = io.try_lock_alone(&lock_path);
-        if matches!(held, Ok(Some(_))) {
-            let list = |folder| io.list(&root.join(folder)).unwrap_or_default();
-            let unfinished = list("stat").into_iter().filter(|path| path.extension().is_some_and(|end| end == "tmp"));
-            let left = list("tmp").into_iter().chain(list("locks")).chain(unfinished);
-            for path in left.filter(|path| *path != lock_path) {
-                let _ = io.remove(&path);
-            }
-        }
+        let held = sweep(&*io, root, &lock_path);
         let locked = match company {
             Company::Nobody => held,
             Company::Others(waits) => {
@@ -109,6 +100,30 @@ impl Store {
         };
         write().map_err(|error| StoreError::io("write", &path, error))
     }
+}
+
+impl Store {
+    /// Closes the store. Who is the last to do so empties `tmp/`: a worker that was killed may have left something there.
+    pub fn close(self) {
+        let (io, root) = (Arc::clone(&self.io), self.root.clone());
+        drop(self);
+        drop(sweep(&*io, &root, &root.join("locks/store")));
+    }
+}
+
+/// Takes the store alone, and empties `tmp/` where nobody else has it: everything there, and every lock of a key, belongs to
+/// processes that are gone.
+fn sweep(io: &dyn StoreIo, root: &Path, lock_path: &Path) -> std::io::Result<Option<Lock>> {
+    let held = io.try_lock_alone(lock_path);
+    if matches!(held, Ok(Some(_))) {
+        let list = |folder| io.list(&root.join(folder)).unwrap_or_default();
+        let unfinished = list("stat").into_iter().filter(|path| path.extension().is_some_and(|end| end == "tmp"));
+        let left = list("tmp").into_iter().chain(list("locks")).chain(unfinished);
+        for path in left.filter(|path| path != lock_path) {
+            let _ = io.remove(&path);
+        }
+    }
+    held
 }
 
 fn lock_shared(io: &dyn StoreIo, path: &Path, waits: &mut dyn FnMut(u32) -> bool) -> std::io::Result<Option<Lock>> {

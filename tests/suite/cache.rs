@@ -1,7 +1,7 @@
 //! cache: what runs again and what does not.
 
-use crate::toys::{Add, Cap, Draft, Draw, Look, Need, Number, TestSpace, little};
-use dcpipe::engine::forecast::Fate;
+use crate::toys::{Add, Cap, Draft, Draw, Look, Need, Number, TestSpace, cpu, little};
+use dcpipe::engine::fate::Fate;
 use dcpipe::engine::{EngineError, Event, MissReason};
 use std::path::Path;
 
@@ -81,7 +81,7 @@ fn a_source_that_changes_while_it_is_read_fails_and_nothing_is_recorded() {
     let changing = space.folder.path().join("changes");
     std::fs::write(&changing, "8").expect("written");
     let error = space.run(&plan(&changing)).error();
-    assert!(error.contains("changed while it was read"), "{error}");
+    assert!(error.contains("changed during the scan"), "{error}");
     std::fs::write(&path, "7").expect("written");
     let whole = space.run(&plan(&path));
     assert_eq!(whole.finished(), ["look@0"]);
@@ -194,7 +194,7 @@ fn facts_refuse_before_anything_is_computed() {
     assert!(refused.events.iter().any(|e| matches!(e, Event::NodeFailed { node, .. } if node == "clusters@1")));
     // The number is known now: nothing at all runs, and the forecast says the same.
     assert!(space.run(&plan(100, 1000)).started().is_empty());
-    assert!(dcpipe::engine::forecast::forecast(&plan(100, 1000), &space.store, "cpu").is_err());
+    assert!(dcpipe::engine::forecast::forecast(&plan(100, 1000), &space.store, cpu()).is_err());
     assert_eq!(space.run(&plan(100, 100)).outcome().ran, 3);
 }
 

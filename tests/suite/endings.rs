@@ -1,6 +1,6 @@
 //! endings: how a run ends when a stage fails, panics, is stopped, or gives other bytes than it did.
 
-use crate::toys::{Act, Add, Draft, Number, TestSpace, shards, sum, write};
+use crate::toys::{Act, Add, Draft, Number, Shards, TestSpace, sum, write};
 use dcpipe::engine::{Cancel, Context, EngineError, Event};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,28 +49,27 @@ fn interruption_keeps_finished_shards_and_the_next_run_takes_them() {
     let made = Arc::new(AtomicU64::new(0));
     let plan = |stop_at: u64| {
         let (made, cancel) = (Arc::clone(&made), space.cancel.clone());
-        let work = move |cx: &mut Context<'_>| {
-            shards(cx, 10, &|i| {
-                made.fetch_add(1, Ordering::SeqCst);
-                if i == stop_at {
-                    cancel.request();
-                }
-            })
-        };
+        let shards = Shards::new(40, move |i| {
+            made.fetch_add(1, Ordering::SeqCst);
+            if i == stop_at {
+                cancel.request();
+            }
+        });
         Draft::new()
             .node("one", Number { value: 5 }, &[])
-            .node("many", Act::new("many", work), &[("a", "one")])
+            .node("many", shards, &[("a", "one")])
             .node("sum", Add::default(), &[("a", "many")])
             .plan()
     };
     let stopped = space.run(&plan(3));
     assert!(matches!(stopped.result, Err(EngineError::Interrupted)));
     assert!(matches!(stopped.events.last(), Some(Event::RunFinished { failed: 0, skipped: 2, interrupted: true, .. })));
-    assert_eq!(made.load(Ordering::SeqCst), 4);
+    let first = made.load(Ordering::SeqCst);
+    assert!((1..40).contains(&first), "{first}");
     let resumed = TestSpace { cancel: Cancel::default(), ..space };
     let rest = resumed.run(&plan(99));
-    assert_eq!(made.load(Ordering::SeqCst), 10);
-    assert_eq!(resumed.value(&rest, &plan(99), "sum"), (5..15).sum::<u64>() + 1);
+    assert_eq!(made.load(Ordering::SeqCst), 40);
+    assert_eq!(resumed.value(&rest, &plan(99), "sum"), (5..45).sum::<u64>() + 1);
 }
 
 #[test]
@@ -214,10 +213,7 @@ fn bytes_that_keep_vanishing_end_the_run() {
 #[test]
 fn two_shards_of_one_name_are_a_bug_and_not_a_hit() {
     let space = TestSpace::new();
-    let work = |cx: &mut Context<'_>| {
-        shards(cx, 2, &|_| ())?;
-        shards(cx, 1, &|_| ())
-    };
-    let run = space.run(&Draft::new().node("many", Act::new("many", work), &[]).plan());
-    assert!(run.error().contains("two shards are called 000"), "{}", run.error());
+    let wrong = Shards { is_wrong: true, ..Shards::new(2, |_| ()) };
+    let run = space.run(&Draft::new().node("many", wrong, &[]).plan());
+    assert!(run.error().contains("two shards are called n000"), "{}", run.error());
 }

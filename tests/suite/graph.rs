@@ -2,10 +2,11 @@
 
 use crate::hookfs::HookFs;
 use crate::simfs::SimFs;
-use crate::toys::{Act, Add, Cap, Draft, Draw, Number, Run, TestSpace, little, run_on};
+use crate::toys::{Act, Add, Cap, Draft, Draw, Number, Run, TestSpace, cpu, little, run_on};
 use dcpipe::base::Epoch;
 use dcpipe::base::clock::Stopwatch;
-use dcpipe::engine::forecast::{Fate, forecast};
+use dcpipe::engine::fate::Fate;
+use dcpipe::engine::forecast::forecast;
 use dcpipe::engine::{AnyStage, Cancel, Keep, MissReason, Node, NodeId, Plan, PlanError};
 use dcpipe::store::Store;
 use proptest::prelude::*;
@@ -160,7 +161,7 @@ fn a_chain_of_100_000_nodes_plans_forecasts_and_runs_without_recursion() {
     let plan = chain(n, Keep::UntilUsed);
     let planned = watch.seconds();
     let store = Store::open_on(Path::new("/store"), Arc::new(HookFs::unsynced(SimFs::new()))).expect("a store");
-    let lines = forecast(&plan, &store, "cpu").expect("a forecast");
+    let lines = forecast(&plan, &store, cpu()).expect("a forecast");
     assert_eq!(lines.len(), n as usize);
     let forecasted = watch.seconds() - planned;
     let run = run_on(&store, &plan, Vec::new(), Cancel::default());

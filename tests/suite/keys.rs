@@ -13,7 +13,7 @@ fn a_key_is_a_text_that_a_person_can_read() {
     let expected = "dcpipe-key 1\nstage add 1\noutput number 1\nnumerics faiss 1.12.0 cpu\nparam.add = 20\n";
     assert_eq!(text.as_str(), format!("{expected}input a = {one}\ninput b = {one}\n"));
     let seed = Seed::of_node(31, "draw@17");
-    let text = KeyText::of(&Draw {}, &[], Some(&seed), None, Some("what was seen"));
+    let text = KeyText::of(&Draw {}, &[], Some(&seed), None, Some(Digest::of(b"what was seen")));
     let seen = Digest::of(b"what was seen");
     assert_eq!(
         text.as_str(),

@@ -1,11 +1,13 @@
 //! made: a store as after a long run, with tiny artifacts in it, so that what a run costs in itself can be seen.
 
-use dcpipe::base::{Artifact, ClusterId, Digest, Epoch, ImageId, PseudoLabel, Seed};
-use dcpipe::engine::{Facts, KeyText, Node, Plan};
+use dcpipe::base::{Artifact, ClusterId, Digest, Epoch, ImageId, PseudoLabel};
+use dcpipe::engine::keys::key_of;
+use dcpipe::engine::{Device, Facts, Node, NodeId, Plan};
 use dcpipe::format::clusters::write_iterations;
 use dcpipe::format::dataset::{write_bad, write_images};
 use dcpipe::format::metrics::{write_metrics, write_steps};
 use dcpipe::format::{BadImage, Centroids, Clusters, Image, Iteration, Manifest, Metadata, Metric, Step};
+use dcpipe::learn::place::numerics_of;
 use dcpipe::pipeline::load_text;
 use dcpipe::store::{Record, Store};
 use std::path::Path;
@@ -17,13 +19,13 @@ const IMAGES: u32 = 40;
 pub fn make(store: &Path, pipeline: &str, sets: &[String]) -> Plan {
     let plan = load_text("made.yaml", pipeline, sets, dcpipe::stages::described(), &|_| None).unwrap().plan;
     let store = Store::open(store).unwrap();
-    let mut digests = vec![Digest::of(b""); plan.len()];
+    let mut records: Vec<Option<Record>> = vec![None; plan.len()];
+    let device = Device { name: "cpu".to_owned(), numerics: numerics_of("cpu") };
     let mut keys = store.key_history(&plan.name);
     for id in plan.order() {
         let node = plan.node(*id);
-        let inputs: Vec<_> = node.inputs.iter().map(|(port, from)| (*port, digests[from.index()])).collect();
-        let seed = node.stage.def().draws.then(|| Seed::of_node(plan.seed, &node.name()));
-        let key = KeyText::of(&*node.stage, &inputs, seed.as_ref(), node.stage.numerics("cpu").as_deref(), None);
+        let read = |(port, from): &(&'static str, NodeId)| (*port, records[from.index()].as_ref().unwrap());
+        let key = key_of(&plan, *id, &node.inputs.iter().map(read).collect::<Vec<_>>(), &device).unwrap();
         let output = node.stage.def().output;
         let parts = parts(node).into_iter().map(|(name, bytes)| {
             let mut writer = store.create().unwrap();
@@ -32,9 +34,9 @@ pub fn make(store: &Path, pipeline: &str, sets: &[String]) -> Plan {
         });
         let artifact = Artifact { kind: output.name.to_owned(), format: output.format, parts: parts.collect() };
         let facts = if node.noun == "dataset" { [("images".to_owned(), IMAGES.into())].into() } else { Facts::new() };
-        digests[id.index()] = artifact.digest();
         keys.learn(&node.name(), key.key());
-        store.commit(&Record::new(&node.name(), key.as_str(), artifact, facts, 1)).unwrap();
+        let record = Record::new(&node.name(), key.as_str(), artifact, facts, 1);
+        records[id.index()] = Some(store.commit(&record).unwrap());
     }
     store.write_key_history(&plan.name, &keys).unwrap();
     plan

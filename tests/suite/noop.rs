@@ -3,48 +3,17 @@
 use crate::bad_input::with_mounts;
 use crate::made;
 use crate::space::{DCPIPE, Output, Space, start};
-use crate::toys::{Run, TestSpace, little, run_on};
+use crate::toys::{TestSpace, cpu, little};
 use dcpipe::base::{Digest, Seed};
-use dcpipe::engine::event::Collect;
-use dcpipe::engine::forecast::Fate;
-use dcpipe::engine::{Cancel, EngineError, Event, Executor, Facts, KeyText, Plan, Settings};
+use dcpipe::engine::{Cancel, Device, EngineError, Event, Executor, Facts, KeyText, Settings};
 use dcpipe::pipeline::load;
 use dcpipe::stages::{described, registry};
-use dcpipe::store::Store;
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::SystemTime;
 
 /// The most memory that a run of 3,003 nodes may hold that are all there.
 const MOST_KB: u64 = 50_000;
-
-/// Runs a plan as far as that takes no work.
-fn run_hits(store: &Store, plan: &Plan) -> Run {
-    run_hits_until(store, plan, Cancel::default())
-}
-
-fn run_hits_until(store: &Store, plan: &Plan, cancel: Cancel) -> Run {
-    let heard = Arc::new(Collect::default());
-    let settings = Settings { device: "cpu", to: Vec::new(), cancel, hits_only: true };
-    let result = Executor::new(plan, store, &settings, &heard).run();
-    let events = std::mem::take(&mut *heard.0.lock().unwrap());
-    Run { result, events }
-}
-
-/// Every file below a folder, with its length and time.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
-    let files =
-        walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
-    files
-        .map(|entry| {
-            let meta = entry.metadata().unwrap();
-            (entry.path().to_owned(), (meta.len(), meta.modified().unwrap()))
-        })
-        .collect()
-}
 
 /// Events without what differs from one run to the next.
 fn timeless(mut events: Vec<Event>) -> Vec<Event> {
@@ -57,73 +26,22 @@ fn timeless(mut events: Vec<Event>) -> Vec<Event> {
 }
 
 #[test]
-fn a_run_of_hits_only_is_an_ordinary_one_or_none_at_all() {
-    let mut none = 0;
-    for case in 0..40 {
-        let space = TestSpace::new();
-        let plan = little(3, 5).asked_for().plan();
-        let first = space.run(&plan);
-        let chance = |what: &str, of: u32| Seed::of_node(case, "noop").number(what, of.into()) as u64;
-        // Every fourth case loses a record, every one some of the bytes.
-        for id in plan.order() {
-            let artifact = first.artifact(&plan, &plan.node(*id).name());
-            if chance("bytes", id.0).is_multiple_of(8) {
-                space.store.evict(artifact.parts[0].object).unwrap();
-            }
-        }
-        if case % 4 == 0 {
-            let keys: Vec<_> = space.store.node_keys(&plan.name).into_values().collect();
-            space.store.remove_record(keys[chance("record", 0) as usize % keys.len()]);
-            space.store.take_reports();
-        }
-        let idle = space.forecast(&plan).iter().all(|(_, fate)| *fate == Fate::Hit);
-        let before = tree(space.folder.path());
-        let light = run_hits(&space.store, &plan);
-        if idle {
-            let outcome = light.result.unwrap();
-            assert_eq!((outcome.ran, outcome.hit), (0, plan.len()));
-            assert_eq!(
-                timeless(light.events),
-                timeless(run_on(&space.store, &plan, Vec::new(), Cancel::default()).events)
-            );
-        } else {
-            none += 1;
-            assert!(matches!(light.result, Err(EngineError::MustRun { .. })), "case {case}");
-            assert_eq!(light.events, []);
-            assert_eq!(tree(space.folder.path()), before, "case {case}");
-        }
-    }
-    assert!((5..36).contains(&none), "{none} of 40 cases had something to do");
-}
-
-#[test]
-fn who_is_stopped_while_it_only_looks_has_written_nothing() {
+fn a_run_hires_nobody_unless_something_must_run() {
     let space = TestSpace::new();
-    let plan = little(2, 5).plan();
-    space.run(&plan);
-    let before = tree(space.folder.path());
-    let cancel = Cancel::default();
-    cancel.request();
-    let stopped = run_hits_until(&space.store, &plan, cancel);
-    assert!(matches!(stopped.result, Err(EngineError::Interrupted)));
-    assert_eq!((tree(space.folder.path()), stopped.events), (before, vec![]));
-}
-
-#[test]
-fn what_is_damaged_is_left_to_the_run_that_mends_it() {
-    let space = TestSpace::new();
-    let plan = little(2, 5).asked_for().plan();
+    let plan = little(3, 5).plan();
     let first = space.run(&plan);
-    let part = first.artifact(&plan, "weights@2").parts[0].clone();
-    let path = space.store.path_of(&part);
-    std::fs::remove_file(&path).unwrap();
-    std::fs::write(&path, "something longer than a number").unwrap();
-    let before = tree(space.folder.path());
-    assert!(matches!(run_hits(&space.store, &plan).result, Err(EngineError::MustRun { node }) if node == "weights@2"));
-    assert_eq!((tree(space.folder.path()), space.store.take_reports()), (before, vec![]));
-    let mended = space.run(&plan);
-    assert_eq!(mended.finished(), ["weights@2"]);
-    assert!(mended.events.iter().any(|event| matches!(event, Event::Note { text, .. } if text.contains("quarantine"))));
+    let nobody = |_| Err(EngineError::NoCrew { why: "there is nobody".to_owned() });
+    let run = || {
+        let settings = Settings { device: cpu(), to: Vec::new(), cancel: Cancel::default(), hire: Some(&nobody) };
+        Executor::new(&plan, &space.store, &settings, &()).run()
+    };
+    assert_eq!(run().unwrap().hit, plan.len());
+    space.evict(&first, &plan, "clusters@2");
+    assert_eq!(run().unwrap().hit, plan.len(), "evicted bytes that nobody reads");
+    let keys = space.store.node_keys(&plan.name);
+    space.store.remove_record(keys["weights@3"]);
+    assert!(matches!(run(), Err(EngineError::NoCrew { .. })));
+    assert_eq!(space.run(&plan).digests(), first.digests());
 }
 
 #[test]
@@ -143,7 +61,8 @@ fn described_stages_say_what_those_that_run_say() {
             let inputs: Vec<_> = a.inputs.iter().map(|(port, _)| (*port, Digest::of(port.as_bytes()))).collect();
             let [of_a, of_b] = [a, b].map(|node| {
                 let (stage, def) = (&node.stage, node.stage.def());
-                let keys = ["cpu", "cuda:0"].map(|device| {
+                let keys = ["cpu", "cuda:0"].map(|name| {
+                    let device = &Device { name: name.to_owned(), numerics: format!("numbers of {name}") };
                     let seed = def.draws.then(|| Seed::of_node(31, &node.name()));
                     KeyText::of(&**stage, &inputs, seed.as_ref(), stage.numerics(device).as_deref(), None)
                 });
@@ -234,19 +153,18 @@ fn without_libtorch_everything_goes_on_that_needs_no_network() {
         script.push_str(&format!("$DCPIPE {command} > out; test -s out\n"));
     }
     script.push_str("$DCPIPE rum 2> err || test $? = 2\n$DCPIPE why nobody 2> err || test $? = 2\n");
-    // What must run is refused before anything is noted of it.
     script.push_str("$DCPIPE run tiny.yaml --set clusters.k=3 --name other --out else");
     let Some(run) = with_mounts(&space, &script) else { return };
     run.ended(6).complains_of(&["libtorch_cpu.so is not to be found", "scripts/setup"]);
-    assert!(!space.path("else").exists() && !space.path(".dcpipe/runs/other").exists());
 }
 
 #[test]
-fn what_only_a_gpus_driver_could_tell_is_left_to_the_program_that_can_ask_it() {
+fn the_other_program_is_asked_for_a_device_that_only_a_driver_can_tell() {
     let space = Space::after_a_run();
     let program = space.path("dcpipe");
     std::fs::copy(DCPIPE, &program).unwrap();
-    space.write("dcpipe-native", "#!/bin/sh\necho native \"$@\"\n");
+    let answer = r#"{"name":"cuda:0","numerics":"torch of a card"}"#;
+    space.write("dcpipe-native", format!("#!/bin/sh\ntest \"$1\" = device && echo '{answer}'\n"));
     std::fs::set_permissions(space.path("dcpipe-native"), std::fs::Permissions::from_mode(0o755)).unwrap();
     // Any library passes for a driver's, and the part of libtorch need only be there.
     let needed = libraries(Path::new(DCPIPE));
@@ -258,10 +176,9 @@ fn what_only_a_gpus_driver_could_tell_is_left_to_the_program_that_can_ask_it() {
         command.args(args).env("LD_LIBRARY_PATH", space.path("lib"));
         start(command).wait().ok().stdout
     };
-    for args in
-        [&["run", "tiny.yaml", "--out", "a b"][..], &["plan", "tiny.yaml"], &["ls", "tiny.yaml", "--device", "cuda:1"]]
-    {
-        assert_eq!(ask(args), format!("native {}\n", args.join(" ")));
+    for args in [&["plan", "tiny.yaml"][..], &["plan", "tiny.yaml", "--device", "cuda:1"]] {
+        let told = ask(args);
+        assert!(told.contains("+ numerics torch of a card"), "{told}");
     }
     assert!(ask(&["plan", "tiny.yaml", "--device", "cpu"]).contains("15 hit"));
     assert!(ask(&["show", "metrics@2"]).starts_with("metrics@2: "), "the last run's device is known: cpu");

@@ -237,5 +237,5 @@ fn nothing_outside_the_results_is_deleted_and_no_results_are_laid_out_in_a_store
     for out in [".dcpipe", ".dcpipe/runs", "images/../.dcpipe/new", "nowhere/../.dcpipe/new"] {
         space.run(&["run", "tiny.yaml", "--out", out]).ended(2).complains_of(&["is in the store", "outside"]);
     }
-    space.run(&["run", "/dev/stdin"]).ended(2).complains_of(&["/dev/stdin is not a file"]);
+    space.run(&["run", "/dev/stdin"]).ended(2).complains_of(&["/dev/stdin is not a regular file"]);
 }

@@ -2,7 +2,7 @@
 
 use crate::hookfs::HookFs;
 use crate::space::{Output, Space};
-use crate::toys::{Act, Draft, Number, Run, TestSpace, run_on, shards, sum, write};
+use crate::toys::{Act, Draft, Number, Run, Shards, TestSpace, cpu, run_on, sum, write};
 use dcpipe::base::{ImageId, Seed};
 use dcpipe::engine::event::Collect;
 use dcpipe::engine::{
@@ -63,7 +63,7 @@ impl<F: Fn(&Event) -> bool + Send + Sync> Observer for StopAt<F> {
 fn run_until(space: &TestSpace, plan: &Plan, when: impl Fn(&Event) -> bool + Send + Sync) -> Run {
     let (heard, cancel) = (Arc::new(Collect::default()), Cancel::default());
     let observer = StopAt { heard: Arc::clone(&heard), cancel: cancel.clone(), when };
-    let settings = Settings { device: "cpu", to: Vec::new(), cancel, hits_only: false };
+    let settings = Settings { device: cpu(), to: Vec::new(), cancel, hire: None };
     let result = Executor::new(plan, &space.store, &settings, &observer).run();
     let events = std::mem::take(&mut *heard.0.lock().unwrap());
     Run { result, events }
@@ -206,7 +206,7 @@ fn only_the_newest_save_is_kept_and_none_outlives_the_node() {
 #[test]
 fn shards_are_forgotten_once_their_node_is_whole() {
     let space = TestSpace::new();
-    let many = Act::new("many", |cx| shards(cx, 5, &|_| ()));
+    let many = Shards::new(5, |_| ());
     let run = space.run(&Draft::new().node("many", many, &[]).plan());
     assert_eq!(put_down(&run.events, false).len(), 5);
     assert_eq!(leftovers(&space), (0, 0));

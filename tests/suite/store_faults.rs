@@ -1,9 +1,9 @@
 //! store_faults: what becomes of a store whose files were damaged, and of several runs on one.
 
 use crate::hookfs::{Call, HookFs};
-use crate::toys::{Act, Add, Draft, Draw, Number, Run, TestSpace, little, run_on, shards};
+use crate::toys::{Add, Draft, Draw, Number, Run, Shards, TestSpace, little, run_on};
 use dcpipe::base::{Artifact, Digest, ObjectId, Part};
-use dcpipe::engine::forecast::Fate;
+use dcpipe::engine::fate::Fate;
 use dcpipe::engine::{Cancel, Event, Plan};
 use dcpipe::store::{Disk, Record, Store, StoreError};
 use std::io::{ErrorKind, Write};
@@ -16,7 +16,7 @@ pub fn pipeline(until_used: bool) -> Plan {
     let keep = |draft: Draft| if until_used { draft.until_used() } else { draft };
     let draft = Draft::new().node("one", Number { value: 5 }, &[]);
     let draft = keep(draft.node("sum@1", Add::default(), &[("a", "one")]));
-    let draft = keep(draft.node("many@1", Act::new("many", |cx| shards(cx, 3, &|_| ())), &[("a", "sum@1")]));
+    let draft = keep(draft.node("many@1", Shards::new(3, |_| ()), &[("a", "sum@1")]));
     draft.node("draw@1", Draw {}, &[("a", "many@1")]).plan()
 }
 

@@ -1,9 +1,10 @@
 //! telling: what people are told afterwards: the journal read back, root causes, where two runs differ.
 
 use crate::space::{DCPIPE, NODES, Space};
-use crate::toys::{Add, Draft, Number, TestSpace, little};
+use crate::toys::{Add, Draft, Number, TestSpace, cpu, little};
 use dcpipe::base::Digest;
-use dcpipe::engine::forecast::{Fate, forecast};
+use dcpipe::engine::fate::Fate;
+use dcpipe::engine::forecast::forecast;
 use dcpipe::engine::history::{End, PastRun, read};
 use dcpipe::engine::journal::Journal;
 use dcpipe::engine::roots::{Cause, Tracer};
@@ -196,8 +197,8 @@ fn graph(edges: &[Vec<usize>], parameters: &[u64]) -> Plan {
 
 /// The roots of every node that is no hit, by the node's name.
 fn all_roots(space: &TestSpace, plan: &Plan) -> BTreeMap<String, Vec<(String, Cause)>> {
-    let lines = forecast(plan, &space.store, "cpu").unwrap();
-    let mut tracer = Tracer::new(plan, &space.store, "cpu", &lines);
+    let lines = forecast(plan, &space.store, cpu()).unwrap();
+    let mut tracer = Tracer::new(plan, &space.store, cpu(), &lines);
     let mut roots = BTreeMap::new();
     for line in lines.iter().filter(|line| line.fate != Fate::Hit) {
         let steps = tracer.trace(line.node).unwrap();

@@ -4,15 +4,15 @@ use crate::hookfs::HookFs;
 use crate::simfs::SimFs;
 use dcpipe::base::{Artifact, Digest, Epoch};
 use dcpipe::engine::event::Collect;
-use dcpipe::engine::forecast::{Fate, Line, forecast};
+use dcpipe::engine::fate::Fate;
+use dcpipe::engine::forecast::{Line, forecast};
 use dcpipe::engine::{
-    AnyStage, Cancel, Context, EngineError, Event, Executor, Facts, Keep, Node, NodeId, Noun, Outcome, Plan, PlanError,
-    Pool, Port, Settings, Stage,
+    AnyStage, Cancel, Context, Device, EngineError, Event, Executor, Facts, Inputs, Keep, Node, NodeId, Noun, Outcome,
+    Plan, PlanError, Pool, Port, Settings, Shard, Stage, Work,
 };
 use dcpipe::store::{Disk, Store, StoreIo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ const PORTS: &[Port] = &[Port::optional("a", "number"), Port::optional("b", "num
 pub fn sum(cx: &Context<'_>) -> anyhow::Result<u64> {
     let mut sum = 0u64;
     for port in ["a", "b", "c"] {
-        for bytes in cx.input_if_any(port).map(|input| input.parts("n")).unwrap_or_default() {
+        for bytes in cx.input_if_any(port).map_or(Ok(Vec::new()), |input| input.parts("n"))? {
             sum = sum.wrapping_add(std::str::from_utf8(&bytes)?.trim().parse::<u64>()?);
         }
     }
@@ -152,9 +152,10 @@ impl Look {
 
 impl Stage for Look {
     toy!(Look, "look", Light, &[], draws: false);
+    const OBSERVES: bool = true;
 
-    fn observe(&self, _: &Path) -> anyhow::Result<Option<String>> {
-        Ok(Some(std::fs::read_to_string(&self.path)?))
+    fn observe(&self) -> anyhow::Result<Option<Digest>> {
+        Ok(Some(Digest::of(&std::fs::read(&self.path)?)))
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
@@ -166,7 +167,7 @@ impl Stage for Look {
     }
 }
 
-type Work = dyn Fn(&mut Context<'_>) -> anyhow::Result<()> + Send + Sync;
+type Does = dyn Fn(&mut Context<'_>) -> anyhow::Result<()> + Send + Sync;
 
 /// Does whatever the test says: fails, panics, interrupts, gives something else each time. What it does is no part of
 /// its key, so a test can change it between two runs.
@@ -175,7 +176,7 @@ pub struct Act {
     pub part: String,
     #[serde(skip)]
     #[schemars(skip)]
-    work: Option<Arc<Work>>,
+    work: Option<Arc<Does>>,
 }
 
 impl Act {
@@ -192,18 +193,50 @@ impl Stage for Act {
     }
 }
 
-/// One part a shard: `count` numbers from the sum of the inputs upwards. `before` is called before each is made.
-pub fn shards(cx: &mut Context<'_>, count: u64, before: &dyn Fn(u64)) -> anyhow::Result<()> {
-    let first = sum(cx)?;
-    for i in 0..count {
-        cx.shard(&format!("{i:03}"), |draft| {
-            before(i);
-            let mut out = draft.create()?;
-            writeln!(out, "{}", first + i)?;
-            draft.finish(out, &format!("n{i:03}"))
-        })?;
+/// One part a shard: `count` numbers from the sum of the inputs upwards. `before` is called before each is made, and is no
+/// part of the key.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub struct Shards {
+    pub count: u64,
+    /// Whether two shards have one name, as no stage's may.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub is_wrong: bool,
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub before: Option<Arc<dyn Fn(u64) + Send + Sync>>,
+}
+
+impl Shards {
+    pub fn new(count: u64, before: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self { count, is_wrong: false, before: Some(Arc::new(before)) }
     }
-    Ok(())
+}
+
+impl Stage for Shards {
+    toy!(Shards, "shards", Light, PORTS, draws: false);
+
+    fn work(&self, _: &Inputs<'_>) -> anyhow::Result<Work> {
+        let number = |i| if self.is_wrong { 0 } else { i };
+        Ok(Work::Shards((0..self.count).map(|i| Shard::new(format!("n{:03}", number(i)), i..i + 1)).collect()))
+    }
+
+    fn run_shard(&self, shard: &Shard, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        if let Some(before) = &self.before {
+            before(shard.rows.start);
+        }
+        let number = sum(cx)? + shard.rows.start;
+        cx.write_part(&shard.part, |out| writeln!(out, "{number}"))
+    }
+}
+
+/// What tests run on.
+pub fn cpu() -> &'static Device {
+    static CPU: std::sync::LazyLock<Device> = std::sync::LazyLock::new(|| Device {
+        name: "cpu".to_owned(),
+        numerics: dcpipe::learn::place::numerics_of("cpu"),
+    });
+    &CPU
 }
 
 /// Builds a plan, node by node.
@@ -325,7 +358,7 @@ impl TestSpace {
     }
 
     pub fn forecast(&self, plan: &Plan) -> Vec<(String, Fate)> {
-        let lines = forecast(plan, &self.store, "cpu").expect("a forecast");
+        let lines = forecast(plan, &self.store, cpu()).expect("a forecast");
         lines.into_iter().map(|Line { node, fate, .. }| (plan.node(node).name(), fate)).collect()
     }
 
@@ -350,7 +383,7 @@ impl TestSpace {
 /// Runs a plan and keeps everything that was said.
 pub fn run_on(store: &Store, plan: &Plan, to: Vec<NodeId>, cancel: Cancel) -> Run {
     let heard = Arc::new(Collect::default());
-    let settings = Settings { device: "cpu", to, cancel, hits_only: false };
+    let settings = Settings { device: cpu(), to, cancel, hire: None };
     let result = Executor::new(plan, store, &settings, &heard).run();
     let events = std::mem::take(&mut *heard.0.lock().expect("events"));
     Run { result, events }

@@ -3,7 +3,7 @@
 use crate::hookfs::{Call, HookFs};
 use crate::space::{DCPIPE, Space};
 use crate::store_faults::HARMS;
-use crate::toys::{Act, Add, Draft, Number, Run, TestSpace, little, shards};
+use crate::toys::{Act, Add, Draft, Number, Run, Shards, TestSpace, little};
 use dcpipe::base::{Artifact, ObjectId};
 use dcpipe::engine::{Cancel, EngineError, Event, Keep, Plan};
 use dcpipe::store::run::{RunState, Standing};
@@ -116,9 +116,8 @@ fn what_one_run_is_still_to_read_no_other_run_deletes() {
     let space = TestSpace::new();
     let plan = |name: &str, add: u64, cancel: Option<Cancel>| {
         let source = Act::new("source", move |cx: &mut dcpipe::engine::Context<'_>| {
-            shards(cx, 2, &|_| ())?;
             cancel.iter().for_each(Cancel::request);
-            Ok(())
+            ["n000", "n001"].iter().try_for_each(|part| cx.write_part(part, |out| writeln!(out, "5")))
         });
         let draft = Draft::new().node("one", source, &[]).keep(Keep::UntilUsed);
         draft.node("two", Add { add, option: None }, &[("a", "one")]).named(name).plan()
@@ -250,23 +249,21 @@ fn what_the_disk_cannot_read_is_named_and_all_else_is_looked_at() {
 fn what_an_interrupted_run_goes_on_from_is_not_collected() {
     let space = TestSpace::new();
     let plan = |cancel: Cancel| {
-        let work = move |cx: &mut dcpipe::engine::Context<'_>| {
-            shards(cx, 6, &|i| {
-                if i == 3 {
-                    cancel.request();
-                }
-            })
-        };
-        Draft::new().node("one", Number { value: 5 }, &[]).node("many", Act::new("many", work), &[("a", "one")]).plan()
+        let shards = Shards::new(40, move |i| {
+            if i == 3 {
+                cancel.request();
+            }
+        });
+        Draft::new().node("one", Number { value: 5 }, &[]).node("many", shards, &[("a", "one")]).plan()
     };
     let stopped = space.run(&plan(space.cancel.clone()));
-    assert!(matches!(stopped.result, Err(EngineError::Interrupted)));
+    assert!(matches!(stopped.result, Err(EngineError::Interrupted)), "{:?}", stopped.result);
     let survey = space.store.survey(Some(0), &[]).unwrap();
     assert_eq!((survey.records.len(), survey.objects.len()), (0, 0));
     let space = TestSpace { cancel: Cancel::default(), ..space };
     let rest = space.run(&plan(Cancel::default()));
     let found = rest.events.iter().filter(|event| matches!(event, Event::PutDown { hit: true, .. })).count();
-    assert_eq!(found, 4);
+    assert!((1..40).contains(&found), "{found}");
 }
 
 #[test]
@@ -531,7 +528,7 @@ fn damage_that_a_stage_meets_is_moved_away_and_the_next_run_makes_it_again() {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, vec![0; part.bytes as usize]).unwrap();
         let run = ["run", "tiny.yaml", "--set", set, "--to", reader];
-        space.run(&run).ended(5).complains_of(&[reader, port, "the same command makes it again"]);
+        space.run(&run).ended(5).complains_of(&[reader, port, "the same command rebuilds it"]);
         space.run(&run).ok();
         space.run(&["verify"]).ok();
     }

@@ -1,0 +1,54 @@
+//! desk: threads for what a run itself has to do and that may take long, so that its loop never waits.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, Scope};
+
+/// No more of them at a time; the rest waits its turn.
+const MOST: usize = 4;
+
+type Chore<'scope> = Box<dyn FnOnce() + Send + 'scope>;
+
+/// The threads, started when first needed.
+pub(super) struct Desk<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    sender: Sender<Chore<'scope>>,
+    receiver: Arc<Mutex<Receiver<Chore<'scope>>>>,
+    threads: usize,
+    open: Arc<Mutex<usize>>,
+}
+
+impl<'scope, 'env> Desk<'scope, 'env> {
+    /// Nobody yet.
+    pub(super) fn new(scope: &'scope Scope<'scope, 'env>) -> Self {
+        let (sender, receiver) = channel();
+        Self { scope, sender, receiver: Arc::new(Mutex::new(receiver)), threads: 0, open: Arc::default() }
+    }
+
+    /// Has a chore done by another thread. Where none can be started, it is done here and now.
+    pub(super) fn hand(&mut self, chore: impl FnOnce() + Send + 'scope) {
+        let open = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            *open += 1;
+            *open
+        };
+        if self.threads < open.min(MOST) {
+            let (receiver, count) = (Arc::clone(&self.receiver), Arc::clone(&self.open));
+            let work = move || {
+                while let Some(chore) = next(&receiver) {
+                    chore();
+                    *count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+                }
+            };
+            self.threads += usize::from(Builder::new().spawn_scoped(self.scope, work).is_ok());
+        }
+        if self.threads == 0 {
+            return chore();
+        }
+        let _ = self.sender.send(Box::new(chore)); // Its receiver is held here.
+    }
+}
+
+fn next<'scope>(chores: &Mutex<Receiver<Chore<'scope>>>) -> Option<Chore<'scope>> {
+    chores.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}

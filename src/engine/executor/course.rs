@@ -1,0 +1,215 @@
+//! course: what happens to a node from the moment at which it may start to its record.
+
+use super::{Executor, MAX_DRIFTS, MAX_RUNS};
+use crate::base::Digest;
+use crate::engine::action::{Action, ActionInput};
+use crate::engine::claim::{Taken, take};
+use crate::engine::error::ActionError;
+use crate::engine::fate::{Fate, Found, Need, fate};
+use crate::engine::prepare::{Prepared, prepare};
+use crate::engine::staff::{Message, Staff};
+use crate::engine::{EngineError, Event, KeyText, MissReason, NodeId, NodeState, Pool};
+use crate::store::{Record, Stand, StoreError};
+use std::sync::Arc;
+
+impl<'a> Executor<'a> {
+    /// Starts ready nodes in the plan's order, as many as their pools take.
+    pub(super) fn start_ready<'scope>(&mut self, staff: &mut Staff<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        if self.goes_on()
+            && self.nodes.board.any_startable()
+            && let Err((id, error)) = self.lookup.facts.spread(&mut self.nodes)
+        {
+            self.fail(id, error.into());
+        }
+        while self.goes_on()
+            && let Some(id) = self.startable()
+        {
+            self.begin(id, staff);
+        }
+    }
+
+    fn startable(&self) -> Option<NodeId> {
+        self.jobs.free().find_map(|pool| self.nodes.board.first_startable(pool))
+    }
+
+    fn begin<'scope>(&mut self, id: NodeId, staff: &mut Staff<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        let key = self.nodes.of(id).key.clone().expect("BUG: a node starts without a key");
+        match take(self.store, &key, self.nodes.of(id).digest) {
+            Ok(Taken::Ours(lock)) => self.nodes.of_mut(id).lock = Some(lock),
+            Ok(Taken::Made(record)) => return self.hit(id, Arc::new(record)),
+            Ok(Taken::Theirs) => {
+                if self.waited.insert(id) {
+                    // Before the other one can be done with it and delete it: what it makes is wanted here, too.
+                    self.claims.cannot_wait();
+                    self.observer.observe(&Event::NodeWaits { node: self.nodes.name(id), key: key.key() });
+                }
+                self.nodes.board.advance(id, NodeState::Waiting);
+                self.waiting.insert(id);
+                return;
+            }
+            Err(error) => return self.fail(id, error.into()),
+        }
+        self.nodes.board.advance(id, NodeState::Running);
+        self.jobs.enter(self.pool(id));
+        let input = |(port, node, record)| ActionInput { port, node, record };
+        let inputs = self.nodes.read_by(id).into_iter().map(input).collect();
+        let whole = Action { id: 0, node: id, key: key.key(), inputs, shard: None };
+        let earlier: Vec<_> = self.claims.history.of(&self.nodes.name(id)).collect();
+        staff.hand(move |site| {
+            let prepared = prepare(site, &whole, &key, &earlier);
+            Message::Prepared(whole, key, prepared)
+        });
+    }
+
+    fn pool(&self, id: NodeId) -> Pool {
+        self.nodes.plan.node(id).stage.def().pool
+    }
+
+    /// What a node that is about to run consists of is known.
+    pub(super) fn prepared<'scope>(
+        &mut self,
+        (whole, key): (Action, KeyText),
+        prepared: Result<Prepared, ActionError>,
+        staff: &mut Staff<'scope, '_>,
+    ) where
+        'a: 'scope,
+    {
+        let id = whole.node;
+        if let Ok(Prepared::Lacks(gone)) = prepared {
+            return self.step_back(id, gone);
+        }
+        if !self.goes_on() {
+            return self.done(id, Err(ActionError::Interrupted));
+        }
+        let reason = self.nodes.of_mut(id).reason.take().unwrap_or(MissReason::FirstRun);
+        let node = self.nodes.name(id);
+        self.observer.observe(&Event::NodeStarted { node: node.clone(), key: key.key(), reason });
+        self.claims.changed();
+        match prepared {
+            Ok(Prepared::Shards(slots)) => {
+                self.jobs.open(whole, key, slots);
+                for part in self.jobs.made(id) {
+                    let (node, part) = (node.clone(), part.to_owned());
+                    self.observer.observe(&Event::PutDown { node, part, hit: true });
+                }
+                self.go_on(id, staff);
+            }
+            Ok(_) => {
+                let begun = staff.begin(self.jobs.action(whole, None));
+                self.needs_crew(id, begun);
+            }
+            Err(error) => self.done(id, Err(error)),
+        }
+    }
+
+    /// A node waits for inputs whose bytes are gone.
+    fn step_back(&mut self, id: NodeId, gone: Vec<NodeId>) {
+        self.nodes.of_mut(id).lock = None;
+        self.jobs.leave(id, self.pool(id));
+        self.nodes.board.advance(id, NodeState::Ready);
+        if std::mem::take(&mut self.nodes.of_mut(id).outdated) {
+            return self.look_up_again(id);
+        }
+        let need = Need::Reader(self.nodes.name(id));
+        for from in gone {
+            if !self.nodes.state(from).is_satisfied() {
+                continue; // It is being rebuilt.
+            }
+            if let Fate::Run(reason) = fate(Found { missing: None, stand: Stand::Gone, is_lost: &|| false }, &need) {
+                self.demand(from, reason);
+            }
+        }
+    }
+
+    /// Begins the next shards of a node, or ends it.
+    pub(super) fn go_on<'scope>(&mut self, id: NodeId, staff: &mut Staff<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        if let Some(progress) = self.jobs.progress(id, self.nodes.name(id)) {
+            self.observer.observe(&progress);
+        }
+        match self.jobs.go_on(id, self.goes_on(), staff) {
+            Ok(None) => {}
+            Ok(Some(error)) => self.done(id, Err(error)),
+            Err(error) => self.needs_crew(id, Err(error)),
+        }
+    }
+
+    /// A run that nobody works for is over.
+    fn needs_crew(&mut self, id: NodeId, begun: Result<(), EngineError>) {
+        if let Err(error) = begun {
+            self.failure.get_or_insert(error);
+            self.done(id, Err(ActionError::Interrupted));
+        }
+    }
+
+    /// The work on a node has ended.
+    pub(super) fn done(&mut self, id: NodeId, result: Result<Record, ActionError>) {
+        if let (Err(ActionError::Missing { .. }), true) = (&result, self.nodes.of(id).vanished < MAX_RUNS) {
+            // Deleted between the look and the reading: the next round sees it.
+            self.nodes.of_mut(id).vanished += 1;
+            return self.step_back(id, Vec::new());
+        }
+        self.jobs.leave(id, self.pool(id));
+        self.nodes.of_mut(id).lock = None;
+        let node = self.nodes.name(id);
+        let record = match result {
+            Ok(record) => record,
+            Err(ActionError::Interrupted) => {
+                self.nodes.board.advance(id, NodeState::Skipped);
+                self.failure.get_or_insert(EngineError::Interrupted);
+                return;
+            }
+            Err(ActionError::Stuck { path, why }) => return self.fail(id, StoreError::Stuck { path, why }.into()),
+            Err(error) => return self.fail(id, EngineError::Stage { node, error }),
+        };
+        let (artifact, bytes) = (record.artifact.digest(), record.artifact.bytes());
+        self.nodes.board.advance(id, NodeState::Ran);
+        let known = self.nodes.of_mut(id);
+        known.runs += 1;
+        let (runs, is_outdated) = (known.runs, std::mem::take(&mut known.outdated));
+        let wall_s = record.wall_ms as f64 / 1e3;
+        self.observer.observe(&Event::NodeFinished { node: node.clone(), key: record.key(), artifact, bytes, wall_s });
+        if runs > MAX_RUNS {
+            self.failure.get_or_insert(EngineError::KeepsVanishing { node: node.clone() });
+        }
+        if is_outdated {
+            return self.look_up_again(id);
+        }
+        self.retention.hold(id, &record.artifact);
+        match self.nodes.of(id).digest {
+            None => self.lookup.learn(&mut self.nodes, id, Arc::new(record)),
+            Some(was) if was != artifact => self.drifted(id, was, record),
+            Some(_) => {}
+        }
+        let observer = self.observer;
+        self.retention.after(&self.nodes, id, &|event| observer.observe(event));
+    }
+
+    /// An input drifted since a node's key was made.
+    fn look_up_again(&mut self, id: NodeId) {
+        self.nodes.board.advance(id, NodeState::Wanted);
+        if self.nodes.of(id).unresolved == 0 {
+            self.lookup.again(id);
+        }
+    }
+
+    /// A node that was rebuilt gave other bytes.
+    fn drifted(&mut self, id: NodeId, was: Digest, record: Record) {
+        let (node, is) = (self.nodes.name(id), record.artifact.digest());
+        self.observer.observe(&Event::Drifted { node: node.clone(), was, is });
+        self.nodes.of_mut(id).drifts += 1;
+        if self.nodes.of(id).drifts > MAX_DRIFTS {
+            self.failure.get_or_insert(EngineError::NeverSettles { node });
+            return;
+        }
+        self.lookup.relearn(&mut self.nodes, id, Arc::new(record));
+    }
+}

@@ -1,0 +1,364 @@
+//! executor: runs a plan on a store: one loop that moves every node along its ladder and never waits for a disk.
+
+mod course;
+
+use crate::base::Artifact;
+use crate::base::clock::Stopwatch;
+use crate::engine::action::{Benches, Report, Site};
+use crate::engine::claims::Claims;
+use crate::engine::crew::Hire;
+use crate::engine::fate::{Fate, Found, Need, fate};
+use crate::engine::jobs::Jobs;
+use crate::engine::keys::key_of;
+use crate::engine::lookup::{Ahead, Looked, Lookup, Seen, digests, keys_of, look};
+use crate::engine::nodes::Nodes;
+use crate::engine::retention::Retention;
+use crate::engine::staff::{Message, Staff};
+use crate::engine::{Cancel, Device, EngineError, Event, KeyText, MissReason, NodeId, NodeState, Observer, Plan};
+use crate::store::run::RunState;
+use crate::store::{Record, Stand, Store, StoreError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// How often it is looked whether the run must stop, and whether another process has made what is waited for.
+const LOOK_UP: Duration = Duration::from_millis(100);
+/// How often a node may give other bytes than its record promised before the run gives up on it.
+const MAX_DRIFTS: usize = 3;
+/// How often a node is rebuilt in one run before the run asks who keeps deleting its bytes.
+const MAX_RUNS: usize = 10;
+
+/// What a run is told besides its plan.
+pub struct Settings<'a> {
+    /// What networks run on.
+    pub device: &'a Device,
+    /// Stop once these nodes are done; empty means all.
+    pub to: Vec<NodeId>,
+    /// The wish to stop.
+    pub cancel: Cancel,
+    /// Hires who does the work, once there is some; without it, threads of this process do.
+    pub hire: Option<Hire<'a>>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Nodes that ran.
+    pub ran: usize,
+    /// Nodes whose record was there.
+    pub hit: usize,
+    /// The result of every wanted node that has one, by the node's index.
+    pub artifacts: Vec<Option<Artifact>>,
+}
+
+/// Runs a plan on a store.
+pub struct Executor<'a> {
+    store: &'a Store,
+    settings: &'a Settings<'a>,
+    observer: &'a dyn Observer,
+    nodes: Nodes<'a>,
+    lookup: Lookup<'a>,
+    claims: Claims,
+    retention: Retention<'a>,
+    jobs: Jobs,
+    /// Nodes that another process makes, and those of which that was said.
+    waiting: BTreeSet<NodeId>,
+    waited: BTreeSet<NodeId>,
+    failure: Option<EngineError>,
+}
+
+impl<'a> Executor<'a> {
+    /// Prepares a run.
+    pub fn new(plan: &'a Plan, store: &'a Store, settings: &'a Settings<'a>, observer: &'a dyn Observer) -> Self {
+        Self {
+            store,
+            settings,
+            observer,
+            nodes: Nodes::new(plan, &settings.to),
+            lookup: Lookup::new(plan),
+            claims: Claims::new(store, &plan.name),
+            retention: Retention::new(store),
+            jobs: Jobs::default(),
+            waiting: BTreeSet::new(),
+            waited: BTreeSet::new(),
+            failure: None,
+        }
+    }
+
+    /// Runs to the end, to the first failure, or to where the run is asked to stop.
+    ///
+    /// # Errors
+    /// Why it did not reach its end.
+    pub fn run(mut self) -> Result<Outcome, EngineError> {
+        let watch = Stopwatch::new();
+        let (plan, store, settings, benches) = (self.nodes.plan, self.store, self.settings, Benches::default());
+        self.observer.observe(&Event::RunStarted {
+            run: plan.name.clone(),
+            nodes: plan.len(),
+            device: settings.device.name.clone(),
+            program: concat!("dcpipe ", env!("CARGO_PKG_VERSION")).to_owned(),
+        });
+        std::thread::scope(|scope| {
+            let (sender, receiver) = channel();
+            let site = Site { plan, store, device: settings.device, cancel: &settings.cancel, benches: &benches };
+            self.drive(&mut Staff::new(scope, site, sender, settings.hire), &receiver);
+        });
+        if self.failure.is_none() {
+            let observer = self.observer;
+            self.retention.at_end(&self.nodes, &|event| observer.observe(event));
+            self.look_for_stuck();
+        }
+        self.write_claims(if self.failure.is_none() { RunState::Done } else { RunState::Unfinished });
+        self.tell_reports();
+        self.finish(watch.seconds())
+    }
+
+    /// Looks up what is known, starts what may start, waits for one message, and again, until nothing runs and nothing
+    /// can.
+    fn drive<'scope>(&mut self, staff: &mut Staff<'scope, '_>, receiver: &Receiver<Message>)
+    where
+        'a: 'scope,
+    {
+        let (mut looked, mut is_stopping) = (Stopwatch::new(), false);
+        // Where the store hashes what it looks at, a look ahead would hash all of it before anything else happens.
+        let mut looks_ahead = !self.store.hashes();
+        if looks_ahead {
+            let history = self.claims.history.clone();
+            staff.hand(move |site| Message::Ahead(Ahead::look(site.store, &history)));
+        }
+        loop {
+            if looked.elapsed() >= LOOK_UP {
+                self.wake_waiting();
+                looked = Stopwatch::new();
+            }
+            if self.settings.cancel.is_requested() && !std::mem::replace(&mut is_stopping, true) {
+                staff.stop();
+            }
+            if !looks_ahead {
+                self.resolve(staff);
+                if self.lookup.pending.is_none() {
+                    self.start_ready(staff);
+                }
+            }
+            self.tell_reports();
+            self.look_for_stuck();
+            if self.claims.are_due() {
+                self.write_claims(RunState::Running);
+            }
+            let board = &self.nodes.board;
+            if self.jobs.is_idle() && self.lookup.pending.is_none() && !looks_ahead {
+                if !self.goes_on() || !board.has_work() {
+                    break;
+                }
+                if self.lookup.is_done() && !board.any_startable() && self.waiting.is_empty() {
+                    panic!("BUG: nothing runs and nodes are left: {:?}", self.left());
+                }
+                if self.waiting.is_empty() || board.any_startable() {
+                    continue;
+                }
+            }
+            match receiver.recv_timeout(LOOK_UP) {
+                Ok(Message::Ahead(ahead)) => (self.lookup.ahead, looks_ahead) = (ahead, false),
+                Ok(message) => self.take(message, staff),
+                Err(_) => {}
+            }
+        }
+        self.look_for_stuck();
+        let left = self.nodes.board.open();
+        if !left.is_empty() && self.failure.is_none() {
+            self.failure = Some(EngineError::Interrupted);
+        }
+        left.into_iter().for_each(|id| self.nodes.board.advance(id, NodeState::Skipped));
+    }
+
+    fn take<'scope>(&mut self, message: Message, staff: &mut Staff<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        match message {
+            Message::Ahead(_) => {}
+            Message::Report(Report::Event(action, event)) => {
+                let event = self.jobs.heard(action, event);
+                self.observer.observe(&event);
+            }
+            Message::Report(Report::Done(action, result)) => match self.jobs.end(action) {
+                Some((id, None)) => self.done(id, *result),
+                Some((id, Some(slot))) => {
+                    self.jobs.take(id, slot, *result);
+                    self.go_on(id, staff);
+                }
+                None => {}
+            },
+            Message::Keyed(id, key) => {
+                self.lookup.pending = None;
+                match key {
+                    Ok(key) => self.look_under(id, key, staff),
+                    Err(error) => self.fail(id, error),
+                }
+            }
+            Message::Looked(id, inputs, looked) => {
+                self.lookup.pending = None;
+                let is_fresh = self.nodes.state(id) == NodeState::Wanted && digests(&self.nodes, id) == inputs;
+                match is_fresh {
+                    true => self.looked(id, looked),
+                    false if self.nodes.of(id).unresolved == 0 => self.lookup.again(id),
+                    false => {}
+                }
+            }
+            Message::Prepared(action, key, prepared) => self.prepared((action, key), prepared, staff),
+            Message::Gathered(id, result) => self.done(id, result),
+        }
+    }
+
+    /// Whether more may be begun.
+    fn goes_on(&self) -> bool {
+        self.failure.is_none() && !self.settings.cancel.is_requested()
+    }
+
+    /// Looks up every node whose inputs are known, and what that makes known, in the plan's order and without recursion.
+    fn resolve<'scope>(&mut self, staff: &mut Staff<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        while self.goes_on()
+            && self.lookup.pending.is_none()
+            && let Some(id) = self.lookup.next(&self.nodes)
+        {
+            if self.nodes.plan.node(id).stage.def().observes {
+                self.lookup.pending = Some(id);
+                staff.hand(move |site| Message::Keyed(id, key_of(site.plan, id, &[], site.device)));
+                continue;
+            }
+            let read = self.nodes.read_by(id);
+            let ports: Vec<_> = read.iter().map(|(port, _, record)| (*port, &**record)).collect();
+            match key_of(self.nodes.plan, id, &ports, self.settings.device) {
+                Ok(key) => self.look_under(id, key, staff),
+                Err(error) => self.fail(id, error),
+            }
+        }
+    }
+
+    fn look_under<'scope>(&mut self, id: NodeId, key: KeyText, staff: &mut Staff<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        let keys = keys_of(&self.nodes, id, key, self.settings.device);
+        let earlier: Vec<_> = self.claims.history.of(&self.nodes.name(id)).collect();
+        if self.store.hashes() {
+            self.lookup.pending = Some(id);
+            let inputs = digests(&self.nodes, id);
+            staff.hand(move |site| {
+                Message::Looked(id, inputs, look(site.store, &mut Ahead::default(), &keys, &earlier))
+            });
+        } else {
+            let looked = look(self.store, &mut self.lookup.ahead, &keys, &earlier);
+            self.looked(id, looked);
+        }
+    }
+
+    /// What stands under a node's key is known: it is a hit, or runs, or both, one after the other.
+    fn looked(&mut self, id: NodeId, looked: Result<Looked, StoreError>) {
+        let Looked { key, seen, missing } = match looked {
+            Ok(looked) => looked,
+            Err(error) => return self.fail(id, error.into()),
+        };
+        let need = match self.nodes.plan.node(id).asked_for {
+            true => Need::AskedFor,
+            false if self.nodes.stays_for_good(id) => Need::Retained,
+            false => Need::Nobody,
+        };
+        let stand = seen.as_ref().map_or(Stand::Gone, |seen| seen.stand);
+        let is_lost = || seen.as_ref().is_some_and(|seen| self.store.lost_to_damage(&seen.record.artifact));
+        let fate = fate(Found { missing, stand, is_lost: &is_lost }, &need);
+        self.nodes.of_mut(id).key = Some(key);
+        if let Some(Seen { record, .. }) = &seen {
+            self.hit(id, Arc::clone(record));
+        }
+        let Fate::Run(reason) = fate else { return };
+        // Where it cannot be told whether bytes are there, it is no reason to rebuild them: the run stops.
+        if let (Stand::Unknown, Some(Seen { record, .. })) = (stand, &seen)
+            && let Err(error) = self.store.has(&record.artifact)
+        {
+            return self.store.stop_for(error);
+        }
+        self.demand(id, reason);
+    }
+
+    /// A node's record is there.
+    fn hit(&mut self, id: NodeId, record: Arc<Record>) {
+        self.nodes.board.advance(id, NodeState::Hit);
+        self.retention.hold(id, &record.artifact);
+        let (key, artifact) = (record.key(), record.artifact.digest());
+        if self.nodes.of(id).digest.is_none() {
+            self.lookup.learn(&mut self.nodes, id, record);
+        }
+        if self.nodes.of(id).runs == 0 {
+            self.observer.observe(&Event::NodeHit { node: self.nodes.name(id), key, artifact });
+        }
+    }
+
+    /// `id` must run. Whether its inputs' bytes are there is looked at when it is about to: till then they may go.
+    fn demand(&mut self, id: NodeId, reason: MissReason) {
+        self.nodes.of_mut(id).reason = Some(reason);
+        if !matches!(self.nodes.state(id), NodeState::Ready | NodeState::Running) {
+            self.nodes.board.advance(id, NodeState::Ready);
+        }
+    }
+
+    /// Looks again for what other processes were making.
+    fn wake_waiting(&mut self) {
+        for id in std::mem::take(&mut self.waiting) {
+            if self.nodes.state(id) == NodeState::Waiting {
+                self.nodes.board.advance(id, NodeState::Ready);
+            }
+        }
+    }
+
+    fn left(&self) -> Vec<String> {
+        let left = self.nodes.board.open().into_iter().take(20);
+        left.map(|id| format!("{} {:?}", self.nodes.name(id), self.nodes.state(id))).collect()
+    }
+
+    /// A node cannot go on; the run ends when what is running has ended.
+    fn fail(&mut self, id: NodeId, error: EngineError) {
+        self.observer.observe(&Event::NodeFailed { node: self.nodes.name(id), error: error.to_string() });
+        if !self.nodes.state(id).is_final() {
+            self.nodes.board.advance(id, NodeState::Failed);
+        }
+        self.failure.get_or_insert(error);
+    }
+
+    /// What is in the way of an object is why a stage could not put it there.
+    fn look_for_stuck(&mut self) {
+        if let Some(error) = self.store.take_stuck() {
+            self.failure = Some(error.into());
+        }
+    }
+
+    /// Says what the store met.
+    fn tell_reports(&self) {
+        for text in self.store.take_reports() {
+            self.observer.observe(&Event::Note { node: String::new(), text });
+        }
+    }
+
+    fn write_claims(&mut self, state: RunState) {
+        if let Some(text) = self.claims.write(self.store, &self.nodes, state) {
+            self.observer.observe(&Event::Note { node: String::new(), text });
+        }
+    }
+
+    fn finish(self, wall_s: f64) -> Result<Outcome, EngineError> {
+        let nodes = &self.nodes;
+        let ran = nodes.all().filter(|(_, known)| known.runs > 0).count();
+        let hit = nodes.all().filter(|(id, known)| nodes.state(*id).is_satisfied() && known.runs == 0).count();
+        let interrupted = matches!(self.failure, Some(EngineError::Interrupted));
+        let failed = nodes.board.count(NodeState::Failed).max(usize::from(self.failure.is_some() && !interrupted));
+        let skipped = nodes.board.count(NodeState::Skipped);
+        self.observer.observe(&Event::RunFinished { ran, hit, failed, skipped, wall_s, interrupted });
+        let artifact = |record: &Arc<Record>| record.artifact.clone();
+        let artifacts = nodes.all().map(|(_, known)| known.record.as_ref().map(artifact)).collect();
+        self.failure.map_or(Ok(Outcome { ran, hit, artifacts }), Err)
+    }
+}

@@ -1,0 +1,55 @@
+//! fate: what becomes of a node, decided in one place for a run, a forecast and an explanation.
+
+use crate::engine::MissReason;
+use crate::store::Stand;
+
+/// What happens to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    /// Its record is there.
+    Hit,
+    /// It runs.
+    Run(MissReason),
+    /// It runs unless what is before it turns out as it was; its key is known only then.
+    Pending {
+        /// The nearest node before it that runs.
+        after: String,
+    },
+}
+
+/// Who needs the bytes of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nobody.
+    Nobody,
+    /// `keep:` retains them. Bytes that somebody deleted on purpose are no reason to rebuild them; damaged ones are.
+    Retained,
+    /// The pipeline asks for them by name.
+    AskedFor,
+    /// A node that runs reads them.
+    Reader(String),
+}
+
+/// What stands in the store under a node's key.
+pub struct Found<'a> {
+    /// Why the node runs, where it has no record.
+    pub missing: Option<MissReason>,
+    /// The state of the record's bytes.
+    pub stand: Stand,
+    /// Whether bytes that are gone were damaged before; asked only where that matters.
+    pub is_lost: &'a dyn Fn() -> bool,
+}
+
+/// What becomes of a node whose key is known.
+pub fn fate(found: Found<'_>, need: &Need) -> Fate {
+    let rebuild = |needed_by: &str| Fate::Run(MissReason::Evicted { needed_by: needed_by.to_owned() });
+    match (found.missing, need) {
+        (Some(reason), _) => Fate::Run(reason),
+        (None, Need::Nobody) => Fate::Hit,
+        (None, _) if found.stand == Stand::Whole => Fate::Hit,
+        (None, Need::Reader(reader)) => rebuild(reader),
+        (None, Need::AskedFor) => rebuild("keep:"),
+        (None, Need::Retained) if found.stand > Stand::Gone || (found.is_lost)() => rebuild("keep:"),
+        (None, Need::Retained) => Fate::Hit,
+    }
+}

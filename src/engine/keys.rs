@@ -1,0 +1,114 @@
+//! keys: makes the key of a node from its stage, its inputs, and the device; and the key that an earlier program made.
+
+use crate::base::{Digest, Seed};
+use crate::engine::key::{KeyText, input_of, one_line};
+use crate::engine::plan::{NodeId, Plan};
+use crate::engine::stage::{AnyStage, Before};
+use crate::engine::{Device, EngineError};
+use crate::store::Record;
+use serde_json::Value;
+use std::fmt::Write;
+
+/// What a node reads: each connected port with the record of what is there.
+pub type Ports<'a> = [(&'static str, &'a Record)];
+
+/// Makes the key of `id` from its inputs' records and, for a source, from a look at the outside world, which may take as
+/// long as a data set is large.
+///
+/// # Errors
+/// Where a source cannot see the outside world.
+pub fn key_of(plan: &Plan, id: NodeId, inputs: &Ports<'_>, device: &Device) -> Result<KeyText, EngineError> {
+    let node = plan.node(id);
+    let stage = &*node.stage;
+    let seed = stage.def().draws.then(|| Seed::of_node(plan.seed, &node.name()));
+    let observed = if stage.def().observes { stage.observe() } else { Ok(None) };
+    let observed = observed.map_err(|error| EngineError::Observe { node: node.name(), error })?;
+    let digests: Vec<_> = inputs.iter().map(|(port, record)| (*port, read_at(stage, port, record))).collect();
+    Ok(KeyText::of(stage, &digests, seed.as_ref(), stage.numerics(device).as_deref(), observed))
+}
+
+/// The key under which a program before this one recorded the same node: the stage's earlier version and output, and
+/// inputs by all of their parts. None where that is the key itself. What stands there is as good, so a store that an
+/// earlier program made goes on.
+pub fn key_before(key: &KeyText, stage: &dyn AnyStage, inputs: &Ports<'_>, device: &Device) -> Option<KeyText> {
+    let (def, before) = (stage.def(), stage.before(device));
+    let Before { version, format, numerics } = &before;
+    let mut text = String::with_capacity(key.as_str().len());
+    for line in key.as_str().lines() {
+        let port = || {
+            let (name, _) = input_of(line)?;
+            Some((name, inputs.iter().find(|(port, _)| *port == name)?.1.artifact.digest()))
+        };
+        let _ = match (line.split(' ').next(), numerics) {
+            (Some("stage"), _) => writeln!(text, "stage {} {version}", def.verb),
+            (Some("output"), _) => writeln!(text, "output {} {format}", def.output.name),
+            (Some("numerics"), Some(numerics)) => writeln!(text, "numerics {}", one_line(numerics)),
+            (Some("input"), _) if let Some((port, digest)) = port() => writeln!(text, "input {port} = {digest}"),
+            _ => writeln!(text, "{line}"),
+        };
+    }
+    (text != key.as_str()).then(|| KeyText::from(text))
+}
+
+/// The digest of those parts of an input that a stage reads.
+pub fn read_at(stage: &dyn AnyStage, port: &str, record: &Record) -> Digest {
+    record.artifact.digest_of(stage.def().reads(port))
+}
+
+impl KeyText {
+    /// Builds the text from what decides the bytes: the stage and its version, its parameters, the content of its
+    /// inputs, the seed where it draws, library versions where bits depend on them, what a source observed.
+    pub fn of(
+        stage: &dyn AnyStage,
+        inputs: &[(&str, Digest)],
+        seed: Option<&Seed>,
+        numerics: Option<&str>,
+        observed: Option<Digest>,
+    ) -> Self {
+        let def = stage.def();
+        // Sorted by us: the order of a JSON object may change with a feature of its crate.
+        let mut params = Vec::new();
+        leaves("param", &stage.params(), &mut params);
+        params.retain(|line| line != "param = {}" && line != "param = null");
+        params.sort_unstable();
+        let mut ports: Vec<_> = inputs.iter().map(|(port, digest)| format!("input {port} = {digest}")).collect();
+        ports.sort_unstable();
+        let mut text = String::with_capacity(1024);
+        let _ = writeln!(text, "dcpipe-key 1\nstage {} {}", def.verb, def.version);
+        let _ = writeln!(text, "output {} {}", def.output.name, def.output.format);
+        let heads = [
+            numerics.map(|n| format!("numerics {}", one_line(n))),
+            seed.map(|s| format!("seed {}", one_line(s.line()))),
+            observed.map(|digest| format!("observed {digest}")),
+        ];
+        for line in heads.into_iter().flatten().chain(params).chain(ports) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        Self::from(text)
+    }
+}
+
+/// One line per leaf, values as JSON, so that no value can forge a line and no two values share one.
+fn leaves(path: &str, value: &Value, lines: &mut Vec<String>) {
+    match value {
+        Value::Object(map) if map.values().any(|value| !value.is_null()) => {
+            for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
+                leaves(&format!("{path}.{}", plain(name)), value, lines);
+            }
+        }
+        Value::Object(_) => lines.push(format!("{path} = {{}}")),
+        Value::Array(items) if !items.is_empty() => {
+            for (i, value) in items.iter().enumerate() {
+                leaves(&format!("{path}[{i}]"), value, lines);
+            }
+        }
+        leaf => lines.push(format!("{path} = {leaf}")),
+    }
+}
+
+/// A parameter's name as it is where that is plain, and as JSON where it could be read as something else.
+fn plain(name: &str) -> String {
+    let is_plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    if is_plain { name.to_owned() } else { Value::from(name).to_string() }
+}

@@ -1,0 +1,189 @@
+//! lookup: what becomes known of nodes, in which order, and what stands in the store under their keys.
+
+use crate::base::{Artifact, Digest, StageKey};
+use crate::engine::facts::Spread;
+use crate::engine::keys::key_before;
+use crate::engine::nodes::Nodes;
+use crate::engine::plan::{NodeId, Plan};
+use crate::engine::{Device, KeyText, MissReason, NodeState, why};
+use crate::store::run::KeyHistory;
+use crate::store::{Record, Stand, Store, StoreError};
+use rayon::prelude::*;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A record and the state of its bytes.
+pub(super) struct Seen {
+    pub(super) record: Arc<Record>,
+    pub(super) stand: Stand,
+}
+
+/// What stands under the keys of the last run. One node's key needs the record before it, so that a run by itself reads
+/// one after the other; where nothing has changed, these are the very keys, and all cores read them at once.
+#[derive(Default)]
+pub(super) struct Ahead(HashMap<StageKey, Seen>);
+
+impl Ahead {
+    /// Reads and looks; nothing is moved or reported. What cannot be read is left to whoever asks for it.
+    pub(super) fn look(store: &Store, history: &KeyHistory) -> Self {
+        let keys: Vec<StageKey> = history.last().collect();
+        let look = |key: &StageKey| {
+            let record = Arc::new(store.record(*key).ok().flatten()?);
+            Some((*key, Seen { stand: store.stand(&record.artifact), record }))
+        };
+        Self(keys.par_iter().filter_map(look).collect::<Vec<_>>().into_iter().collect())
+    }
+}
+
+/// What a look under a node's key found.
+pub(super) struct Looked {
+    /// The key, or the key of an earlier program, where only that has a record.
+    pub(super) key: KeyText,
+    pub(super) seen: Option<Seen>,
+    /// Why the node runs, where it has no record.
+    pub(super) missing: Option<MissReason>,
+}
+
+/// Looks for the record of a node and its bytes. What is damaged is moved to quarantine and reported. Where the store is
+/// told to hash what it looks at, this takes as long as that takes.
+pub(super) fn look(
+    store: &Store,
+    ahead: &mut Ahead,
+    keys: &[KeyText],
+    earlier: &[StageKey],
+) -> Result<Looked, StoreError> {
+    for key in keys {
+        let seen = match ahead.0.remove(&key.key()) {
+            Some(seen) if seen.stand < Stand::Wrong => Some(seen),
+            Some(Seen { record, .. }) => Some(Seen { stand: mended(store, &record.artifact), record }),
+            None => match store.record(key.key()) {
+                Err(error @ StoreError::DamagedRecord { .. }) => {
+                    store.drop_record(key.key(), &error);
+                    None
+                }
+                other => other?.map(|record| Seen { stand: mended(store, &record.artifact), record: Arc::new(record) }),
+            },
+        };
+        if seen.is_some() {
+            return Ok(Looked { key: key.clone(), seen, missing: None });
+        }
+    }
+    let key = keys.first().expect("BUG: a node without a key").clone();
+    let missing = Some(why::miss_reason(store, earlier.iter().copied(), &key));
+    Ok(Looked { key, seen: None, missing })
+}
+
+/// The keys that a node's record may stand under: its own, and that of an earlier program.
+pub(super) fn keys_of(nodes: &Nodes<'_>, id: NodeId, key: KeyText, device: &Device) -> Vec<KeyText> {
+    let read = nodes.read_by(id);
+    let ports: Vec<_> = read.iter().map(|(port, _, record)| (*port, &**record)).collect();
+    let before = key_before(&key, &*nodes.plan.node(id).stage, &ports, device);
+    [Some(key), before].into_iter().flatten().collect()
+}
+
+/// The state of an artifact's bytes, once what is damaged was moved away.
+fn mended(store: &Store, artifact: &Artifact) -> Stand {
+    let stand = store.stand(artifact);
+    if stand < Stand::Wrong {
+        return stand;
+    }
+    // Each of them: one that is damaged does not hide another.
+    artifact.parts.iter().for_each(|part| _ = store.contains(part));
+    store.stand(artifact)
+}
+
+/// Which nodes' keys can be made, and what is known of them.
+pub(super) struct Lookup<'a> {
+    plan: &'a Plan,
+    /// Nodes whose inputs have just become known, by rank.
+    resolvable: BTreeSet<u32>,
+    pub(super) facts: Spread<'a>,
+    pub(super) ahead: Ahead,
+    /// A node whose key or record another thread looks for; those after it wait, so that hits come in the plan's order.
+    pub(super) pending: Option<NodeId>,
+}
+
+impl<'a> Lookup<'a> {
+    /// Only nodes without inputs can have a key.
+    pub(super) fn new(plan: &'a Plan) -> Self {
+        let is_source = |id: &&NodeId| plan.node(**id).inputs.is_empty();
+        Self {
+            plan,
+            resolvable: plan.order().iter().filter(is_source).map(|id| plan.rank(*id)).collect(),
+            facts: Spread::new(plan),
+            ahead: Ahead::default(),
+            pending: None,
+        }
+    }
+
+    /// The next node whose key can be made, in the plan's order.
+    pub(super) fn next(&mut self, nodes: &Nodes<'_>) -> Option<NodeId> {
+        while let Some(rank) = self.resolvable.pop_first() {
+            let id = self.plan.order()[rank as usize];
+            if nodes.state(id) == NodeState::Wanted {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Whether there is such a node.
+    pub(super) fn is_done(&self) -> bool {
+        self.resolvable.is_empty() && self.pending.is_none()
+    }
+
+    /// Has a node looked up again.
+    pub(super) fn again(&mut self, id: NodeId) {
+        self.resolvable.insert(self.plan.rank(id));
+    }
+
+    /// A node's result has become known: its consumers are one step nearer to their keys.
+    pub(super) fn learn(&mut self, nodes: &mut Nodes<'_>, id: NodeId, record: Arc<Record>) {
+        if !record.facts.is_empty() {
+            self.facts.changed(id);
+        }
+        let known = nodes.of_mut(id);
+        known.digest = Some(record.artifact.digest());
+        known.record = Some(record);
+        for consumer in self.plan.consumers(id) {
+            let left = &mut nodes.of_mut(*consumer).unresolved;
+            *left -= 1;
+            if *left == 0 {
+                self.again(*consumer);
+            }
+        }
+    }
+
+    /// A node that was rebuilt gave other bytes: everything after it is looked up again under the new digest.
+    pub(super) fn relearn(&mut self, nodes: &mut Nodes<'_>, id: NodeId, record: Arc<Record>) {
+        let mut stale = self.forget(nodes, id);
+        while let Some(at) = stale.pop() {
+            match nodes.state(at) {
+                NodeState::Running => nodes.of_mut(at).outdated = true,
+                NodeState::Hit | NodeState::Ready | NodeState::Waiting | NodeState::Ran => {
+                    nodes.board.advance(at, NodeState::Wanted);
+                }
+                _ => {}
+            }
+            if nodes.of(at).digest.is_some() {
+                stale.extend(self.forget(nodes, at));
+            }
+        }
+        self.learn(nodes, id, record);
+    }
+
+    /// Takes back that a node's result is known, and returns those that relied on it.
+    fn forget(&self, nodes: &mut Nodes<'_>, id: NodeId) -> Vec<NodeId> {
+        let known = nodes.of_mut(id);
+        (known.digest, known.record) = (None, None);
+        for consumer in self.plan.consumers(id) {
+            nodes.of_mut(*consumer).unresolved += 1;
+        }
+        self.plan.consumers(id).to_vec()
+    }
+}
+
+/// The digests of what a node reads.
+pub(super) fn digests(nodes: &Nodes<'_>, id: NodeId) -> Vec<Option<Digest>> {
+    nodes.plan.node(id).inputs.iter().map(|(_, from)| nodes.of(*from).digest).collect()
+}

@@ -1,0 +1,71 @@
+//! staff: who works for a run: threads of this process for its own chores, and a crew for the stages.
+
+use crate::base::Digest;
+use crate::engine::action::{Action, Report, Site};
+use crate::engine::crew::threads::Threads;
+use crate::engine::crew::{Crew, Hire, Reports};
+use crate::engine::desk::Desk;
+use crate::engine::error::{ActionError, EngineError};
+use crate::engine::lookup::{Ahead, Looked};
+use crate::engine::prepare::Prepared;
+use crate::engine::{KeyText, NodeId};
+use crate::store::{Record, StoreError};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::Scope;
+
+/// What reaches the loop.
+pub(super) enum Message {
+    Report(Report),
+    Ahead(Ahead),
+    Keyed(NodeId, Result<KeyText, EngineError>),
+    Looked(NodeId, Vec<Option<Digest>>, Result<Looked, StoreError>),
+    Prepared(Action, KeyText, Result<Prepared, ActionError>),
+    Gathered(NodeId, Result<Record, ActionError>),
+}
+
+/// Those who work for a run, and how they reach its loop.
+pub(super) struct Staff<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    site: Site<'scope>,
+    desk: Desk<'scope, 'env>,
+    sender: Sender<Message>,
+    crew: Option<Box<dyn Crew + 'scope>>,
+    hire: Option<Hire<'scope>>,
+}
+
+impl<'scope, 'env> Staff<'scope, 'env> {
+    /// Nobody yet. What they say goes to `sender`.
+    pub(super) fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        site: Site<'scope>,
+        sender: Sender<Message>,
+        hire: Option<Hire<'scope>>,
+    ) -> Self {
+        Self { scope, site, desk: Desk::new(scope), sender, crew: None, hire }
+    }
+
+    /// Asks the crew for the end of what it has begun.
+    pub(super) fn stop(&mut self) {
+        self.crew.iter_mut().for_each(|crew| crew.stop());
+    }
+
+    /// Has a chore done by a thread of this process.
+    pub(super) fn hand(&mut self, chore: impl FnOnce(Site<'scope>) -> Message + Send + 'scope) {
+        let (site, sender) = (self.site, self.sender.clone());
+        self.desk.hand(move || drop(sender.send(chore(site))));
+    }
+
+    /// Has an action done by the crew, which is hired now if it was not before.
+    pub(super) fn begin(&mut self, action: Action) -> Result<(), EngineError> {
+        if self.crew.is_none() {
+            let sender = self.sender.clone();
+            let reports: Reports = Arc::new(move |report| drop(sender.send(Message::Report(report))));
+            self.crew = Some(match self.hire {
+                Some(hire) => hire(reports)?,
+                None => Box::new(Threads::new(self.scope, self.site, reports)),
+            });
+        }
+        self.crew.as_mut().map_or(Ok(()), |crew| crew.start(action))
+    }
+}
