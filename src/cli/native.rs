@@ -2,7 +2,7 @@
 
 use crate::cli::error::CliError;
 use crate::cli::threads;
-use crate::learn::place::TORCH;
+use crate::learn::torch::TORCH;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -5,7 +5,7 @@ use crate::cli::error::CliError;
 use crate::cli::{doctor, native};
 use crate::engine::Registry;
 use crate::learn::device::{self, DeviceChoice};
-use crate::learn::place;
+use crate::learn::gpu;
 use crate::stages;
 use std::sync::OnceLock;
 
@@ -34,7 +34,7 @@ pub static LIGHT: Program = Program {
 pub static NATIVE: Program = Program {
     stages: stages::registry,
     runs: true,
-    device: |text| place::resolve(text).map_err(|error| CliError::Environment(format!("{error:#}"))),
+    device: |text| device::resolve(text).map_err(|error| CliError::Environment(format!("{error:#}"))),
     set_threads: device::set_threads,
     doctor: doctor::doctor,
 };
@@ -56,7 +56,7 @@ fn device_unasked(text: &str) -> Result<String, CliError> {
     match text.parse() {
         Ok(DeviceChoice::Cpu) => Ok("cpu".to_owned()),
         // Wheels of torch bring the part for GPUs to machines that have none.
-        Ok(DeviceChoice::Auto) if !native::has_gpu_part() || !place::has_driver() => Ok("cpu".to_owned()),
+        Ok(DeviceChoice::Auto) if !native::has_gpu_part() || !gpu::has_driver() => Ok("cpu".to_owned()),
         _ => Err(CliError::NeedsNative),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::arch::NetShape;
 use super::sobel;
-use super::state::StateDict;
+use super::tensors::StateDict;
 use crate::base::Seed;
 use anyhow::{Context, Result};
 use rand_distr::{Distribution, StandardNormal};

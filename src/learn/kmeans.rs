@@ -1,8 +1,8 @@
 //! kmeans: Lloyd's loop with faiss's semantics, one iteration at a time, with the same bits on any number of threads.
 
 use super::assign::{Assigner, Assignment, assign};
+use super::empty_clusters::split_empty;
 use super::order::draw_front;
-use super::split::split_empty;
 use super::sums::Sums;
 use crate::base::{ClusterId, Seed};
 use anyhow::{Result, ensure};

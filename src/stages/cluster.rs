@@ -5,7 +5,7 @@ use crate::format::clusters::write_iterations;
 use crate::format::search::{SEARCH, Search};
 use crate::format::{self, Centroids, Iteration, vectors};
 use crate::learn::kmeans::Lloyd;
-use crate::learn::place::assigner_on;
+use crate::learn::nearest::assigner_on;
 use crate::stages::{CLUSTERS, VECTORS};
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;

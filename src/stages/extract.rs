@@ -5,7 +5,7 @@ use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::rows_writer::RowsPlan;
 use crate::format::{Rows, RowsWriter, crops, features};
 use crate::learn::net::Net;
-use crate::learn::{device, place};
+use crate::learn::{device, torch};
 use crate::stages::decode::parts;
 use crate::stages::{CROPS, FEATURES, WEIGHTS, weights};
 use anyhow::{Context as _, bail, ensure};
@@ -55,7 +55,7 @@ impl Stage for Extract {
     const KEEP: Keep = Keep::UntilUsed;
 
     fn numerics(&self, device: &str) -> Option<String> {
-        Some(place::numerics_of(device))
+        Some(torch::numerics_of(device))
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {

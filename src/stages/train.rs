@@ -6,9 +6,9 @@ use crate::format::{FormatError, Manifest, Metadata, Step};
 use crate::learn::arch::NetShape;
 use crate::learn::initial::initial_head;
 use crate::learn::sgd::SgdOptions;
-use crate::learn::state::StateDict;
+use crate::learn::tensors::StateDict;
 use crate::learn::train::{self, Head, Trainer};
-use crate::learn::{device, place};
+use crate::learn::{device, torch};
 use crate::stages::batches::Batches;
 use crate::stages::originals::Originals;
 use crate::stages::{DATASET, MANIFEST, WEIGHTS, weights};
@@ -90,7 +90,7 @@ impl Stage for Train {
     const SPARED: &'static [&'static str] = &[STEPS_PART];
 
     fn numerics(&self, device: &str) -> Option<String> {
-        Some(format!("{}, libjpeg-turbo", place::numerics_of(device)))
+        Some(format!("{}, libjpeg-turbo", torch::numerics_of(device)))
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {

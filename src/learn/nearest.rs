@@ -1,11 +1,20 @@
-//! search: the nearest two centroids by faiss on the CPU, and by torch on any device.
+//! nearest: the nearest two centroids by faiss on the CPU, and by torch on any device.
 
 use super::assign::{Assigner, Candidates};
+use super::device::open;
 use anyhow::{Context, Result, ensure};
 use faiss::Index;
 use faiss::index::flat::FlatIndex;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
+
+/// The search that is fastest on the device `name` (`cpu`, `cuda:N`). All give the same clusters, so it is no part of a key.
+pub fn assigner_on(name: &str) -> Result<Box<dyn Assigner>> {
+    Ok(match open(name.parse()?)? {
+        Device::Cpu => Box::new(FaissAssigner),
+        device => Box::new(TorchAssigner::new(device)),
+    })
+}
 
 /// Rows searched at a time; of a last chunk, fewer.
 const FAISS_ROWS: usize = 16_384;
