@@ -3,6 +3,7 @@
 use crate::cli::args::DoctorArgs;
 use crate::cli::error::CliError;
 use crate::cli::text;
+use crate::image::JPEG_LIBRARY;
 use crate::learn::device;
 use crate::learn::torch::{self, TORCH, VOIDING};
 use crate::store::{Disk, Store, StoreIo};
@@ -36,7 +37,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
         blas(),
         precision(),
         ok("faiss", "1.12.0, linked statically, AVX2".to_owned()),
-        ok("jpeg", "libjpeg-turbo, linked statically".to_owned()),
+        ok("jpeg", format!("{JPEG_LIBRARY}, linked statically")),
         simd(),
         threads(),
         device_check(&args.device),
