@@ -29,13 +29,13 @@ fn unit_rows(rows: usize, dims: usize, clumps: usize, off: f64) -> Vec<f32> {
 
 fn measure(name: &str, vectors: &[f32], dims: usize, k: usize, iterations: usize) {
     for (library, by) in
-        [("faiss", &mut FaissAssigner as &mut dyn Assigner), ("torch", &mut TorchAssigner::new(Device::Cpu))]
+        [("faiss", &mut FaissAssigner::default() as &mut dyn Assigner), ("torch", &mut TorchAssigner::new(Device::Cpu))]
     {
-        let mut lloyd = Lloyd::from_permutation(vectors, dims, k, &Seed::of_node(31, "clusters@1")).expect("starts");
-        lloyd.step(vectors, by).expect("a first step");
+        let mut lloyd = Lloyd::from_permutation(&[vectors], dims, k, &Seed::of_node(31, "clusters@1")).expect("starts");
+        lloyd.step(&[vectors], by).expect("a first step");
         let times = (0..iterations).map(|_| {
             let watch = Stopwatch::new();
-            lloyd.step(vectors, by).expect("a step");
+            lloyd.step(&[vectors], by).expect("a step");
             watch.seconds() * 1000.0
         });
         let best = times.fold(f64::INFINITY, f64::min);

@@ -165,11 +165,11 @@ fn cluster(epoch: usize, vectors: &[f32]) -> (Vec<f64>, Vec<ClusterId>) {
     }
     let centroids = start.iter().flat_map(|image| vectors[image * DIMS..][..DIMS].iter().copied()).collect();
     let mut lloyd = Lloyd::from_centroids(centroids, DIMS).unwrap();
-    let mut step = || lloyd.step(vectors, &mut FaissAssigner).unwrap();
+    let mut step = || lloyd.step(&[vectors], &mut FaissAssigner::default()).unwrap();
     let reports: Vec<_> = (0..ITERATIONS).map(|_| step()).collect();
     assert_eq!(reports[0].splits, u32::from(epoch == 1), "epoch {epoch}");
     let objective = reports.iter().map(|report| report.objective).collect();
-    (objective, lloyd.assign(vectors, &mut FaissAssigner).unwrap().clusters)
+    (objective, lloyd.assign(&[vectors], &mut FaissAssigner::default()).unwrap().clusters)
 }
 
 /// Pseudo-labels as `sample` gives them: the draw itself is chance, what a cluster is called in it is not.
