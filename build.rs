@@ -1,6 +1,6 @@
 //! build: compiles the image room's C shim and writes the run path that lets the binary find libtorch by itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn main() {
     let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
@@ -28,7 +28,25 @@ fn jpeg() {
         shim.get_compiler().to_command().arg("-print-file-name=libjpeg.a").output().expect("the C compiler runs");
     let archive = PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim());
     assert!(archive.is_absolute(), "libjpeg.a is missing: run scripts/setup, or install libjpeg-dev (Debian, Ubuntu)");
+    println!("cargo:rerun-if-changed={}", archive.display());
+    println!("cargo:rustc-env=DCPIPE_LIBJPEG_TURBO={}", jpeg_version(&out));
     std::fs::copy(&archive, out.join("libjpeg.a")).expect("libjpeg.a can be copied");
     println!("cargo:rustc-link-search=native={}", out.display());
     println!("cargo:rustc-link-lib=static=jpeg");
+}
+
+/// The version that the header beside the archive states, such as `2.1.5`.
+fn jpeg_version(out: &Path) -> String {
+    const MARK: &str = "dcpipe_libjpeg_turbo";
+    let asks = out.join("version.c");
+    let code = format!("#include <stdio.h>\n#include <jpeglib.h>\n{MARK} LIBJPEG_TURBO_VERSION\n");
+    std::fs::write(&asks, code).expect("OUT_DIR can be written");
+    let expanded = String::from_utf8(cc::Build::new().file(&asks).expand()).expect("headers are text");
+    let behind = expanded.rsplit(MARK).next().unwrap_or_default();
+    // The preprocessor may say between the two words which file the second came from.
+    let version = behind.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let version = version.unwrap_or_default().to_owned();
+    let sound = version.starts_with(|c: char| c.is_ascii_digit());
+    assert!(sound, "jpeglib.h is not libjpeg-turbo's: run scripts/setup, or install libjpeg-dev (Debian, Ubuntu)");
+    version
 }

@@ -8,6 +8,7 @@ pub struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts measuring.
+    #[expect(clippy::disallowed_methods, reason = "the time is asked here")]
     #[expect(clippy::new_without_default, reason = "a default that reads the clock would hide it")]
     pub fn new() -> Self {
         Self(Instant::now())
@@ -25,6 +26,7 @@ impl Stopwatch {
 }
 
 /// Milliseconds since 1970, for people's eyes alone; nothing decides by it.
+#[expect(clippy::disallowed_methods, reason = "the time is asked here")]
 pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

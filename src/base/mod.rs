@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod clock;
 pub mod digest;
+pub mod draw;
 pub mod id;
 pub mod seed;
 

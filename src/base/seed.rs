@@ -1,10 +1,16 @@
-//! seed: named, independent random streams, and the only place where one is made.
+//! seed: named, independent random streams, and the only place where one is made (clippy.toml forbids it elsewhere).
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 /// A random stream. ChaCha8 gives the same numbers on every machine and in every version of its crate.
 pub type Stream = ChaCha8Rng;
+
+/// Opens the stream of these 32 bytes, for numbers that no seed may vary, such as where an iteration starts.
+#[expect(clippy::disallowed_methods, reason = "streams are made here")]
+pub fn fixed_stream(name: &[u8; 32]) -> Stream {
+    ChaCha8Rng::from_seed(*name)
+}
 
 /// What a node draws from: the text of its seed line, such as `31 manifest@17`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +35,7 @@ impl Seed {
             hasher.update(text.as_bytes());
         }
         hasher.update(&index.to_le_bytes());
-        ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+        fixed_stream(hasher.finalize().as_bytes())
     }
 
     /// A single 63-bit number out of such a stream, for libraries that want to be seeded by one.

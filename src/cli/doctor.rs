@@ -3,8 +3,9 @@
 use crate::cli::args::DoctorArgs;
 use crate::cli::error::CliError;
 use crate::cli::text;
+use crate::image::JPEG_LIBRARY;
 use crate::learn::device;
-use crate::learn::place::{self, TORCH};
+use crate::learn::torch::{self, TORCH, VOIDING};
 use crate::store::{Disk, Store, StoreIo};
 use std::path::Path;
 
@@ -34,8 +35,9 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
         ok("dcpipe", env!("CARGO_PKG_VERSION").to_owned()),
         torch(),
         blas(),
+        precision(),
         ok("faiss", "1.12.0, linked statically, AVX2".to_owned()),
-        ok("jpeg", "libjpeg-turbo, linked statically".to_owned()),
+        ok("jpeg", format!("{JPEG_LIBRARY}, linked statically")),
         simd(),
         threads(),
         device_check(&args.device),
@@ -71,8 +73,8 @@ fn verdict(name: &'static str, verdict: Verdict, found: String, mend: &str) -> C
 }
 
 fn torch() -> Check {
-    let version = device::torch_version();
-    let at = device::torch_library().map_or("an unknown place".to_owned(), |path| path.display().to_string());
+    let version = torch::torch_version();
+    let at = torch::torch_library().map_or("an unknown place".to_owned(), |path| path.display().to_string());
     let found = format!("{version} at {at}");
     if version == TORCH {
         ok("libtorch", found)
@@ -82,7 +84,7 @@ fn torch() -> Check {
 }
 
 fn blas() -> Check {
-    match device::sgemm_library() {
+    match torch::sgemm_library() {
         Some(path) if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libtorch_cpu")) => {
             ok("blas", format!("sgemm_ is libtorch's MKL ({})", path.display()))
         }
@@ -94,6 +96,20 @@ fn blas() -> Check {
         ),
         None => verdict("blas", Verdict::Warn, "nobody answers to sgemm_".to_owned(), "build dcpipe again"),
     }
+}
+
+/// Names the variables that would void exact labels; dcpipe removes them from what its workers see.
+fn precision() -> Check {
+    let set: Vec<_> = VOIDING.into_iter().filter(|name| std::env::var_os(name).is_some()).collect();
+    if set.is_empty() {
+        return ok("precision", "no environment variable lowers it".to_owned());
+    }
+    verdict(
+        "precision",
+        Verdict::Warn,
+        format!("{} would silently void exact labels", set.join(", ")),
+        "dcpipe removes them from its workers' environment; unset them where other programs use its libraries",
+    )
 }
 
 fn simd() -> Check {
@@ -113,7 +129,7 @@ fn threads() -> Check {
 }
 
 fn device_check(asked: &str) -> Check {
-    match place::resolve(asked) {
+    match device::resolve(asked) {
         Ok(name) => ok("device", format!("{name} (for {asked})")),
         Err(error) => {
             verdict("device", Verdict::Fail, format!("{error:#}"), "use --device cpu, or scripts/setup --cuda")

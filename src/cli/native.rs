@@ -3,16 +3,13 @@
 use crate::cli::error::CliError;
 use crate::cli::threads;
 use crate::engine::Device;
-use crate::learn::place::TORCH;
+use crate::learn::torch::{TORCH, VOIDING};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CPU_PART: &str = "libtorch_cpu.so";
 const TEAM: &str = "OMP_NUM_THREADS";
 const GPU_PART: &str = "libtorch_cuda.so";
-
-/// Settings that let libraries compute with fewer bits than a key says, and so are taken from workers.
-const VOIDING: [&str; 3] = ["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE"];
 
 /// The command of the other program, with as many `threads` as were asked for.
 ///

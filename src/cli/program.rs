@@ -5,7 +5,7 @@ use crate::cli::error::CliError;
 use crate::cli::{doctor, native};
 use crate::engine::{Device, Registry};
 use crate::learn::device::{self, DeviceChoice};
-use crate::learn::place;
+use crate::learn::{gpu, torch};
 use crate::stages;
 use std::sync::OnceLock;
 
@@ -35,8 +35,8 @@ pub static NATIVE: Program = Program {
     stages: stages::registry,
     runs: true,
     device: |text| {
-        let name = place::resolve(text).map_err(|error| CliError::Environment(format!("{error:#}")))?;
-        Ok(Device { numerics: place::numerics_of(&name), name })
+        let name = device::resolve(text).map_err(|error| CliError::Environment(format!("{error:#}")))?;
+        Ok(Device { numerics: torch::numerics_of(&name), name })
     },
     set_threads: device::set_threads,
     doctor: doctor::doctor,
@@ -59,11 +59,11 @@ fn device_unasked(text: &str) -> Result<Device, CliError> {
     let is_cpu = match text.parse() {
         Ok(DeviceChoice::Cpu) => true,
         // Wheels of torch bring the part for GPUs to machines that have none.
-        Ok(DeviceChoice::Auto) => !native::has_gpu_part() || !place::has_driver(),
+        Ok(DeviceChoice::Auto) => !native::has_gpu_part() || !gpu::has_driver(),
         _ => false,
     };
     if is_cpu {
-        return Ok(Device { name: "cpu".to_owned(), numerics: place::numerics_of("cpu") });
+        return Ok(Device { name: "cpu".to_owned(), numerics: torch::numerics_of("cpu") });
     }
     native::device(text)
 }

@@ -1,8 +1,8 @@
 //! crop: the random part of a picture that is trained on, and its mirror.
 
 use crate::base::Stream;
+use crate::base::draw::{below_as_torchvision, between, unit};
 use crate::image::Picture;
-use crate::image::chance::{below, between, unit};
 use crate::image::resample::{Order, Part, Target};
 use crate::image::taps::Taps;
 
@@ -39,8 +39,8 @@ impl Crop {
             let down = (wanted / ratio).sqrt().round_ties_even();
             if across >= 1.0 && across <= f64::from(width) && down >= 1.0 && down <= f64::from(height) {
                 let (across, down) = (across as u32, down as u32);
-                let top = below(stream, height - down + 1);
-                let left = below(stream, width - across + 1);
+                let top = below_as_torchvision(stream, height - down + 1);
+                let left = below_as_torchvision(stream, width - across + 1);
                 return Self { top, left, height: down, width: across, flip: unit(stream) < 0.5 };
             }
         }

@@ -3,6 +3,9 @@
 use crate::image::{BadImage, Limits, Picture};
 use std::ffi::{CStr, c_char, c_int};
 
+/// The library that decodes JPEG files, with its version: other versions may give other pixels.
+pub const JPEG_LIBRARY: &str = concat!("libjpeg-turbo ", env!("DCPIPE_LIBJPEG_TURBO"));
+
 /// `struct dcpipe_jpeg_info` of the shim; JMSG_LENGTH_MAX is 200 in every jpeglib.h.
 #[repr(C)]
 struct Info {

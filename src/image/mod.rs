@@ -3,27 +3,27 @@
 //! Everything here equals Pillow and torchvision sample for sample, because the published method's numbers were made
 //! with them: JPEG by libjpeg-turbo's defaults, resizing in Pillow's fixed point, crops by torchvision's rounding.
 
-pub mod kinds;
+pub mod demo;
 
-mod chance;
 mod colour;
 mod crop;
 mod decode;
 mod error;
+mod format;
 mod jpeg;
 mod kernel;
 mod list;
 mod picture;
 mod raster;
 mod resample;
-mod shape;
 mod taps;
 mod view;
 
 pub use crop::Crop;
-pub use decode::{Format, Probe, decode, probe};
+pub use decode::{Probe, decode, probe};
 pub use error::BadImage;
-pub use jpeg::encode_jpeg;
+pub use format::Format;
+pub use jpeg::{JPEG_LIBRARY, encode_jpeg};
 pub use list::{ListError, Listed, Listing, Problem, list};
 pub use picture::{Limits, Picture};
 pub use view::CentreView;

@@ -1,6 +1,6 @@
 //! alexnet: AlexNet's layers, with batch norm and without groups or local response normalisation.
 
-use super::arch::Layer;
+use super::layer::Layer;
 
 /// Below this side the last pooling window does not fit.
 pub(super) const SMALLEST_INPUT: u32 = 63;

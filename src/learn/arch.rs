@@ -1,5 +1,6 @@
 //! arch: the two published networks as lists of layers, and the shapes and names that follow from them.
 
+use super::layer::Layer;
 use super::{alexnet, sobel, vgg16};
 use anyhow::{Result, ensure};
 use schemars::JsonSchema;
@@ -13,23 +14,6 @@ pub enum Arch {
     Alexnet,
     /// VGG16 (configuration D) with batch norm: 134,268,416 parameters at 224 pixels.
     Vgg16,
-}
-
-/// One layer; `index` is its place in the `features` or `classifier` sequence, and so its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// Square convolution with bias.
-    Conv { index: usize, from: i64, to: i64, kernel: i64, stride: i64, padding: i64 },
-    /// Batch norm over `width` channels, epsilon 1e-5.
-    Norm { index: usize, width: i64 },
-    /// max(x, 0).
-    Relu,
-    /// Max pooling without padding.
-    Pool { kernel: i64, stride: i64 },
-    /// Zeroes a share of the values while training.
-    Dropout,
-    /// Matrix product with bias.
-    Linear { index: usize, from: i64, to: i64 },
 }
 
 /// A network fixed enough to know every tensor's shape.
@@ -133,30 +117,6 @@ impl NetShape {
 /// Places where a window of `kernel` fits, by `stride`; not positive where none does.
 fn shrunk(side: i64, kernel: i64, stride: i64) -> i64 {
     (side - kernel).div_euclid(stride) + 1
-}
-
-impl Layer {
-    fn tensors(&self, sequence: &str, list: &mut Vec<(String, Vec<i64>)>) {
-        let mut push =
-            |index: &usize, name: &str, shape: Vec<i64>| list.push((format!("{sequence}.{index}.{name}"), shape));
-        match self {
-            Layer::Conv { index, from, to, kernel, .. } => {
-                push(index, "weight", vec![*to, *from, *kernel, *kernel]);
-                push(index, "bias", vec![*to]);
-            }
-            Layer::Norm { index, width } => {
-                for name in ["weight", "bias", "running_mean", "running_var"] {
-                    push(index, name, vec![*width]);
-                }
-                push(index, "num_batches_tracked", vec![]);
-            }
-            Layer::Linear { index, from, to } => {
-                push(index, "weight", vec![*to, *from]);
-                push(index, "bias", vec![*to]);
-            }
-            Layer::Relu | Layer::Pool { .. } | Layer::Dropout => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,39 +1,48 @@
 //! assign: which centroid is nearest to each vector, settled in double precision wherever single could err.
 
+use super::distance::{distance, distance_within, length};
+use super::distinct::{Distinct, equal_rows};
+use super::table::Table;
 use crate::base::ClusterId;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
-use std::cmp::Ordering;
 
-/// The two centroids that a search in single precision found nearest to each vector.
+/// Centroids that a search in single precision tells of each vector: those among which double precision decides.
+pub const NEAR: usize = 8;
+
+/// The centroids that a search in single precision found nearest to each vector, nearest first.
 #[derive(Clone, Debug, Default)]
 pub struct Candidates {
-    /// The nearest.
-    pub first: Vec<u32>,
-    /// The next; of a single centroid, that one again.
-    pub second: Vec<u32>,
-    /// How much further the second is, as a difference of squared L2; infinite for a single centroid.
-    pub gap: Vec<f32>,
+    /// How many there are of each vector: [`NEAR`], or all centroids if these are fewer.
+    pub near: usize,
+    /// rows x near: which they are.
+    pub ids: Vec<u32>,
+    /// rows x near: squared L2 less the same number for all of a row; never falling within a row. Of a centroid that is
+    /// not listed it is no less than the last one's. Not finite where nothing was found.
+    pub scores: Vec<f32>,
 }
 
 impl Candidates {
-    /// Makes room for as many rows, every one undecided.
-    pub fn reset(&mut self, rows: usize) {
-        self.first.clear();
-        self.first.resize(rows, 0);
-        self.second.clear();
-        self.second.resize(rows, 0);
-        self.gap.clear();
-        self.gap.resize(rows, 0.0);
+    /// Makes room for as many rows, with nothing found for any.
+    pub fn reset(&mut self, rows: usize, k: usize) {
+        self.near = k.min(NEAR);
+        self.ids.clear();
+        self.ids.resize(rows * self.near, 0);
+        self.scores.clear();
+        self.scores.resize(rows * self.near, f32::NAN);
     }
 }
 
 /// Searches the nearest centroids, in single precision, by any library on any device.
 pub trait Assigner {
-    /// Finds the two nearest of `centroids` (k x `dims`) for each of `vectors` (n x `dims`).
+    /// Takes the centroids (k x `dims`) that the searches from now on are among.
+    fn take(&mut self, centroids: &[f32], dims: usize) -> Result<()>;
+
+    /// Finds the nearest of the centroids for each of `vectors` (n x dims).
     ///
-    /// A row whose gap is not certain may be wrong, whatever it says: `assign` settles it.
-    fn nearest_two(&mut self, vectors: &[f32], centroids: &[f32], dims: usize, out: &mut Candidates) -> Result<()>;
+    /// A score is |c|^2 - 2xc or |x - c|^2, each product and sum rounded to single precision once, in any order of adding.
+    /// What is closer than that rounding may come in any order: `assign` settles it.
+    fn nearest(&mut self, vectors: &[f32], out: &mut Candidates) -> Result<()>;
 }
 
 /// The nearest centroid of each vector, the lowest id where two are equally near.
@@ -45,105 +54,197 @@ pub struct Assignment {
     pub distances: Vec<f32>,
     /// The second nearest; of a single centroid, that one again.
     pub seconds: Vec<ClusterId>,
+    /// Vectors whose two nearest centroids single precision left open.
+    pub settled: u64,
+    /// Distances in double precision that settled them.
+    pub terms: u64,
 }
 
 impl Assignment {
-    /// How much further the second centroid is than the nearest, as a difference of squared L2, never negative.
-    pub fn margins(&self, vectors: &[f32], centroids: &[f32], dims: usize) -> Vec<f32> {
-        let rows = vectors.par_chunks(dims).zip(&self.clusters).zip(&self.seconds);
-        rows.map(|((vector, first), second)| {
-            let to = |cluster: &ClusterId| distance(vector, &centroids[cluster.index() * dims..][..dims]);
-            (to(second) - to(first)).max(0.0) as f32
-        })
-        .collect()
+    /// How much further the second centroid is than the nearest, as a difference of squared L2, never negative; for the
+    /// vectors and centroids (k x dims) of this assignment.
+    pub fn margins(&self, vectors: &[&[f32]], centroids: &[f32], dims: usize) -> Result<Vec<f32>> {
+        let table = Table::new(vectors, dims)?;
+        ensure!(table.rows() == self.clusters.len(), "BUG: margins of {} other vectors", table.rows());
+        let mut margins = vec![0.0; table.rows()];
+        for (start, rows) in table.runs(usize::MAX / dims) {
+            let ids = self.clusters[start..].par_iter().zip(&self.seconds[start..]);
+            let out = &mut margins[start..start + rows.len() / dims];
+            rows.par_chunks(dims).zip(ids).zip(out).for_each(|((vector, (first, second)), margin)| {
+                let to = |cluster: &ClusterId| distance(vector, &centroids[cluster.index() * dims..][..dims]);
+                *margin = (to(second) - to(first)).max(0.0) as f32;
+            });
+        }
+        Ok(margins)
     }
 }
 
+/// Rows searched at a time: their candidates stay in a processor's cache.
+const TOGETHER: usize = 65_536;
 /// Rows that are compared with all centroids in one pass over these.
-const TOGETHER: usize = 16;
+const ABREAST: usize = 16;
 
-/// Assigns `vectors` (n x `dims`) to `centroids` (k x `dims`); refuses vectors that are not finite, naming the row.
+/// Assigns vectors (n x dims) to `centroids` (k x dims); refuses vectors that are not finite, naming the row.
 ///
-/// The clusters are those of distances in double precision: no library, device, thread count or split of the rows
-/// changes one. A search in single precision errs by no more than `certain_gap`, so only what is closer than that
-/// is computed again.
-pub fn assign(vectors: &[f32], centroids: &[f32], dims: usize, assigner: &mut dyn Assigner) -> Result<Assignment> {
+/// Both centroids of each vector are those of distances in double precision: no library, device, thread count or split
+/// of the rows changes one. A search in single precision errs by no more than `Bound` says, so only those centroids are
+/// compared again that it leaves open. Equal centroids are searched as one, and equal vectors are settled as one.
+pub fn assign(vectors: &[&[f32]], centroids: &[f32], dims: usize, assigner: &mut dyn Assigner) -> Result<Assignment> {
+    let table = Table::new(vectors, dims)?;
     ensure!(!centroids.is_empty(), "there are no centroids to assign to");
+    let centroids = Distinct::of(centroids, dims);
+    let bound = Bound::of(&centroids.numbers, dims);
+    assigner.take(&centroids.numbers, dims)?;
     let mut found = Candidates::default();
-    assigner.nearest_two(vectors, centroids, dims, &mut found)?;
-    let rows = vectors.len() / dims;
-    ensure!(found.first.len() == rows && found.gap.len() == rows, "BUG: {} candidates for {rows}", found.first.len());
-
-    let longest = centroids.par_chunks(dims).map(norm).reduce(|| 0.0, f64::max);
-    let unsure: Vec<usize> = (0..rows)
-        .into_par_iter()
-        .filter(|&row| {
-            let bound = certain_gap(norm(&vectors[row * dims..][..dims]), longest, dims);
-            // Where anything is not a number, the row is unsure too.
-            f64::from(found.gap[row]).partial_cmp(&bound) != Some(Ordering::Greater)
-        })
-        .collect();
-    let settled: Vec<(usize, u32, u32)> =
-        unsure.par_chunks(TOGETHER).flat_map_iter(|rows| settle(vectors, centroids, dims, rows)).collect();
-    for (row, first, second) in settled {
-        (found.first[row], found.second[row]) = (first, second);
+    let mut nearest = Vec::with_capacity(table.rows());
+    let (mut open, mut settled, mut terms) = (Vec::new(), 0, 0);
+    for (start, vectors) in table.runs(TOGETHER) {
+        assigner.nearest(vectors, &mut found)?;
+        let count = vectors.len() / dims;
+        let due = count * NEAR.min(centroids.ids.len());
+        ensure!(found.ids.len() == due && found.scores.len() == due, "BUG: {} candidates of {due}", found.ids.len());
+        let candidates = found.ids.par_chunks(found.near).zip(found.scores.par_chunks(found.near));
+        let decided: Vec<_> = vectors
+            .par_chunks(dims)
+            .zip(candidates)
+            .map(|(vector, (ids, scores))| bound.decide(vector, ids, scores, &centroids))
+            .collect();
+        for (row, decided) in decided.into_iter().enumerate() {
+            open.extend(decided.is_none().then_some(start + row));
+            let (two, count) = decided.unwrap_or((Two::NONE, 0));
+            settled += u64::from(count > 0);
+            terms += u64::from(count);
+            nearest.push(two);
+        }
     }
-    let nearest =
-        |(vector, &first): (&[f32], &u32)| distance(vector, &centroids[first as usize * dims..][..dims]) as f32;
-    let distances: Vec<f32> = vectors.par_chunks(dims).zip(&found.first).map(nearest).collect();
+    settled += open.len() as u64;
+    terms += settle(&table, &centroids, open, &mut nearest);
+    let distances: Vec<f32> = nearest.iter().map(|two| two.distance as f32).collect();
     if let Some(row) = distances.iter().position(|distance| !distance.is_finite()) {
         anyhow::bail!("vector {row} is not finite: k-means takes neither NaN nor infinity");
     }
-    let ids = |ids: Vec<u32>| ids.into_iter().map(ClusterId).collect();
-    Ok(Assignment { clusters: ids(found.first), distances, seconds: ids(found.second) })
+    let clusters = nearest.iter().map(|two| ClusterId(two.first)).collect();
+    let seconds = nearest.iter().map(|two| ClusterId(two.second)).collect();
+    Ok(Assignment { clusters, distances, seconds, settled, terms })
 }
 
-/// The gap of two distances above which their order is certain: the rounding of |x|^2 + |c|^2 - 2xc in single precision.
-///
-/// Each of the three sums of `dims` products errs by at most dims * 2^-24 of its size in any order of adding, and four
-/// more operations follow; two distances may err in opposite directions.
-fn certain_gap(vector: f64, longest: f64, dims: usize) -> f64 {
-    2.0 * (dims + 4) as f64 * f64::from(f32::EPSILON / 2.0) * (vector + longest).powi(2)
+/// The two nearest centroids of a vector, and the distance to the nearer.
+#[derive(Clone, Copy)]
+struct Two {
+    distance: f64,
+    first: u32,
+    second: u32,
 }
 
-/// The two nearest centroids of some rows, by distances in double precision, lowest id first among equals.
-fn settle(vectors: &[f32], centroids: &[f32], dims: usize, rows: &[usize]) -> Vec<(usize, u32, u32)> {
-    let mut best = vec![(f64::INFINITY, f64::INFINITY, 0_u32, 0_u32); rows.len()];
-    for (id, centroid) in centroids.chunks_exact(dims).enumerate() {
-        for (&row, (near, next, first, second)) in rows.iter().zip(&mut best) {
-            let distance = distance(&vectors[row * dims..][..dims], centroid);
-            if distance < *near {
-                (*next, *second) = (*near, *first);
-                (*near, *first) = (distance, id as u32);
-            } else if distance < *next {
-                (*next, *second) = (distance, id as u32);
+impl Two {
+    const NONE: Self = Self { distance: f64::INFINITY, first: 0, second: 0 };
+}
+
+/// The two least of some distances, each with its centroid's id; the lower id first among equals.
+#[derive(Clone, Copy)]
+struct Least {
+    near: (f64, u32),
+    next: (f64, u32),
+}
+
+impl Least {
+    const NONE: Self = Self { near: (f64::INFINITY, 0), next: (f64::INFINITY, 0) };
+
+    fn add(&mut self, distance: f64, (id, twin): (u32, Option<u32>)) {
+        for found in [Some(id), twin].into_iter().flatten().map(|id| (distance, id)) {
+            if found < self.near {
+                (self.near, self.next) = (found, self.near);
+            } else if found < self.next {
+                self.next = found;
             }
         }
     }
-    rows.iter().zip(best).map(|(&row, (_, _, first, second))| (row, first, second)).collect()
+
+    fn two(self) -> Two {
+        // Of a single centroid, the second is that one again.
+        let second = if self.next.0.is_finite() { self.next.1 } else { self.near.1 };
+        Two { distance: self.near.0, first: self.near.1, second }
+    }
 }
 
-/// Squared L2, the additions in a fixed order of eight lanes.
-fn distance(a: &[f32], b: &[f32]) -> f64 {
-    let mut lanes = [0.0_f64; 8];
-    let (heads, tails) = (a.chunks_exact(8).zip(b.chunks_exact(8)), a.len() / 8 * 8);
-    for (a, b) in heads {
-        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-            let difference = f64::from(*a) - f64::from(*b);
-            *lane += difference * difference;
+/// How far a score in single precision can be from the distance that it stands for.
+struct Bound {
+    dims: usize,
+    /// Length of each centroid.
+    lengths: Vec<f64>,
+    longest: f64,
+}
+
+impl Bound {
+    fn of(centroids: &[f32], dims: usize) -> Self {
+        let lengths: Vec<f64> = centroids.par_chunks(dims).map(length).collect();
+        let longest = lengths.iter().copied().fold(0.0, f64::max);
+        Self { dims, lengths, longest }
+    }
+
+    /// The rounding of |x|^2 + |c|^2 - 2xc: each of the three sums of `dims` products errs by at most dims * 2^-24 of its
+    /// size in any order of adding, four more operations follow, and one is left for double precision's own rounding.
+    /// Below the smallest number a product is lost whole.
+    fn error(&self, vector: f64, centroid: f64) -> f64 {
+        let operations = (self.dims + 5) as f64;
+        let lost = f64::from(f32::MIN_POSITIVE);
+        operations * (f64::from(f32::EPSILON / 2.0) * (vector + centroid).powi(2) + 4.0 * lost)
+    }
+
+    /// The two nearest by what was found, and how many distances had to settle it; `None` where one that was not found
+    /// might be among the two.
+    fn decide(&self, vector: &[f32], ids: &[u32], scores: &[f32], centroids: &Distinct) -> Option<(Two, u32)> {
+        if !scores.iter().all(|score| score.is_finite()) {
+            return None;
         }
+        let own = length(vector);
+        let last = ids.len() - 1;
+        let score = |at: usize| f64::from(scores[at]);
+        let error = |at: usize| self.error(own, self.lengths[ids[at] as usize]);
+        let to = |at: usize| distance(vector, &centroids.numbers[ids[at] as usize * self.dims..][..self.dims]);
+        let names = |at: usize| centroids.ids[ids[at] as usize];
+        // Two centroids are no further than this, so what is certain to be further is neither of the two.
+        let reach = (score(0) + error(0)).max(score(last.min(1)) + error(last.min(1)));
+        // A centroid that is no further than a second one of length |c| is itself no longer than 2|x| + |c|.
+        let seconds = self.lengths[ids[0] as usize].max(self.lengths[ids[last.min(1)] as usize]);
+        let longest = self.longest.min(2.0 * own + seconds);
+        if ids.len() < self.lengths.len() && score(last) - self.error(own, longest) <= reach {
+            return None;
+        }
+        let within = (0..ids.len()).filter(|&at| score(at) - error(at) <= reach);
+        let ordered = last == 0 || score(0) + error(0) < score(1) - error(1);
+        if ordered && within.clone().count() <= 2 {
+            let (first, twin) = names(0);
+            let second = twin.unwrap_or_else(|| names(last.min(1)).0);
+            return Some((Two { distance: to(0), first, second }, 0));
+        }
+        let mut least = Least::NONE;
+        within.clone().for_each(|at| least.add(to(at), names(at)));
+        Some((least.two(), within.count() as u32))
     }
-    for (lane, (a, b)) in lanes.iter_mut().zip(a[tails..].iter().zip(&b[tails..])) {
-        let difference = f64::from(*a) - f64::from(*b);
-        *lane += difference * difference;
-    }
-    lanes.iter().sum()
 }
 
-fn norm(vector: &[f32]) -> f64 {
-    let mut lanes = [0.0_f64; 8];
-    for chunk in vector.chunks(8) {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &value)| *lane += f64::from(value) * f64::from(value));
+/// Compares the `open` rows with all centroids, equal rows once, and returns how many distances that took.
+fn settle(table: &Table, centroids: &Distinct, open: Vec<usize>, nearest: &mut [Two]) -> u64 {
+    let dims = table.dims();
+    let groups = equal_rows(open, |row| table.row(row));
+    let found: Vec<Two> = groups
+        .par_chunks(ABREAST)
+        .flat_map_iter(|groups| {
+            let rows: Vec<&[f32]> = groups.iter().map(|group| table.row(group[0])).collect();
+            let mut least = vec![Least::NONE; rows.len()];
+            for (centroid, ids) in centroids.numbers.chunks_exact(dims).zip(&centroids.ids) {
+                for (row, least) in rows.iter().zip(&mut least) {
+                    if let Some(distance) = distance_within(row, centroid, least.next.0) {
+                        least.add(distance, *ids);
+                    }
+                }
+            }
+            least.into_iter().map(Least::two)
+        })
+        .collect();
+    for (group, two) in groups.iter().zip(found) {
+        group.iter().for_each(|&row| nearest[row] = two);
     }
-    lanes.iter().sum::<f64>().sqrt()
+    (groups.len() * centroids.ids.len()) as u64
 }

@@ -1,9 +1,9 @@
 //! cuda: the GPU part of libtorch, loaded into a binary that was linked with the CPU part alone.
 
-use super::device::torch_library;
-use super::place::TORCH;
+use super::gpu;
+use super::torch::{TORCH, torch_library};
 use anyhow::{Context, Result, bail, ensure};
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use libloading::os::unix::Library;
 use std::ffi::c_void;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -27,6 +27,7 @@ pub(super) fn open(number: usize) -> Result<Device> {
     ensure!(number < devices, "there are {devices} GPUs; the last is cuda:{}", devices - 1);
     Cuda::cudnn_set_benchmark(false);
     settle()?;
+    gpu::ask(number).context("keys must name what decides the bits of a GPU")?;
     Ok(Device::Cuda(number))
 }
 
@@ -36,10 +37,10 @@ fn load() -> Result<()> {
         return Ok(());
     }
     // The driver first: a machine without it is spared a half-gigabyte library.
-    driver()?;
+    gpu::driver()?;
     let mut refusals = Vec::new();
     for candidate in candidates() {
-        match open_library(candidate.clone()) {
+        match gpu::open_library(candidate.clone()) {
             Ok(()) => {
                 *loaded = true;
                 return Ok(());
@@ -53,11 +54,6 @@ fn load() -> Result<()> {
     )
 }
 
-/// Loads the driver's library: without it there is no GPU, whatever parts libtorch has.
-pub(super) fn driver() -> Result<()> {
-    open_library("libcuda.so.1".into()).context("no NVIDIA driver")
-}
-
 /// Beside the libtorch_cpu.so that runs, then along LD_LIBRARY_PATH.
 fn candidates() -> Vec<PathBuf> {
     let beside = torch_library().and_then(|file| Some(file.parent()?.join(PART)));
@@ -65,15 +61,6 @@ fn candidates() -> Vec<PathBuf> {
     let along: Vec<PathBuf> =
         std::env::split_paths(&along).map(|folder| folder.join(PART)).filter(|file| file.exists()).collect();
     beside.into_iter().chain(along).collect()
-}
-
-#[expect(unsafe_code, reason = "loading a library runs its initialisers")]
-fn open_library(path: PathBuf) -> Result<()> {
-    // SAFETY: libtorch_cuda's initialisers register its kernels, which is what they are loaded for; libcuda has none
-    // that concern us. The handle is leaked, so neither is ever unloaded.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
-    std::mem::forget(library);
-    Ok(())
 }
 
 /// tch has no word for these two settings, so they are set through libtorch's C++ functions.

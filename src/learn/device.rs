@@ -1,21 +1,10 @@
 //! device: where tensors live: the CPU, or a GPU whose part of libtorch is loaded when first asked for.
 
 use super::cuda;
-use super::place::TORCH;
+use super::torch::{TORCH, torch_version};
 use anyhow::{Context, Result, bail, ensure};
-use std::ffi::{CStr, OsStr, c_void};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use tch::Device;
-
-#[expect(unsafe_code, reason = "two symbols of the native libraries, one asked only for its address")]
-unsafe extern "C" {
-    /// BLAS; whichever library of the process answers to the name first.
-    fn sgemm_();
-    /// Part of libtorch's stable C interface: major, minor and patch in the three highest bytes.
-    safe fn aoti_torch_abi_version() -> u64;
-}
 
 /// What a person asks for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,33 +64,12 @@ pub fn set_threads(threads: usize) {
     tch::set_num_threads(threads.clamp(1, 1024) as i32);
 }
 
-/// Version of the libtorch that is loaded: three numbers with dots.
-pub fn torch_version() -> String {
-    let packed = aoti_torch_abi_version();
-    format!("{}.{}.{}", packed >> 56, packed >> 48 & 0xff, packed >> 40 & 0xff)
-}
-
-/// File of the library that answers this binary's BLAS calls (`sgemm_`), faiss's among them.
-pub fn sgemm_library() -> Option<PathBuf> {
-    file_of(sgemm_ as *const c_void)
-}
-
-/// File of the libtorch_cpu.so that is loaded, links followed.
-pub fn torch_library() -> Option<PathBuf> {
-    file_of(aoti_torch_abi_version as *const c_void)
-}
-
-fn file_of(symbol: *const c_void) -> Option<PathBuf> {
-    #[expect(unsafe_code, reason = "only the dynamic linker knows which file a symbol came from")]
-    // SAFETY: dladdr reads its own tables and fills `info`; the name it gives lives as long as the library.
-    let name = unsafe {
-        let mut info: libc::Dl_info = std::mem::zeroed();
-        if libc::dladdr(symbol, &raw mut info) == 0 || info.dli_fname.is_null() {
-            return None;
-        }
-        CStr::from_ptr(info.dli_fname)
-    };
-    std::fs::canonicalize(OsStr::from_bytes(name.to_bytes())).ok()
+/// Opens what `text` asks for (`auto`, `cpu`, `cuda`, `cuda:N`) and names what was opened: `cpu` or `cuda:N`.
+pub fn resolve(text: &str) -> Result<String> {
+    Ok(match open(text.parse::<DeviceChoice>()?)? {
+        Device::Cuda(number) => format!("cuda:{number}"),
+        _ => "cpu".to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -117,16 +85,6 @@ mod tests {
         for text in ["", "CPU", "cuda:", "cuda:-1", "gpu", "cuda:x"] {
             assert!(text.parse::<DeviceChoice>().is_err(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn the_libtorch_that_is_loaded_is_the_one_that_keys_name() {
-        assert_eq!(torch_version(), TORCH);
-    }
-
-    #[test]
-    fn libtorch_itself_answers_blas() {
-        assert_eq!(sgemm_library().unwrap(), torch_library().unwrap());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! eigen: the largest eigenvalues of a symmetric matrix and their vectors, without computing the others.
 
-use crate::base::Stream;
+use crate::base::seed::fixed_stream;
 use anyhow::{Context, Result, ensure};
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use tch::{Device, Kind, Tensor};
 
 /// Eigenvalues, largest first, and their unit vectors as the columns of `vectors` (D x d), both in double precision.
@@ -104,7 +104,7 @@ fn orthonormal(columns: &Tensor) -> Result<(Tensor, Tensor)> {
 
 /// A fixed start: no draw that anybody could want to vary.
 fn start(size: i64) -> Result<Tensor> {
-    let mut stream = Stream::from_seed(*b"dcpipe: start of a Krylov space.");
+    let mut stream = fixed_stream(b"dcpipe: start of a Krylov space.");
     let unit = |word: u64| (word >> 11) as f64 / (1_u64 << 53) as f64 - 0.5;
     let numbers: Vec<f64> = (0..size * BLOCK).map(|_| unit(stream.next_u64())).collect();
     Ok(Tensor::f_from_slice(&numbers)?.f_view([size, BLOCK])?)
@@ -144,7 +144,7 @@ mod tests {
     /// A symmetric matrix with the given eigenvalues and no axis of its own.
     fn with_spectrum(values: &[f64]) -> Tensor {
         let size = values.len() as i64;
-        let mut stream = Stream::from_seed([7; 32]);
+        let mut stream = fixed_stream(&[7; 32]);
         let numbers: Vec<f64> =
             (0..size * size).map(|_| (stream.next_u64() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0).collect();
         let (basis, _) = orthonormal(&Tensor::from_slice(&numbers).view([size, size])).unwrap();

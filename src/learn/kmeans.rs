@@ -1,9 +1,10 @@
 //! kmeans: Lloyd's loop with faiss's semantics, one iteration at a time, with the same bits on any number of threads.
 
 use super::assign::{Assigner, Assignment, assign};
+use super::empty_clusters::split_empty;
 use super::order::draw_front;
-use super::split::split_empty;
 use super::sums::Sums;
+use super::table::Table;
 use crate::base::{ClusterId, Seed};
 use anyhow::{Result, ensure};
 
@@ -38,11 +39,12 @@ pub struct Lloyd {
 }
 
 impl Lloyd {
-    /// Starts from `k` of the `vectors` (n x `dims`), drawn by the seed without replacement.
+    /// Starts from `k` of the vectors (n x `dims`, in one slice or several), drawn by the seed without replacement.
     ///
     /// Refuses k = 0, more clusters than vectors, and vectors that are not finite.
-    pub fn from_permutation(vectors: &[f32], dims: usize, k: usize, seed: &Seed) -> Result<Self> {
-        let rows = rows_of(vectors, dims)?;
+    pub fn from_permutation(vectors: &[&[f32]], dims: usize, k: usize, seed: &Seed) -> Result<Self> {
+        let table = Table::new(vectors, dims)?;
+        let rows = table.rows();
         ensure!(k > 0, "k is 0: at least one cluster is needed");
         ensure!(k <= rows, "k = {k} clusters from {rows} vectors: k may be {rows} at most");
         // DIVERGES: faiss permutes by a Mersenne twister whose range reduction changed between its versions.
@@ -50,14 +52,14 @@ impl Lloyd {
         draw_front(&mut order, k, &mut seed.stream("centroids", 0));
         let mut centroids = Vec::with_capacity(k * dims);
         for row in &order[..k] {
-            centroids.extend_from_slice(&vectors[row * dims..(row + 1) * dims]);
+            centroids.extend_from_slice(table.row(*row));
         }
         Self::from_centroids(centroids, dims)
     }
 
     /// Starts from given centroids (k x `dims`), which must be finite.
     pub fn from_centroids(centroids: Vec<f32>, dims: usize) -> Result<Self> {
-        let k = rows_of(&centroids, dims)?;
+        let k = Table::new(&[&centroids], dims)?.rows();
         ensure!(k > 0, "no centroids were given: at least one is needed");
         if let Some(at) = centroids.iter().position(|value| !value.is_finite()) {
             anyhow::bail!("centroid {} has the value {} in dimension {}", at / dims, centroids[at], at % dims);
@@ -65,9 +67,9 @@ impl Lloyd {
         Ok(Self { centroids, k, dims, iteration: 0, previous: Vec::new() })
     }
 
-    /// Assigns, means, splits: one iteration over `vectors` (n x dims).
-    pub fn step(&mut self, vectors: &[f32], assigner: &mut dyn Assigner) -> Result<IterationReport> {
-        let rows = rows_of(vectors, self.dims)?;
+    /// Assigns, means, splits: one iteration over the vectors (n x dims, in one slice or several).
+    pub fn step(&mut self, vectors: &[&[f32]], assigner: &mut dyn Assigner) -> Result<IterationReport> {
+        let rows = Table::new(vectors, self.dims)?.rows();
         ensure!(self.k <= rows, "k = {} clusters from {rows} vectors: k may be {rows} at most", self.k);
         let assignment = assign(vectors, &self.centroids, self.dims, assigner)?;
         let sums = Sums::of(vectors, self.dims, &assignment, self.k)?;
@@ -92,8 +94,7 @@ impl Lloyd {
     }
 
     /// The assignment to the centroids as they stand: faiss's last search, which may leave clusters empty.
-    pub fn assign(&self, vectors: &[f32], assigner: &mut dyn Assigner) -> Result<Assignment> {
-        rows_of(vectors, self.dims)?;
+    pub fn assign(&self, vectors: &[&[f32]], assigner: &mut dyn Assigner) -> Result<Assignment> {
         assign(vectors, &self.centroids, self.dims, assigner)
     }
 
@@ -103,10 +104,4 @@ impl Lloyd {
         }
         self.previous.iter().zip(clusters).filter(|(before, after)| before != after).count() as u64
     }
-}
-
-fn rows_of(vectors: &[f32], dims: usize) -> Result<usize> {
-    ensure!(dims > 0, "vectors of 0 dimensions cannot be clustered");
-    ensure!(vectors.len().is_multiple_of(dims), "{} numbers are no whole rows of {dims}", vectors.len());
-    Ok(vectors.len() / dims)
 }

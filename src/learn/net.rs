@@ -1,8 +1,9 @@
 //! net: the network in evaluation: pixels to features, and to the maps behind each convolution.
 
-use super::arch::{Layer, NetShape};
+use super::arch::NetShape;
+use super::layer::Layer;
 use super::sobel::Front;
-use super::state::{self, StateDict, named};
+use super::tensors::{self, StateDict, named};
 use anyhow::{Context, Result, bail, ensure};
 use tch::{Device, Kind, Tensor};
 
@@ -38,7 +39,7 @@ impl Net {
     pub fn load(shape: &NetShape, weights: &StateDict, device: Device) -> Result<Self> {
         shape.check()?;
         let trunk = shape.trunk();
-        state::only(weights, &trunk)?;
+        tensors::only(weights, &trunk)?;
         for (name, sides) in &trunk {
             if !name.ends_with("num_batches_tracked") {
                 named(weights, name, sides)?;

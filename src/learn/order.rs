@@ -1,25 +1,12 @@
-//! order: unbiased draws and shuffles from a stream, with an arithmetic that no other crate's version can change.
+//! order: unbiased choices and shuffles by a stream.
 
 use crate::base::Stream;
-use rand_chacha::rand_core::Rng;
-
-/// Draws one of 0..`end`, each equally likely; `end` must not be 0.
-pub fn below(stream: &mut Stream, end: u64) -> u64 {
-    assert!(end > 0, "BUG: nothing to draw from");
-    // Lemire's multiply-and-reject: the high word of the product is the draw, the low word says when it is biased.
-    let biased = end.wrapping_neg() % end;
-    loop {
-        let product = u128::from(stream.next_u64()) * u128::from(end);
-        if product as u64 >= biased {
-            return (product >> 64) as u64;
-        }
-    }
-}
+use crate::base::draw::below_u64;
 
 /// Puts a uniformly drawn choice of `count` items, in random order, in front of the others (Fisher-Yates).
 pub fn draw_front<T>(items: &mut [T], count: usize, stream: &mut Stream) {
     for front in 0..count.min(items.len()) {
-        let chosen = front + below(stream, (items.len() - front) as u64) as usize;
+        let chosen = front + below_u64(stream, (items.len() - front) as u64) as usize;
         items.swap(front, chosen);
     }
 }

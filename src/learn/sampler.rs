@@ -1,6 +1,7 @@
 //! sampler: the epoch's reading order, every cluster equally often.
 
 use super::order::{draw_front, shuffle};
+use crate::base::draw::below_u64;
 use crate::base::{ClusterId, ImageId, PseudoLabel, Seed, Stream};
 use anyhow::{Context, Result, ensure};
 use schemars::JsonSchema;
@@ -106,7 +107,7 @@ pub fn draw(clusters: &[ClusterId], k: u32, length: usize, how: Draw, seed: &See
 
 fn draw_share(members: &[ImageId], share: usize, stream: &mut Stream, out: &mut Vec<ImageId>) {
     if members.len() <= share {
-        out.extend((0..share).map(|_| members[super::order::below(stream, members.len() as u64) as usize]));
+        out.extend((0..share).map(|_| members[below_u64(stream, members.len() as u64) as usize]));
     } else {
         let mut members = members.to_vec();
         draw_front(&mut members, share, stream);

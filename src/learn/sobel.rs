@@ -1,6 +1,6 @@
 //! sobel: the fixed first layers: normalised pixels, grey, horizontal and vertical edges.
 
-use super::state::{StateDict, named};
+use super::tensors::{StateDict, named};
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 

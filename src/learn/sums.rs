@@ -1,6 +1,8 @@
 //! sums: what an iteration knows of each cluster, in whole numbers, so that no order of adding can change it.
 
 use super::assign::Assignment;
+use super::table::Table;
+use crate::base::ClusterId;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
@@ -12,6 +14,9 @@ const ROUNDER: f64 = 6_755_399_441_055_744.0;
 const LARGEST: f32 = 4.0;
 /// Most rows that may be summed in all.
 const MOST_ROWS: u64 = (1 << 31) - 1;
+
+/// Rows that are put in the order of their clusters at a time: near enough to each other to be read from a mapped file.
+const TOGETHER: usize = 65_536;
 
 /// Totals per cluster over some of the rows; those of several machines can be merged in any order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,25 +30,31 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Sums `vectors` (n x `dims`) by their assignment to one of `k`; refuses a coordinate beyond +-4.
-    pub fn of(vectors: &[f32], dims: usize, assignment: &Assignment, k: usize) -> Result<Self> {
+    /// Sums the vectors (n x `dims`, in one slice or several) by their assignment to one of `k`; refuses a coordinate
+    /// beyond +-4.
+    pub fn of(vectors: &[&[f32]], dims: usize, assignment: &Assignment, k: usize) -> Result<Self> {
+        let table = Table::new(vectors, dims)?;
         let rows = assignment.clusters.len();
-        ensure!(rows * dims == vectors.len(), "BUG: {rows} assigned rows of {dims} for {} numbers", vectors.len());
+        ensure!(rows == table.rows(), "BUG: {rows} assigned rows of {}", table.rows());
         ensure!(rows as u64 <= MOST_ROWS, "{rows} vectors: {MOST_ROWS} at most can be summed");
-        let wild = vectors.par_chunks(dims).position_first(|row| !row.iter().all(|value| value.abs() <= LARGEST));
-        if let Some(row) = wild {
-            anyhow::bail!(
-                "vector {row} has a coordinate beyond +-{LARGEST}; k-means takes vectors of about unit length"
-            );
-        }
-        let (order, starts) = by_cluster(assignment, k);
-        let mut totals = vec![0_i64; k * dims];
-        totals.par_chunks_mut(dims).enumerate().for_each(|(cluster, total)| {
-            for &row in &order[starts[cluster]..starts[cluster + 1]] {
-                add(total, &vectors[row as usize * dims..][..dims]);
+        let (mut totals, mut counts) = (vec![0_i64; k * dims], vec![0_u64; k]);
+        for (first, vectors) in table.runs(TOGETHER) {
+            let wild = vectors.par_chunks(dims).position_first(|row| !row.iter().all(|value| value.abs() <= LARGEST));
+            if let Some(row) = wild {
+                anyhow::bail!(
+                    "vector {} has a coordinate beyond +-{LARGEST}; k-means takes vectors of about unit length",
+                    first + row
+                );
             }
-        });
-        let counts = starts.windows(2).map(|pair| (pair[1] - pair[0]) as u64).collect();
+            let (order, starts) = by_cluster(&assignment.clusters[first..first + vectors.len() / dims], k);
+            totals.par_chunks_mut(dims).zip(&mut counts).enumerate().for_each(|(cluster, (total, count))| {
+                let members = &order[starts[cluster]..starts[cluster + 1]];
+                *count += members.len() as u64;
+                for &row in members {
+                    add(total, &vectors[row as usize * dims..][..dims]);
+                }
+            });
+        }
         let distances = assignment.distances.par_iter().map(|&distance| (f64::from(distance) * ONE).round_ties_even());
         Ok(Self { totals, counts, distances: distances.map(|distance| distance as i128).sum() })
     }
@@ -83,17 +94,17 @@ impl Sums {
 }
 
 /// Rows in the order of their clusters, and where each cluster starts.
-fn by_cluster(assignment: &Assignment, k: usize) -> (Vec<u32>, Vec<usize>) {
+fn by_cluster(clusters: &[ClusterId], k: usize) -> (Vec<u32>, Vec<usize>) {
     let mut starts = vec![0_usize; k + 1];
-    for cluster in &assignment.clusters {
+    for cluster in clusters {
         starts[cluster.index() + 1] += 1;
     }
     for c in 0..k {
         starts[c + 1] += starts[c];
     }
     let mut next = starts.clone();
-    let mut order = vec![0_u32; assignment.clusters.len()];
-    for (row, cluster) in assignment.clusters.iter().enumerate() {
+    let mut order = vec![0_u32; clusters.len()];
+    for (row, cluster) in clusters.iter().enumerate() {
         order[next[cluster.index()]] = row as u32;
         next[cluster.index()] += 1;
     }

@@ -1,11 +1,12 @@
 //! train: the training step: two networks' layers in training mode, two optimizers, and a state that can be put down.
 
-use super::arch::{Layer, NetShape};
+use super::arch::NetShape;
 use super::dropout;
+use super::layer::Layer;
 use super::net::{EPSILON, channels_last, precision, upload};
 use super::sgd::{self, SgdOptions};
 use super::sobel::Front;
-use super::state::{self, StateDict, named};
+use super::tensors::{self, StateDict, named};
 use crate::base::PseudoLabel;
 use anyhow::{Context, Result, bail, ensure};
 use tch::{Device, Kind, Reduction, Tensor};
@@ -66,7 +67,7 @@ impl Trainer {
         dropout::check(dropout)?;
         check_options(&options)?;
         let trunk = shape.trunk();
-        state::only(weights, &trunk)?;
+        tensors::only(weights, &trunk)?;
         let kind = precision(weights, &trunk)?;
         let front = Front::new(weights, shape.sobel, kind, device)?;
         let (mut body, mut buffers, mut fixed) = (StateDict::new(), StateDict::new(), StateDict::new());
@@ -76,7 +77,7 @@ impl Trainer {
                 fixed.insert(name.clone(), Tensor::f_zeros(sides, (Kind::Int64, Device::Cpu))?);
                 continue;
             }
-            let tensor = state::plain(named(weights, name, sides)?)?;
+            let tensor = tensors::plain(named(weights, name, sides)?)?;
             if !trained(name) {
                 let place = if name.starts_with("features") { device } else { Device::Cpu };
                 fixed.insert(name.clone(), tensor.f_to_device(place)?);
@@ -84,7 +85,7 @@ impl Trainer {
             }
             let buffer = match momentum.is_empty() {
                 true => tensor.f_zeros_like()?,
-                false => state::plain(named(momentum, name, sides).context("momentum")?)?.f_to_kind(kind)?,
+                false => tensors::plain(named(momentum, name, sides).context("momentum")?)?.f_to_kind(kind)?,
             };
             buffers.insert(name.clone(), channels_last(&buffer.f_to_device(device)?, device)?);
             body.insert(name.clone(), leaf(&channels_last(&tensor.f_to_device(device)?, device)?)?);
@@ -121,7 +122,7 @@ impl Trainer {
         let mut weights = StateDict::new();
         for (name, tensor) in self.body.iter().chain(&self.fixed).chain(HEAD.map(str::to_owned).iter().zip(&self.head))
         {
-            let copy = state::plain(tensor)?;
+            let copy = tensors::plain(tensor)?;
             let finite = copy.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
             ensure!(
                 finite,
@@ -135,7 +136,7 @@ impl Trainer {
 
     /// The body's momentum buffers by the names of their parameters: copies on the CPU. The head has none.
     pub fn momentum(&self) -> Result<StateDict> {
-        self.buffers.iter().map(|(name, buffer)| Ok((name.clone(), state::plain(buffer)?))).collect()
+        self.buffers.iter().map(|(name, buffer)| Ok((name.clone(), tensors::plain(buffer)?))).collect()
     }
 
     fn targets(&self, labels: &[PseudoLabel]) -> Result<Tensor> {
@@ -220,7 +221,7 @@ fn head_of((weight, bias): (&Tensor, &Tensor), dims: i64, kind: Kind, device: De
     let k = bias.size().first().copied().unwrap_or(0);
     ensure!(k > 0 && bias.dim() == 1, "the head's bias has shape {:?}, expected [k]", bias.size());
     ensure!(weight.size() == [k, dims], "the head's weight has shape {:?}, expected {:?}", weight.size(), [k, dims]);
-    let own = |tensor: &Tensor| leaf(&state::plain(tensor)?.f_to_kind(kind)?.f_to_device(device)?);
+    let own = |tensor: &Tensor| leaf(&tensors::plain(tensor)?.f_to_kind(kind)?.f_to_device(device)?);
     Ok([own(weight)?, own(bias)?])
 }
 

@@ -1,6 +1,6 @@
 //! vgg16: VGG16's layers (configuration D), with batch norm.
 
-use super::arch::Layer;
+use super::layer::Layer;
 
 /// Five halvings: below this side nothing is left.
 pub(super) const SMALLEST_INPUT: u32 = 32;

@@ -5,9 +5,9 @@ use crate::format::clusters::write_iterations;
 use crate::format::search::{SEARCH, Search};
 use crate::format::{self, Centroids, Iteration, vectors};
 use crate::learn::kmeans::Lloyd;
-use crate::learn::place::assigner_on;
+use crate::learn::nearest::assigner_on;
 use crate::stages::{CLUSTERS, VECTORS};
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -54,13 +54,13 @@ impl Stage for Cluster {
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let table = vectors::open(&cx.input("vectors")?.parts("part-")?)?;
-        let vectors = table.whole().context("the vectors are in several batches")?;
+        let vectors: Vec<&[f32]> = table.iter().map(|(_, numbers)| numbers).collect();
         let dims = table.width();
         let mut assigner = assigner_on(cx.device())?;
-        let (mut lloyd, mut iterations) = self.start(cx, vectors, dims)?;
-        let every = iterations_between_saves(vectors.len(), self.k as usize);
+        let (mut lloyd, mut iterations) = self.start(cx, &vectors, dims)?;
+        let every = iterations_between_saves(table.rows() * dims, self.k as usize);
         for done in lloyd.iteration + 1..=self.iterations {
-            let report = lloyd.step(vectors, &mut *assigner)?;
+            let report = lloyd.step(&vectors, &mut *assigner)?;
             let (splits, empty, moved) = (report.splits, report.empty, report.moved);
             iterations.push(Iteration { objective: report.objective, splits, empty, moved });
             cx.metric("objective", report.objective);
@@ -70,8 +70,8 @@ impl Stage for Cluster {
                 cx.checkpoint()?;
             }
         }
-        let assigned = lloyd.assign(vectors, &mut *assigner)?;
-        let margin = assigned.margins(vectors, &lloyd.centroids, dims);
+        let assigned = lloyd.assign(&vectors, &mut *assigner)?;
+        let margin = assigned.margins(&vectors, &lloyd.centroids, dims)?;
         let clusters =
             format::Clusters { k: self.k, cluster_id: assigned.clusters, distance: assigned.distances, margin };
         let sizes = clusters.sizes();
@@ -112,7 +112,7 @@ fn save(cx: &mut Context<'_>, lloyd: &Lloyd, iterations: &[Iteration]) -> anyhow
 
 impl Cluster {
     /// The first centroids, or those that an interrupted run came to, with how it went so far.
-    fn start(&self, cx: &mut Context<'_>, vectors: &[f32], dims: usize) -> anyhow::Result<(Lloyd, Vec<Iteration>)> {
+    fn start(&self, cx: &mut Context<'_>, vectors: &[&[f32]], dims: usize) -> anyhow::Result<(Lloyd, Vec<Iteration>)> {
         let saved = cx.saved((1..=self.iterations).rev().map(name_of))?;
         let opened = saved.map(|saved| Ok::<_, anyhow::Error>(Search::open(&saved.part(SEARCH.file)?)?));
         let state = match opened {

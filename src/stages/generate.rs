@@ -3,7 +3,8 @@
 use crate::base::{Digest, ImageId};
 use crate::engine::{Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BadImage, Image, write_bad, write_images};
-use crate::image::{encode_jpeg, kinds};
+use crate::image::demo::kinds;
+use crate::image::encode_jpeg;
 use crate::stages::DATASET;
 use anyhow::ensure;
 use rayon::prelude::*;

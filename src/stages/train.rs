@@ -7,7 +7,7 @@ use crate::learn::arch::NetShape;
 use crate::learn::device;
 use crate::learn::initial::initial_head;
 use crate::learn::sgd::SgdOptions;
-use crate::learn::state::StateDict;
+use crate::learn::tensors::StateDict;
 use crate::learn::train::{self, Head, Trainer};
 use crate::stages::batches::Batches;
 use crate::stages::originals::Originals;

@@ -5,7 +5,7 @@ use crate::format::kind::Metadata;
 use crate::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
 use crate::format::{Kind, Scalar, TensorRef, Tensors};
 use crate::learn::arch::NetShape;
-use crate::learn::state::{StateDict, TensorBytes, decode};
+use crate::learn::tensors::{StateDict, TensorBytes, decode};
 use anyhow::{Context as _, bail};
 use safetensors::tensor::{Dtype, View};
 

@@ -41,7 +41,7 @@ impl Stage for Whiten {
     const KEEP: Keep = Keep::UntilUsed;
 
     fn numerics(&self, _: &Device) -> Option<String> {
-        Some(crate::learn::place::numerics_of("cpu"))
+        Some(crate::learn::torch::numerics_of("cpu"))
     }
 
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {

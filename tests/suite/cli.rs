@@ -1,6 +1,7 @@
 //! cli: what a person is told: help, the plan and its reasons, what a node made, what the machine is like.
 
 use crate::space::{DCPIPE, NODES, Space, finished, start};
+use std::path::Path;
 use std::process::Command;
 
 #[test]
@@ -211,6 +212,7 @@ fn doctor_looks_at_everything_and_says_where_libraries_are() {
             "2.11.0",
             "libtorch_cpu.so",
             "blas",
+            "precision",
             "faiss",
             "jpeg",
             "simd",
@@ -226,6 +228,10 @@ fn doctor_looks_at_everything_and_says_where_libraries_are() {
         assert!(["OK", "WARN"].contains(&check["verdict"].as_str().unwrap()), "{line}");
     }
     space.run(&["doctor", "--device", "cuda:7"]).ended(6);
+    let mut command = space.command(Path::new(DCPIPE).with_file_name("dcpipe-native"));
+    command.arg("doctor").env("NVIDIA_TF32_OVERRIDE", "1");
+    let told = start(command).wait().ok().stdout;
+    assert!(told.contains("NVIDIA_TF32_OVERRIDE would silently void exact labels"), "{told}");
 }
 
 #[test]

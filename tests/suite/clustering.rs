@@ -4,15 +4,17 @@ use dcpipe::base::{ClusterId, ImageId, PseudoLabel, Seed};
 use dcpipe::learn::agreement::{Contingency, Spread};
 use dcpipe::learn::assign::{Assigner, Assignment, assign};
 use dcpipe::learn::kmeans::{IterationReport, Lloyd};
+use dcpipe::learn::nearest::{FaissAssigner, TorchAssigner};
 use dcpipe::learn::pca::{Scatter, Whitening, check};
 use dcpipe::learn::sampler::{Draw, draw};
-use dcpipe::learn::search::{FaissAssigner, TorchAssigner};
 use dcpipe::learn::sums::Sums;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::Path;
 use tch::Device;
+
+mod certificate;
 
 fn golden(name: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -194,7 +196,7 @@ fn lloyd(
     by: &mut dyn Assigner,
 ) -> (Lloyd, Vec<IterationReport>) {
     let mut lloyd = Lloyd::from_centroids(start.to_vec(), dims).unwrap();
-    let reports = (0..iterations).map(|_| lloyd.step(x, by).unwrap()).collect();
+    let reports = (0..iterations).map(|_| lloyd.step(&[x], by).unwrap()).collect();
     (lloyd, reports)
 }
 
@@ -206,7 +208,7 @@ fn agree_with_faiss(name: &str, dims: usize, equal: f64, by: &mut dyn Assigner) 
         assert!((report.objective / objective - 1.0).abs() < 1e-4, "{name} {report:?} {objective}");
         assert_eq!(report.splits as i32, splits);
     }
-    let last = lloyd.assign(&x, by).unwrap();
+    let last = lloyd.assign(&[&x], by).unwrap();
     let labels = i32s(&file, "labels");
     let same = last.clusters.iter().zip(&labels).filter(|(ours, theirs)| ours.0 as i32 == **theirs).count();
     assert!(same as f64 >= equal * labels.len() as f64, "{name}: {same} of {}", labels.len());
@@ -217,7 +219,7 @@ fn agree_with_faiss(name: &str, dims: usize, equal: f64, by: &mut dyn Assigner) 
 
 #[test]
 fn lloyd_from_given_centroids_is_that_of_faiss() {
-    for by in [&mut FaissAssigner as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
+    for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
         agree_with_faiss("sphere.safetensors", 16, 0.999, by);
         agree_with_faiss("blobs.safetensors", 16, 1.0, by);
         agree_with_faiss("splits.safetensors", 6, 0.999, by);
@@ -228,7 +230,7 @@ fn lloyd_from_given_centroids_is_that_of_faiss() {
 fn empty_clusters_are_split_as_faiss_does_to_the_bit() {
     let file = golden("splits.safetensors");
     let (x, start) = (f32s(&file, "x"), f32s(&file, "start"));
-    let (lloyd, reports) = lloyd(&x, &start, 6, 1, &mut FaissAssigner);
+    let (lloyd, reports) = lloyd(&x, &start, 6, 1, &mut FaissAssigner::default());
     assert_eq!((reports[0].splits, reports[0].empty), (4, 4));
     assert_eq!(reports[0].moved, x.len() as u64 / 6);
     assert_eq!(lloyd.centroids, f32s(&file, "once_centroids"));
@@ -238,14 +240,14 @@ fn empty_clusters_are_split_as_faiss_does_to_the_bit() {
 fn lloyd_refuses_more_clusters_than_vectors_and_numbers_that_are_not() {
     let seed = Seed::of_node(31, "clusters@1");
     let mut x = unit_rows(5, 10, 4);
-    let error = Lloyd::from_permutation(&x, 4, 11, &seed).unwrap_err().to_string();
+    let error = Lloyd::from_permutation(&[&x], 4, 11, &seed).unwrap_err().to_string();
     assert!(error.contains("10 at most"), "{error}");
-    assert!(Lloyd::from_permutation(&x, 4, 0, &seed).is_err());
-    let mut lloyd = Lloyd::from_permutation(&x, 4, 3, &seed).unwrap();
+    assert!(Lloyd::from_permutation(&[&x], 4, 0, &seed).is_err());
+    let mut lloyd = Lloyd::from_permutation(&[&x], 4, 3, &seed).unwrap();
     for bad in [f32::NAN, f32::INFINITY] {
         x[7 * 4 + 2] = bad;
-        for by in [&mut FaissAssigner as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
-            let error = lloyd.step(&x, by).unwrap_err().to_string();
+        for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
+            let error = lloyd.step(&[&x], by).unwrap_err().to_string();
             assert!(error.contains("vector 7 "), "{error}");
         }
     }
@@ -258,17 +260,17 @@ fn equally_near_centroids_give_the_lowest_id() {
     let x = unit_rows(6, 300, dims);
     let distinct = unit_rows(7, k / 4, dims);
     let centroids: Vec<f32> = (0..k).flat_map(|c| distinct[(c * 7 % 10) * dims..][..dims].to_vec()).collect();
-    for by in [&mut FaissAssigner as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
-        let found = assign(&x, &centroids, dims, by).unwrap();
+    for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
+        let found = assign(&[&x], &centroids, dims, by).unwrap();
         assert!(found.clusters.iter().all(|cluster| cluster.0 < 10), "{found:?}");
-        assert!(found.margins(&x, &centroids, dims).iter().all(|&margin| margin == 0.0));
+        assert!(found.margins(&[&x], &centroids, dims).unwrap().iter().all(|&margin| margin == 0.0));
     }
 }
 
 #[test]
 fn one_cluster_is_the_mean() {
     let x = unit_rows(8, 50, 5);
-    for by in [&mut FaissAssigner as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
+    for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
         let (lloyd, _) = lloyd(&x, &x[..5], 5, 1, by);
         for dim in 0..5 {
             let mean = x.iter().skip(dim).step_by(5).map(|&value| f64::from(value)).sum::<f64>() / 50.0;
@@ -298,16 +300,16 @@ proptest! {
     fn every_label_is_the_brute_force_nearest(seed in 0_u64..1000, rows in 1_usize..200, dims in 1_usize..40, k in 1_usize..60) {
         let (x, centroids) = (unit_rows(seed, rows, dims), unit_rows(seed + 1, k, dims));
         let want = brute_force(&x, &centroids, dims);
-        for by in [&mut FaissAssigner as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
-            prop_assert_eq!(&assign(&x, &centroids, dims, by).unwrap().clusters, &want);
+        for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
+            prop_assert_eq!(&assign(&[&x], &centroids, dims, by).unwrap().clusters, &want);
         }
     }
 
     #[test]
     fn the_objective_never_rises_without_a_split(seed in 0_u64..1000, k in 1_usize..40) {
         let x = unit_rows(seed, 250, 8);
-        let mut lloyd = Lloyd::from_permutation(&x, 8, k, &Seed::of_node(seed, "clusters@1")).unwrap();
-        let reports: Vec<_> = (0..8).map(|_| lloyd.step(&x, &mut FaissAssigner).unwrap()).collect();
+        let mut lloyd = Lloyd::from_permutation(&[&x], 8, k, &Seed::of_node(seed, "clusters@1")).unwrap();
+        let reports: Vec<_> = (0..8).map(|_| lloyd.step(&[&x], &mut FaissAssigner::default()).unwrap()).collect();
         for pair in reports.windows(2) {
             prop_assert!(pair[0].splits > 0 || pair[1].objective <= pair[0].objective * (1.0 + 1e-6), "{:?}", reports);
         }
@@ -317,18 +319,18 @@ proptest! {
     fn neither_threads_nor_a_split_of_the_rows_change_a_bit(seed in 0_u64..1000, cut in 1_usize..499, threads in 1_usize..5) {
         let (dims, k) = (12, 17);
         let x = unit_rows(seed, 500, dims);
-        let start = Lloyd::from_permutation(&x, dims, k, &Seed::of_node(seed, "clusters@1")).unwrap();
+        let start = Lloyd::from_permutation(&[&x], dims, k, &Seed::of_node(seed, "clusters@1")).unwrap();
         let mut whole = start.clone();
-        let report = whole.step(&x, &mut FaissAssigner).unwrap();
+        let report = whole.step(&[&x], &mut FaissAssigner::default()).unwrap();
 
         let mut threaded = start.clone();
-        let other = run_on(threads, || threaded.step(&x, &mut TorchAssigner::new(Device::Cpu)).unwrap());
+        let other = run_on(threads, || threaded.step(&[&x], &mut TorchAssigner::new(Device::Cpu)).unwrap());
         prop_assert_eq!(other, report);
         prop_assert_eq!(&threaded.centroids, &whole.centroids);
 
         let part = |rows: &[f32]| {
-            let found: Assignment = start.assign(rows, &mut FaissAssigner).unwrap();
-            Sums::of(rows, dims, &found, k).unwrap()
+            let found: Assignment = start.assign(&[rows], &mut FaissAssigner::default()).unwrap();
+            Sums::of(&[rows], dims, &found, k).unwrap()
         };
         let (left, right) = x.split_at(cut * dims);
         let mut sums = part(right);

@@ -4,12 +4,12 @@ use dcpipe::base::{ClusterId, PseudoLabel, Seed};
 use dcpipe::learn::agreement::Contingency;
 use dcpipe::learn::arch::{Arch, NetShape};
 use dcpipe::learn::kmeans::Lloyd;
+use dcpipe::learn::nearest::FaissAssigner;
 use dcpipe::learn::net::Net;
 use dcpipe::learn::pca::Scatter;
 use dcpipe::learn::sampler::{self, Draw};
-use dcpipe::learn::search::FaissAssigner;
 use dcpipe::learn::sgd::SgdOptions;
-use dcpipe::learn::state::{self, StateDict};
+use dcpipe::learn::tensors::{self, StateDict};
 use dcpipe::learn::train::Trainer;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -165,11 +165,11 @@ fn cluster(epoch: usize, vectors: &[f32]) -> (Vec<f64>, Vec<ClusterId>) {
     }
     let centroids = start.iter().flat_map(|image| vectors[image * DIMS..][..DIMS].iter().copied()).collect();
     let mut lloyd = Lloyd::from_centroids(centroids, DIMS).unwrap();
-    let mut step = || lloyd.step(vectors, &mut FaissAssigner).unwrap();
+    let mut step = || lloyd.step(&[vectors], &mut FaissAssigner::default()).unwrap();
     let reports: Vec<_> = (0..ITERATIONS).map(|_| step()).collect();
     assert_eq!(reports[0].splits, u32::from(epoch == 1), "epoch {epoch}");
     let objective = reports.iter().map(|report| report.objective).collect();
-    (objective, lloyd.assign(vectors, &mut FaissAssigner).unwrap().clusters)
+    (objective, lloyd.assign(&[vectors], &mut FaissAssigner::default()).unwrap().clusters)
 }
 
 /// Pseudo-labels as `sample` gives them: the draw itself is chance, what a cluster is called in it is not.
@@ -196,7 +196,7 @@ struct Apart {
 
 fn compare(told: &[Told], kind: &str) -> Vec<Apart> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/epochs/run.safetensors");
-    let golden = state::decode(&std::fs::read(path).unwrap()).unwrap();
+    let golden = tensors::decode(&std::fs::read(path).unwrap()).unwrap();
     let numbers = |name: &str, epoch: usize| {
         Vec::<f64>::try_from(golden[&format!("{kind} {name}")].get(epoch as i64).to_kind(Kind::Double)).unwrap()
     };

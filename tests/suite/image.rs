@@ -1,7 +1,8 @@
 //! image: the room of pixels against Pillow and torchvision (oracles 1, 2 and 19), and against hostile bytes.
 
 use dcpipe::base::Seed;
-use dcpipe::image::{CentreView, Crop, Format, Limits, Picture, decode, encode_jpeg, kinds, list, probe};
+use dcpipe::image::demo::kinds;
+use dcpipe::image::{CentreView, Crop, Format, JPEG_LIBRARY, Limits, Picture, decode, encode_jpeg, list, probe};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -386,4 +387,10 @@ proptest! {
         crop_drawn.render(&picture, crop, &mut out);
         prop_assert!(out.iter().all(|&sample| sample == 200));
     }
+}
+
+#[test]
+fn the_jpeg_library_states_its_version() {
+    let version = JPEG_LIBRARY.strip_prefix("libjpeg-turbo ").unwrap();
+    assert!(version.split('.').count() >= 2 && version.split('.').all(|part| part.parse::<u32>().is_ok()), "{version}");
 }

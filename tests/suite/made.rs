@@ -7,7 +7,7 @@ use dcpipe::format::clusters::write_iterations;
 use dcpipe::format::dataset::{write_bad, write_images};
 use dcpipe::format::metrics::{write_metrics, write_steps};
 use dcpipe::format::{BadImage, Centroids, Clusters, Image, Iteration, Manifest, Metadata, Metric, Step};
-use dcpipe::learn::place::numerics_of;
+use dcpipe::learn::torch::numerics_of;
 use dcpipe::pipeline::load_text;
 use dcpipe::store::{Record, Store};
 use std::path::Path;

@@ -5,7 +5,7 @@ use dcpipe::learn::arch::{Arch, NetShape};
 use dcpipe::learn::initial::{initial_head, initial_trunk};
 use dcpipe::learn::net::Net;
 use dcpipe::learn::sgd::SgdOptions;
-use dcpipe::learn::state::{self, StateDict};
+use dcpipe::learn::tensors::{self, StateDict};
 use dcpipe::learn::train::Trainer;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -129,7 +129,7 @@ fn tensor_names_and_shapes_are_those_of_the_torch_module() {
 
 #[test]
 fn sobel_answers_as_described() {
-    let goldens = state::decode(&golden("sobel.safetensors")).unwrap();
+    let goldens = tensors::decode(&golden("sobel.safetensors")).unwrap();
     // The front needs no room for pooling, but the network does: put the 9 x 9 image into a corner of grey zero.
     for kind in [Kind::Double, Kind::Float] {
         let net = Net::load(&SMALL, &weights(&SMALL, kind), CPU).unwrap();
@@ -157,7 +157,7 @@ fn sobel_answers_as_described() {
 
 #[test]
 fn activations_and_features_equal_torch() {
-    let goldens = state::decode(&golden("activations.safetensors")).unwrap();
+    let goldens = tensors::decode(&golden("activations.safetensors")).unwrap();
     for (tag, shape) in SHAPES {
         for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-4)] {
             let net = Net::load(&shape, &weights(&shape, kind), CPU).unwrap();
@@ -197,7 +197,7 @@ fn initial_weights_have_the_published_moments() {
         assert!(mean.abs() < 4. * deviation / n.sqrt(), "{name}: mean {mean}");
         assert!((sd / deviation - 1.).abs() < 4. / (2. * n).sqrt(), "{name}: deviation {sd}, expected {deviation}");
     }
-    assert_eq!(state::encode(&state).unwrap(), state::encode(&initial_trunk(&shape, &seed).unwrap()).unwrap());
+    assert_eq!(tensors::encode(&state).unwrap(), tensors::encode(&initial_trunk(&shape, &seed).unwrap()).unwrap());
 }
 
 fn labels(step: usize) -> Vec<PseudoLabel> {
@@ -208,7 +208,7 @@ fn labels(step: usize) -> Vec<PseudoLabel> {
 fn training_steps_equal_torch() {
     let cases = [("training_alexnet.safetensors", SHAPES[0].1, 10), ("training_vgg16.safetensors", SHAPES[2].1, 2)];
     for (file, shape, steps) in cases {
-        let goldens = state::decode(&golden(file)).unwrap();
+        let goldens = tensors::decode(&golden(file)).unwrap();
         let weights = weights(&shape, Kind::Double);
         let (weight, bias) = head(10, Kind::Double);
         let options = SgdOptions::default();
@@ -240,7 +240,7 @@ fn training_steps_equal_torch() {
 
 #[test]
 fn f32_training_loses_as_torch_does() {
-    let goldens = state::decode(&golden("training_alexnet.safetensors")).unwrap();
+    let goldens = tensors::decode(&golden("training_alexnet.safetensors")).unwrap();
     let (weight, bias) = head(10, Kind::Float);
     let options = SgdOptions::default();
     let weights = weights(&SMALL, Kind::Float);
@@ -271,14 +271,14 @@ fn a_trainer_put_down_and_taken_up_gives_the_same_bytes() {
         Trainer::new(&SMALL, weights, momentum, head, SgdOptions::default(), 0.5, CPU).unwrap()
     };
     let bytes = |trainer: &Trainer| {
-        [trainer.weights(), trainer.momentum()].map(|state| state::encode(&state.unwrap()).unwrap())
+        [trainer.weights(), trainer.momentum()].map(|state| tensors::encode(&state.unwrap()).unwrap())
     };
     let mut straight = start(&weights, &StateDict::new(), (&weight, &bias));
     let losses = run(&mut straight, 0..5);
     for stop in [1, 3] {
         let mut first = start(&weights, &StateDict::new(), (&weight, &bias));
         let mut again = run(&mut first, 0..stop);
-        let [kept, momentum] = bytes(&first).map(|bytes| state::decode(&bytes).unwrap());
+        let [kept, momentum] = bytes(&first).map(|bytes| tensors::decode(&bytes).unwrap());
         drop(first);
         let mut second = start(&kept, &momentum, (&kept["top_layer.weight"], &kept["top_layer.bias"]));
         again.extend(run(&mut second, stop..5));

@@ -99,7 +99,7 @@ fn dcpipe_needs_no_library_of_networks_or_clustering() {
 
 #[test]
 fn the_version_of_libtorch_stands_in_one_place() {
-    let torch = dcpipe::learn::place::TORCH;
+    let torch = dcpipe::learn::torch::TORCH;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = walkdir::WalkDir::new(root.join("src")).into_iter().map(Result::unwrap);
     let texts = sources.filter(|entry| entry.file_type().is_file()).map(|e| std::fs::read_to_string(e.path()).unwrap());

@@ -2,7 +2,8 @@
 
 use dcpipe::base::{Digest, Seed};
 use dcpipe::engine::Event;
-use dcpipe::image::{encode_jpeg, kinds};
+use dcpipe::image::demo::kinds;
+use dcpipe::image::encode_jpeg;
 use dcpipe::store::{Disk, Record, Store, StoreIo};
 use std::collections::BTreeMap;
 use std::fs::{self, File};

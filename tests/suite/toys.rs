@@ -234,7 +234,7 @@ impl Stage for Shards {
 pub fn cpu() -> &'static Device {
     static CPU: std::sync::LazyLock<Device> = std::sync::LazyLock::new(|| Device {
         name: "cpu".to_owned(),
-        numerics: dcpipe::learn::place::numerics_of("cpu"),
+        numerics: dcpipe::learn::torch::numerics_of("cpu"),
     });
     &CPU
 }

@@ -1,4 +1,4 @@
-//! state: tensors by name, how they are checked, and how they become safetensors bytes.
+//! tensors: tensors by name, how they are checked, and how they become safetensors bytes.
 
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, View};

@@ -1,8 +1,9 @@
 //! kinds: ten sorts of drawn images that grey edges alone can tell apart, for a demonstration without a data set.
 
+use super::shape;
 use crate::base::Stream;
-use crate::image::chance::between;
-use crate::image::{Picture, shape};
+use crate::base::draw::between;
+use crate::image::Picture;
 
 /// What each kind shows.
 pub const NAMES: [&str; 10] = [

@@ -1,7 +1,7 @@
 //! shape: how much of each pixel is ink, for each kind of drawing.
 
 use crate::base::Stream;
-use crate::image::chance::{between, unit};
+use crate::base::draw::{between, unit};
 use std::f64::consts::FRAC_1_SQRT_2;
 
 /// Row by row, 0 for paper to 1 for ink; lengths are in pixels, scaled with the size.

@@ -1,4 +1,4 @@
-//! split: how an empty cluster gets a centroid, by faiss's rule to the bit.
+//! empty_clusters: how an empty cluster gets a centroid, by faiss's rule to the bit.
 
 /// The 32-bit Mersenne twister (Matsumoto and Nishimura, 1998), which faiss draws its splits from.
 struct Twister {
