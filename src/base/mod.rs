@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod clock;
 pub mod digest;
+pub mod graph;
 pub mod id;
 pub mod seed;
 
