@@ -6,6 +6,7 @@ pub mod digest;
 pub mod graph;
 pub mod id;
 pub mod seed;
+pub mod tree;
 
 pub use artifact::{Artifact, Part};
 pub use digest::{Digest, ObjectId, StageKey};

@@ -1,11 +1,11 @@
 //! params: `with` into a stage, and, where it does not fit, the parameters that there are.
 
+use crate::base::tree::{Entry, Value, Word};
 use crate::engine::{AnyStage, Facts, StageDef};
 use crate::pipeline::error::Fault;
 use crate::pipeline::schema::{generator, refers_to};
 use crate::pipeline::spec::NodeSpec;
 use crate::pipeline::suggest::did_you_mean;
-use crate::pipeline::tree::{Entry, Value, Word};
 use serde_json::Value as Json;
 use std::sync::Arc;
 

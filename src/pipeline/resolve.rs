@@ -1,66 +1,16 @@
 //! resolve: names become stages and nodes, texts become values; every circle, gap and misfit is found here.
 
-use crate::base::Epoch;
-use crate::engine::{AnyStage, Keep, Registry, StageDef};
+use crate::base::tree::{Entry, Tree, Value};
+use crate::engine::{Keep, Registry, StageDef};
 use crate::pipeline::error::Fault;
 use crate::pipeline::params::make;
 use crate::pipeline::spec::{NodeSpec, Section, Spec};
 use crate::pipeline::suggest::{did_you_mean, list};
-use crate::pipeline::tree::{Entry, Tree, Value};
+use crate::pipeline::template::{Defs, FromEpoch, Resolved, Template};
 use crate::pipeline::vars::{Environment, Vars};
-use crate::pipeline::wires::{Wire, circle, wire};
-use crate::pipeline::{MAX_EPOCHS, MAX_NODES, keep, schedule};
+use crate::pipeline::wires::{circle, wire};
+use crate::pipeline::{DEFAULT_SEED, MAX_EPOCHS, MAX_NODES, keep, schedule};
 use std::collections::BTreeSet;
-use std::sync::Arc;
-
-/// The seed of a pipeline that gives none: the published code's.
-pub(super) const DEFAULT_SEED: u64 = 31;
-
-/// A pipeline with nothing left open.
-pub(super) struct Resolved {
-    pub(super) name: String,
-    pub(super) seed: u64,
-    pub(super) epochs: u32,
-    pub(super) keep: Vec<(String, Keep)>,
-    pub(super) once: Vec<Template>,
-    pub(super) each_epoch: Vec<Template>,
-}
-
-/// A stage, and the epoch from which on it is this one.
-type From = (u32, Arc<dyn AnyStage>);
-
-/// What a node is at every epoch.
-pub(super) struct Template {
-    pub(super) noun: String,
-    pub(super) def: &'static StageDef,
-    /// The parameters with their variables replaced; schedules are still schedules.
-    pub(super) with: Vec<Entry>,
-    /// The first is from epoch 1.
-    pub(super) stages: Vec<From>,
-    pub(super) wires: Vec<Wire>,
-    /// How long its bytes stay, where the file says.
-    pub(super) asked: Option<Keep>,
-}
-
-impl Template {
-    /// The stage at an epoch; all epochs with equal parameters share one.
-    pub(super) fn stage(&self, epoch: Epoch) -> &Arc<dyn AnyStage> {
-        let after = self.stages.partition_point(|(from, _)| *from <= epoch.0);
-        &self.stages[after.saturating_sub(1)].1
-    }
-
-    /// How long the bytes stay.
-    pub(super) fn keep(&self) -> Keep {
-        self.asked.unwrap_or(self.def.keep)
-    }
-
-    /// Whether somebody asked for the bytes of an epoch, so that missing ones are made again. The last epoch's weights
-    /// are what a run is for, and need not be asked for.
-    pub(super) fn is_asked_for(&self, epoch: Epoch, epochs: u32) -> bool {
-        let is_result = matches!(self.keep(), Keep::Every(_)) && epoch.0 == epochs && epoch.0 > 0;
-        is_result || self.asked.is_some_and(|keep| keep.stays(epoch, epochs))
-    }
-}
 
 /// Resolves a file. `stem` is the name of a pipeline that gives itself none.
 pub(super) fn resolve(
@@ -107,7 +57,7 @@ fn templates(
     vars: &mut Vars<'_>,
     keep: &[(String, Keep)],
 ) -> Result<Vec<Template>, Fault> {
-    let defs = Defs::of(spec, registry)?;
+    let defs = defs(spec, registry)?;
     let mut templates = Vec::new();
     for (node, def) in spec.section(section).iter().zip(defs.section(section)) {
         let wires = wire(spec, section, node, def, &defs)?;
@@ -119,24 +69,9 @@ fn templates(
     Ok(templates)
 }
 
-/// The registry lines of all nodes, in the order of the file.
-pub(super) struct Defs {
-    once: Vec<&'static StageDef>,
-    each_epoch: Vec<&'static StageDef>,
-}
-
-impl Defs {
-    fn of(spec: &Spec, registry: Registry) -> Result<Self, Fault> {
-        let all = |nodes: &[NodeSpec]| nodes.iter().map(|node| stage_of(node, registry)).collect::<Result<_, Fault>>();
-        Ok(Self { once: all(&spec.once)?, each_epoch: all(&spec.each_epoch)? })
-    }
-
-    pub(super) fn section(&self, section: Section) -> &[&'static StageDef] {
-        match section {
-            Section::Once => &self.once,
-            Section::EachEpoch => &self.each_epoch,
-        }
-    }
+fn defs(spec: &Spec, registry: Registry) -> Result<Defs, Fault> {
+    let all = |nodes: &[NodeSpec]| nodes.iter().map(|node| stage_of(node, registry)).collect::<Result<_, Fault>>();
+    Ok(Defs { once: all(&spec.once)?, each_epoch: all(&spec.each_epoch)? })
 }
 
 fn replaced(node: &NodeSpec, vars: &mut Vars<'_>) -> Result<Vec<Entry>, Fault> {
@@ -145,7 +80,7 @@ fn replaced(node: &NodeSpec, vars: &mut Vars<'_>) -> Result<Vec<Entry>, Fault> {
 }
 
 /// The stage for every epoch from which on a parameter is another one.
-fn stages(section: Section, node: &NodeSpec, def: &StageDef, with: &[Entry]) -> Result<Vec<From>, Fault> {
+fn stages(section: Section, node: &NodeSpec, def: &StageDef, with: &[Entry]) -> Result<Vec<FromEpoch>, Fault> {
     let mut changes = BTreeSet::from([1]);
     for entry in with {
         let mut here = BTreeSet::new();

@@ -2,9 +2,9 @@
 //!
 //! What is written can be run: it loads to the same plan.
 
+use crate::base::tree::{Tree, Value};
 use crate::pipeline::keep;
-use crate::pipeline::resolve::{Resolved, Template};
-use crate::pipeline::tree::{Tree, Value};
+use crate::pipeline::template::{Resolved, Template};
 use std::fmt::Write;
 
 /// The pipeline as YAML, a node to a line.

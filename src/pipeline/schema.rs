@@ -1,7 +1,7 @@
 //! schema: the JSON Schema (draft-07) of a pipeline file, made from the registry, so that editors know every parameter.
 
 use crate::engine::{Registry, StageDef};
-use crate::pipeline::{MAX_EPOCHS, schedule};
+use crate::pipeline::{DEFAULT_SEED, MAX_EPOCHS, schedule};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -51,7 +51,7 @@ fn root(definitions: &Map<String, Value>) -> Value {
         "properties": {
             "name": { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "maxLength": 64,
                       "description": "The run's name; the file's name if left out." },
-            "seed": { "type": "integer", "minimum": 0, "default": super::resolve::DEFAULT_SEED,
+            "seed": { "type": "integer", "minimum": 0, "default": DEFAULT_SEED,
                       "description": "Every random number comes from it." },
             "epochs": { "type": "integer", "minimum": 1, "maximum": MAX_EPOCHS,
                         "description": "How often to cluster and train." },

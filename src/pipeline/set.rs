@@ -1,13 +1,14 @@
 //! set: overrides, `--set clusters.k=3000`, applied to the file as written before anything of it is used.
 
+use crate::base::tree::{Entry, Span, Tree, Value, Word};
 use crate::engine::{Registry, StageDef};
 use crate::pipeline::error::Fault;
 use crate::pipeline::params::{parameters, unknown};
 use crate::pipeline::resolve::stage_of;
 use crate::pipeline::spec::{KEYS, NodeSpec, Section, Spec};
 use crate::pipeline::suggest::did_you_mean;
-use crate::pipeline::tree::{self, Entry, Span, Tree, Value, Word};
 use crate::pipeline::vars::uses;
+use crate::pipeline::yaml;
 
 /// An override: a dotted path and a YAML value.
 struct Override {
@@ -41,7 +42,7 @@ fn read(set: &str, source: u32) -> Result<Override, Fault> {
         words.push(Word { span, text: text.trim().to_owned() });
         column += len + 1;
     }
-    let value = tree::parse(value, source, column)?;
+    let value = yaml::parse(value, source, column)?;
     Ok(Override { path: words, value, span: Span { len: column.saturating_sub(2).max(1), ..whole } })
 }
 

@@ -1,8 +1,8 @@
 //! spec: the pipeline file exactly as written, with the place of everything, nothing resolved.
 
+use crate::base::tree::{Entry, Span, Tree, Value, Word};
 use crate::pipeline::error::Fault;
 use crate::pipeline::suggest::{did_you_mean, list};
-use crate::pipeline::tree::{Entry, Span, Tree, Value, Word};
 
 /// The keys that a file may have.
 pub(super) const KEYS: [&str; 7] = ["name", "seed", "epochs", "vars", "keep", "once", "each_epoch"];

@@ -2,8 +2,7 @@
 
 use crate::base::Epoch;
 use crate::engine::{Node, NodeId};
-use crate::pipeline::resolve::{Resolved, Template};
-use crate::pipeline::wires::Reads;
+use crate::pipeline::template::{Reads, Resolved, Template};
 
 /// All nodes: those made once, then each epoch's, in the file's order.
 pub(super) fn unroll(pipeline: &Resolved) -> Vec<Node> {
