@@ -7,6 +7,7 @@ pub mod graph;
 pub mod id;
 pub mod seed;
 pub mod tree;
+pub mod tree_reader;
 
 pub use artifact::{Artifact, Part};
 pub use digest::{Digest, ObjectId, StageKey};

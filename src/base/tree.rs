@@ -66,19 +66,6 @@ impl Tree {
         self
     }
 
-    /// As JSON; whole numbers stay whole.
-    pub fn json(&self) -> serde_json::Value {
-        use serde_json::Value as Json;
-        match &self.value {
-            Value::Null => Json::Null,
-            Value::Bool(truth) => Json::Bool(*truth),
-            Value::Number(number) => Json::Number(number.clone()),
-            Value::Text(text) => Json::String(text.clone()),
-            Value::List(items) => items.iter().map(Self::json).collect(),
-            Value::Map(entries) => entries.iter().map(|e| (e.key.text.clone(), e.value.json())).collect(),
-        }
-    }
-
     /// What it is, in words, for "but this is ...".
     pub fn described(&self) -> String {
         match &self.value {
