@@ -5,6 +5,7 @@
 //! (epochs). Whatever is wrong is found before the next step begins, and every complaint points at its line.
 
 mod error;
+mod every;
 mod keep;
 mod load;
 mod params;

@@ -9,7 +9,7 @@ use crate::pipeline::suggest::{did_you_mean, list};
 use crate::pipeline::template::{Defs, FromEpoch, Resolved, Template};
 use crate::pipeline::vars::{Environment, Vars};
 use crate::pipeline::wires::{circle, wire};
-use crate::pipeline::{DEFAULT_SEED, MAX_EPOCHS, MAX_NODES, keep, schedule};
+use crate::pipeline::{DEFAULT_SEED, MAX_EPOCHS, MAX_NODES, every, keep, schedule};
 use std::collections::BTreeSet;
 
 /// Resolves a file. `stem` is the name of a pipeline that gives itself none.
@@ -28,7 +28,7 @@ pub(super) fn resolve(
     let each_epoch = templates(spec, Section::EachEpoch, registry, &mut vars, &keep)?;
     circle(spec, Section::Once, &once)?;
     circle(spec, Section::EachEpoch, &each_epoch)?;
-    let nodes = once.len() + each_epoch.len() * epochs as usize;
+    let nodes = once.len() + each_epoch.iter().map(|template| template.every.count(epochs)).sum::<usize>();
     if nodes > MAX_NODES {
         let span = spec.epochs.as_ref().map_or(spec.start, |tree| tree.span);
         return Err(Fault::new(span, format!("{nodes} nodes are too many: a plan has at most {MAX_NODES}")));
@@ -60,18 +60,20 @@ fn templates(
     let defs = defs(spec, registry)?;
     let mut templates = Vec::new();
     for (node, def) in spec.section(section).iter().zip(defs.section(section)) {
+        let every = every::of(section, node)?;
         let wires = wire(spec, section, node, def, &defs)?;
         let with = replaced(node, vars)?;
         let stages = stages(section, node, def, &with)?;
         let asked = keep.iter().find(|(noun, _)| *noun == node.noun.text).map(|(_, keep)| *keep);
-        templates.push(Template { noun: node.noun.text.clone(), def, with, stages, wires, asked });
+        templates.push(Template { noun: node.noun.text.clone(), def, with, stages, wires, every, asked });
     }
     Ok(templates)
 }
 
 fn defs(spec: &Spec, registry: Registry) -> Result<Defs, Fault> {
     let all = |nodes: &[NodeSpec]| nodes.iter().map(|node| stage_of(node, registry)).collect::<Result<_, Fault>>();
-    Ok(Defs { once: all(&spec.once)?, each_epoch: all(&spec.each_epoch)? })
+    let every = spec.each_epoch.iter().map(|node| every::of(Section::EachEpoch, node)).collect::<Result<_, Fault>>();
+    Ok(Defs { once: all(&spec.once)?, each_epoch: all(&spec.each_epoch)?, every: every? })
 }
 
 fn replaced(node: &NodeSpec, vars: &mut Vars<'_>) -> Result<Vec<Entry>, Fault> {

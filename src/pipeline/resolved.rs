@@ -40,6 +40,9 @@ fn node(out: &mut String, template: &Template) {
         let with = template.with.iter().map(|e| format!("{}: {}", quoted(&e.key.text), flow(&e.value)));
         let _ = write!(out, ", with: {{ {} }}", with.collect::<Vec<_>>().join(", "));
     }
+    if let Some(every) = template.every.written() {
+        let _ = write!(out, ", epochs: {every}");
+    }
     out.push_str(" }\n");
 }
 

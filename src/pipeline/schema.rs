@@ -39,10 +39,12 @@ pub fn schema(registry: Registry) -> Value {
 }
 
 fn root(definitions: &Map<String, Value>) -> Value {
-    let nodes = |description: &str| {
+    let nodes = |description: &str, node: Value| {
         json!({ "type": ["object", "null"], "description": description, "additionalProperties": false,
-                "patternProperties": { "^[a-z][a-z0-9_]*$": { "$ref": "#/definitions/node" } } })
+                "patternProperties": { "^[a-z][a-z0-9_]*$": node } })
     };
+    let node = json!({ "$ref": "#/definitions/node" });
+    let node_without_epochs = json!({ "allOf": [node, { "not": { "required": ["epochs"] } }] });
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "dcpipe pipeline",
@@ -58,8 +60,8 @@ fn root(definitions: &Map<String, Value>) -> Value {
             "vars": { "type": ["object", "null"],
                       "description": "Values that texts below may use as ${name}; --set vars.NAME=VALUE replaces one." },
             "keep": keep(),
-            "once": nodes("Nodes that are made once, before the first epoch."),
-            "each_epoch": nodes("Nodes that are made in every epoch."),
+            "once": nodes("Nodes that are made once, before the first epoch.", node_without_epochs),
+            "each_epoch": nodes("Nodes that are made in every epoch, or in every N-th and the last one.", node),
         },
         "definitions": definitions,
     })
@@ -88,8 +90,13 @@ fn node(verbs: &[&str], stages: &[Value]) -> Value {
         "properties": {
             "stage": { "enum": verbs, "description": "The verb." },
             "from": { "type": ["object", "null"],
-                      "description": "Which node each port reads: NAME, or NAME@prev for the last epoch's." },
+                      "description": "Which node each port reads: NAME, or NAME@prev for the newest of an earlier epoch." },
             "with": { "type": ["object", "null"], "description": "The stage's parameters." },
+            "epochs": { "type": "object", "additionalProperties": false, "required": ["every"],
+                        "description": "The node is made at epochs N, 2N, ... and the last one; at every epoch if left \
+                                        out. What reads it has the same epochs, or a port that may stay open. \
+                                        NAME@prev is then the newest of an earlier epoch.",
+                        "properties": { "every": { "type": "integer", "minimum": 1, "maximum": MAX_EPOCHS } } },
         },
         "allOf": stages,
     })

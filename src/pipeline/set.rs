@@ -5,7 +5,7 @@ use crate::engine::{Registry, StageDef};
 use crate::pipeline::error::Fault;
 use crate::pipeline::params::{parameters, unknown};
 use crate::pipeline::resolve::stage_of;
-use crate::pipeline::spec::{KEYS, NodeSpec, Section, Spec};
+use crate::pipeline::spec::{KEYS, NODE_KEYS, NodeSpec, Section, Spec};
 use crate::pipeline::suggest::did_you_mean;
 use crate::pipeline::vars::uses;
 use crate::pipeline::yaml;
@@ -124,7 +124,7 @@ fn set_short(spec: &mut Spec, noun: &Word, rest: &[Word], value: Tree, registry:
     }
 }
 
-/// SECTION.NOUN.stage, SECTION.NOUN.from.PORT, SECTION.NOUN.with.PARAM.
+/// SECTION.NOUN.stage, SECTION.NOUN.epochs, SECTION.NOUN.from.PORT, SECTION.NOUN.with.PARAM.
 fn set_long(
     spec: &mut Spec,
     section: Section,
@@ -153,6 +153,11 @@ fn set_long(
                 put(from, port, &[], value)?;
             }
         }
+        ("epochs", []) => spec.section_mut(section)[at].epochs = (value.value != Value::Null).then_some(value),
+        ("epochs", [every]) => {
+            let rule = Value::Map(vec![Entry { key: every.clone(), value }]);
+            spec.section_mut(section)[at].epochs = Some(Tree { span: every.span, value: rule });
+        }
         ("with", [param, deeper @ ..]) => {
             let node = &spec.section(section)[at];
             check_parameter(stage_of(node, registry)?, node, param)?;
@@ -160,7 +165,7 @@ fn set_long(
         }
         _ => {
             return Err(Fault::new(field.span, "this names no single value")
-                .hint(did_you_mean(&field.text, ["stage", "from", "with"]))
+                .hint(did_you_mean(&field.text, NODE_KEYS))
                 .hint(forms));
         }
     }

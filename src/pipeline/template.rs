@@ -3,6 +3,7 @@
 use crate::base::Epoch;
 use crate::base::tree::Entry;
 use crate::engine::{AnyStage, Keep, StageDef};
+use crate::pipeline::every::Every;
 use crate::pipeline::spec::Section;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub(super) struct Template {
     /// The first is from epoch 1.
     pub(super) stages: Vec<FromEpoch>,
     pub(super) wires: Vec<Wire>,
+    /// At which epochs it is there.
+    pub(super) every: Every,
     /// How long its bytes stay, where the file says.
     pub(super) asked: Option<Keep>,
 }
@@ -44,9 +47,9 @@ pub(super) struct Wire {
 pub(super) enum Reads {
     /// A node under once.
     Once(usize),
-    /// This epoch's node.
+    /// This epoch's node; nothing at an epoch that has none.
     Now(usize),
-    /// The last epoch's node; at epoch 1 that under once, where there is one.
+    /// The newest node of an earlier epoch; before the first of them that under once, where there is one.
     Last { each_epoch: usize, once: Option<usize> },
 }
 
@@ -70,10 +73,12 @@ impl Template {
     }
 }
 
-/// The registry lines of all nodes, in the order of the file.
+/// What is known of all nodes before any is made: registry lines and epochs, in the order of the file.
 pub(super) struct Defs {
     pub(super) once: Vec<&'static StageDef>,
     pub(super) each_epoch: Vec<&'static StageDef>,
+    /// Of those under `each_epoch`.
+    pub(super) every: Vec<Every>,
 }
 
 impl Defs {

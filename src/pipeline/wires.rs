@@ -4,6 +4,7 @@ use crate::base::graph::order_or_cycle;
 use crate::base::tree::{Entry, Span, Value};
 use crate::engine::{Port, StageDef};
 use crate::pipeline::error::Fault;
+use crate::pipeline::every::{self, Every};
 use crate::pipeline::spec::{NodeSpec, Section, Spec};
 use crate::pipeline::suggest::{did_you_mean, list};
 use crate::pipeline::template::{Defs, Reads, Template, Wire};
@@ -16,6 +17,7 @@ pub(super) fn wire(
     def: &'static StageDef,
     defs: &Defs,
 ) -> Result<Vec<Wire>, Fault> {
+    let every = every::of(section, node)?;
     let mut wires = Vec::new();
     for entry in &node.from {
         let port = port_of(node, def, entry)?;
@@ -24,6 +26,7 @@ pub(super) fn wire(
             return Err(Fault::new(entry.value.span, what).hint("write NAME or NAME@prev".to_owned()));
         };
         let reads = reads(spec, section, port, written, entry.value.span)?;
+        check_epochs(node, defs, port, &reads, every, (written, entry.value.span))?;
         check_noun(spec, defs, port, &reads, entry.value.span)?;
         wires.push(Wire { port: port.name, reads, written: written.clone() });
     }
@@ -110,6 +113,24 @@ fn check_noun(spec: &Spec, defs: &Defs, port: &Port, reads: &Reads, span: Span) 
         }
     }
     Ok(())
+}
+
+/// Whether what is read is there whenever its reader is, or may be absent.
+fn check_epochs(
+    node: &NodeSpec,
+    defs: &Defs,
+    port: &Port,
+    reads: &Reads,
+    own: Every,
+    (written, span): (&str, Span),
+) -> Result<(), Fault> {
+    let Reads::Now(at) = *reads else { return Ok(()) };
+    let (every, noun) = (defs.every[at], &node.noun.text);
+    if port.optional || every.covers(own) {
+        return Ok(());
+    }
+    let what = format!("`{written}` is there only {}, but `{noun}` reads it {}", every.described(), own.described());
+    Err(Fault::new(span, what).hint(every.written().map(|rule| format!("write epochs: {rule} at `{noun}` as well"))))
 }
 
 /// Which nodes make a noun.
