@@ -300,7 +300,7 @@ mod tests {
         Tree { span, value }
     }
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case", deny_unknown_fields)]
     enum Shape {
         Point,
@@ -309,7 +309,7 @@ mod tests {
         Pair(bool, String),
     }
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct All {
         shapes: Vec<Shape>,
