@@ -12,6 +12,7 @@
 use crate::base::Digest;
 use crate::image::Listed;
 use crate::store::io::Found;
+use crate::store::small::replace_by;
 use crate::store::{Disk, StoreIo};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -41,7 +42,7 @@ pub(super) struct Seen {
 /// What is known of the files of one folder. Losing it costs a rescan, so nothing here is synced or complained about.
 pub(super) struct Memory {
     known: Peekable<Reader>,
-    new: Option<Writer>,
+    new: Option<Writer<File>>,
     path: PathBuf,
     part: PathBuf,
 }
@@ -52,7 +53,7 @@ impl Memory {
         let path = folder.join(format!("{name}.seen"));
         let part = folder.join(format!("{name}.{}.part", std::process::id()));
         let _ = gather(folder, name, &path);
-        let new = Writer::create(&part, name).ok();
+        let new = File::create_new(&part).ok().map(|file| Writer::to(file, name));
         Self { known: Reader::open(&path, name).peekable(), new, path, part }
     }
 
@@ -109,12 +110,11 @@ fn gather(folder: &Path, name: &str, path: &Path) -> io::Result<()> {
     }
     let tmp = path.with_extension(format!("{}.tmp", std::process::id()));
     let _ = std::fs::remove_file(&tmp);
-    let mut all = Writer::create(&tmp, name)?;
-    let known = parts.iter().map(PathBuf::as_path).chain([path]);
-    let done =
-        merge(known.map(|path| Reader::open(path, name).peekable()).collect(), |path, seen| all.push(path, seen));
-    done.and_then(|()| all.flush()).and_then(|()| std::fs::rename(&tmp, path)).inspect_err(|_| {
-        let _ = std::fs::remove_file(&tmp);
+    replace_by(&Disk, (&tmp, Disk.create(&tmp)?), path, |file| {
+        let known = parts.iter().map(PathBuf::as_path).chain([path]);
+        let mut all = Writer::to(file, name);
+        merge(known.map(|path| Reader::open(path, name).peekable()).collect(), |path, seen| all.push(path, seen))?;
+        all.flush()
     })?;
     parts.iter().for_each(|part| drop(std::fs::remove_file(part)));
     Ok(())
@@ -144,16 +144,15 @@ fn check(name: &str, block: &[u8]) -> [u8; CHECK] {
 }
 
 /// Writes entries, a block at a time.
-struct Writer {
-    file: File,
+struct Writer<W: Write> {
+    file: W,
     name: String,
     block: Vec<u8>,
 }
 
-impl Writer {
-    fn create(path: &Path, name: &str) -> io::Result<Self> {
-        let file = File::create_new(path)?;
-        Ok(Self { file, name: name.to_owned(), block: vec![0; HEAD] })
+impl<W: Write> Writer<W> {
+    fn to(file: W, name: &str) -> Self {
+        Self { file, name: name.to_owned(), block: vec![0; HEAD] }
     }
 
     fn push(&mut self, path: &str, seen: &Seen) -> io::Result<()> {
