@@ -4,8 +4,11 @@ pub mod artifact;
 pub mod clock;
 pub mod digest;
 pub mod draw;
+pub mod graph;
 pub mod id;
 pub mod seed;
+pub mod tree;
+pub mod tree_reader;
 
 pub use artifact::{Artifact, Part};
 pub use digest::{Digest, ObjectId, StageKey};

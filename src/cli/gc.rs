@@ -4,8 +4,7 @@ use crate::cli::args::{GcArgs, PinArgs};
 use crate::cli::error::CliError;
 use crate::cli::verify::{check_there, existing};
 use crate::cli::{runs, text};
-use crate::store::collect::Survey;
-use crate::store::{Store, StoreError, quarantined_object};
+use crate::store::{GcPlan, Store, StoreError, quarantined_object};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,12 +16,12 @@ const LOOK: Duration = Duration::from_millis(200);
 pub fn gc(args: &GcArgs) -> Result<(), CliError> {
     let store = if args.dry_run { existing(&args.store)? } else { alone(args)? };
     args.drop.iter().try_for_each(|run| runs::check(&args.store, run))?;
-    let survey = store.survey(args.last, &args.drop)?;
+    let plan = store.gc_plan(args.last, &args.drop)?;
     // What has not been made again yet is known to be damage, and no deletion, by what lies there.
-    let owed = |(path, _): &(PathBuf, u64)| quarantined_object(path).is_some_and(|o| survey.missing.contains(&o));
+    let owed = |(path, _): &(PathBuf, u64)| quarantined_object(path).is_some_and(|o| plan.missing.contains(&o));
     let (owed, quarantined): (Vec<_>, Vec<_>) = store.quarantined().into_iter().partition(owed);
-    let mut told = describe(&survey, args.dry_run);
-    let shared = survey.bytes_shared(&store);
+    let mut told = describe(&plan, args.dry_run);
+    let shared = plan.bytes_shared(&store);
     if shared > 0 {
         told.push_str(&format!(
             "{} of it are in results as well, and stay on the disk as long as those\n",
@@ -46,8 +45,8 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
         ));
     }
     if !args.dry_run {
-        store.collect(&survey)?;
-        for run in &survey.runs {
+        store.gc(&plan)?;
+        for run in &plan.runs {
             runs::forget(&store.run_folder(run));
         }
         if args.quarantine {
@@ -71,9 +70,9 @@ fn alone(args: &GcArgs) -> Result<Store, CliError> {
     }
 }
 
-fn describe(survey: &Survey, dry: bool) -> String {
+fn describe(plan: &GcPlan, dry: bool) -> String {
     let mut by_noun: BTreeMap<&str, u64> = BTreeMap::new();
-    for (node, bytes) in &survey.by_node {
+    for (node, bytes) in &plan.by_node {
         let noun = node.split('@').next().filter(|noun| !noun.is_empty()).unwrap_or("of no record");
         *by_noun.entry(noun).or_default() += bytes;
     }
@@ -83,19 +82,19 @@ fn describe(survey: &Survey, dry: bool) -> String {
         rows.insert(0, vec!["of".to_owned(), "bytes".to_owned()]);
     }
     let mut told = text::table(&rows);
-    for run in &survey.runs {
+    for run in &plan.runs {
         told.push_str(&format!("the run {run} is let go of\n"));
     }
-    if survey.damaged > 0 {
-        told.push_str(&format!("{} records are damaged and count as none; dcpipe verify names them\n", survey.damaged));
+    if plan.damaged > 0 {
+        told.push_str(&format!("{} records are damaged and count as none; dcpipe verify names them\n", plan.damaged));
     }
     told.push_str(&format!(
         "{} {} records and {} objects, {}; {} stay\n",
         if dry { "would remove" } else { "removed" },
-        survey.records.len(),
-        survey.objects.len(),
-        text::bytes(survey.bytes()),
-        text::bytes(survey.kept)
+        plan.records.len(),
+        plan.objects.len(),
+        text::bytes(plan.bytes()),
+        text::bytes(plan.kept)
     ));
     told
 }

@@ -1,6 +1,7 @@
 //! plan: the nodes of a run in dense arrays, unrolled over the epochs and checked.
 
 use crate::base::Epoch;
+use crate::base::graph::order_or_cycle;
 use crate::engine::{AnyStage, Facts, Keep, PlanError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ impl Plan {
                 consumers[from.index()].push(NodeId(i as u32));
             }
         }
-        let order = topological(&nodes, &consumers)?;
+        let order = topological(&nodes)?;
         let mut rank = vec![0; order.len()];
         for (i, id) in order.iter().enumerate() {
             rank[id.index()] = i as u32;
@@ -164,43 +165,13 @@ fn check_ports(node: &Node, nodes: &[Node]) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Kahn's algorithm over a queue kept in epoch order; no recursion, so depth costs nothing.
-fn topological(nodes: &[Node], consumers: &[Vec<NodeId>]) -> Result<Vec<NodeId>, PlanError> {
-    let mut waits: Vec<usize> = nodes.iter().map(|node| node.inputs.len()).collect();
-    let rank = |i: usize| std::cmp::Reverse((nodes[i].epoch, i));
-    let mut ready: std::collections::BinaryHeap<_> = (0..nodes.len()).filter(|i| waits[*i] == 0).map(rank).collect();
-    let mut order = Vec::with_capacity(nodes.len());
-    while let Some(std::cmp::Reverse((_, i))) = ready.pop() {
-        order.push(NodeId(i as u32));
-        for consumer in &consumers[i] {
-            waits[consumer.index()] -= 1;
-            if waits[consumer.index()] == 0 {
-                ready.push(rank(consumer.index()));
-            }
-        }
-    }
-    if order.len() == nodes.len() {
-        return Ok(order);
-    }
-    let stuck = (0..nodes.len()).find(|i| waits[*i] > 0).expect("BUG: a cycle has members");
-    Err(PlanError::Cycle { path: cycle_through(stuck, nodes, &waits) })
-}
-
-/// Walks backwards among the stuck nodes until one repeats.
-fn cycle_through(start: usize, nodes: &[Node], waits: &[usize]) -> String {
-    let mut seen = vec![start];
-    let mut at = start;
-    loop {
-        let stuck = nodes[at].inputs.iter().map(|(_, from)| from.index()).find(|from| waits[*from] > 0);
-        let Some(from) = stuck else { break };
-        let repeat = seen.iter().position(|i| *i == from);
-        seen.push(from);
-        at = from;
-        if let Some(first) = repeat {
-            seen.drain(..first);
-            break;
-        }
-    }
-    seen.reverse();
-    seen.iter().map(|i| nodes[*i].name()).collect::<Vec<_>>().join(" -> ")
+/// Every node after all those it reads, epoch by epoch.
+fn topological(nodes: &[Node]) -> Result<Vec<NodeId>, PlanError> {
+    let reads = |node: usize| nodes[node].inputs.iter().map(|(_, from)| from.index());
+    let order = order_or_cycle(nodes.len(), reads, |node| nodes[node].epoch);
+    order.map(|order| order.into_iter().map(|node| NodeId(node as u32)).collect()).map_err(|cycle| {
+        // The first node once more, and then from what is read to what reads it.
+        let circle = cycle.first().into_iter().chain(cycle.iter().rev());
+        PlanError::Cycle { path: circle.map(|node| nodes[*node].name()).collect::<Vec<_>>().join(" -> ") }
+    })
 }

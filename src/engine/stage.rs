@@ -1,5 +1,7 @@
 //! stage: a verb. A pure function from artifacts and parameters to one artifact; the struct is the parameters.
 
+use crate::base::tree::Tree;
+use crate::base::tree_reader::TreeError;
 use crate::base::{Digest, Epoch};
 use crate::engine::context::{Context, Inputs};
 use crate::engine::device::Device;
@@ -216,8 +218,8 @@ pub struct StageDef {
     pub observes: bool,
     /// [`Stage::SPARED`]
     pub spared: &'static [&'static str],
-    /// Makes the stage from the JSON of its parameters.
-    pub parse: fn(serde_json::Value) -> Result<Box<dyn AnyStage>, serde_json::Error>,
+    /// Makes the stage from its parameters as they were written.
+    pub parse: fn(&Tree) -> Result<Box<dyn AnyStage>, TreeError>,
     /// The JSON Schema of the parameters.
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
@@ -245,7 +247,7 @@ pub trait Registered: Stage {
         draws: Self::DRAWS,
         observes: Self::OBSERVES,
         spared: Self::SPARED,
-        parse: |value| serde_json::from_value::<Self>(value).map(|stage| Box::new(stage) as Box<dyn AnyStage>),
+        parse: |tree| Self::deserialize(tree).map(|stage| Box::new(stage) as Box<dyn AnyStage>),
         schema: |generator| generator.subschema_for::<Self>(),
     };
     /// The line at an address that lasts.

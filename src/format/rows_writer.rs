@@ -9,6 +9,9 @@ use std::io::Write;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+/// Image ids that are made at a time: a batch may have millions.
+const IDS: usize = 8192;
+
 /// What a part is going to hold; known before its first row, so that it can be written front to back.
 #[derive(Clone, Debug)]
 pub struct RowsPlan {
@@ -89,8 +92,12 @@ impl<T: Element, W: Write> RowsWriter<T, W> {
         }
         self.out.begin(rows)?;
         let first = i64::from(self.plan.first.0) + self.begun as i64;
-        let ids: Vec<i64> = (first..first + rows as i64).collect();
-        self.out.column(bytes_of(&ids))?;
+        let mut ids = Vec::with_capacity(rows.min(IDS));
+        for start in (0..rows).step_by(IDS) {
+            ids.clear();
+            ids.extend((start..rows.min(start + IDS)).map(|row| first + row as i64));
+            self.out.column(bytes_of(&ids))?;
+        }
         self.begun += rows;
         self.missing = rows * self.plan.width;
         Ok(())

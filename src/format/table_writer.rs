@@ -2,7 +2,9 @@
 
 use super::error::{FormatError, Result, unwritten, wrong_rows};
 use super::kind::{Kind, Metadata, SCHEMA_KEY};
-use arrow::array::{ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayBuilder, ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringBuilder,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -20,33 +22,76 @@ const ZSTD_LEVEL: i32 = 3;
 /// The same in every version, so that the same rows stay the same bytes.
 const CREATED_BY: &str = "dcpipe";
 
+/// Bytes of the longest piece of a column of texts: half of what Arrow's 32-bit offsets reach.
+const TEXT_BYTES: usize = 1 << 30;
+
 /// Some values of a column.
-pub struct Column(ArrayRef);
+pub struct Column {
+    /// The values in their order, in one piece or several.
+    pieces: Vec<ArrayRef>,
+}
 
 impl Column {
     /// 32-bit whole numbers.
     pub fn i32(values: impl IntoIterator<Item = i32>) -> Self {
-        Self(Arc::new(Int32Array::from_iter_values(values)))
+        Self::of(Arc::new(Int32Array::from_iter_values(values)))
     }
 
     /// 64-bit whole numbers.
     pub fn i64(values: impl IntoIterator<Item = i64>) -> Self {
-        Self(Arc::new(Int64Array::from_iter_values(values)))
+        Self::of(Arc::new(Int64Array::from_iter_values(values)))
     }
 
     /// Single-precision numbers.
     pub fn f32(values: impl IntoIterator<Item = f32>) -> Self {
-        Self(Arc::new(Float32Array::from_iter_values(values)))
+        Self::of(Arc::new(Float32Array::from_iter_values(values)))
     }
 
     /// Double-precision numbers.
     pub fn f64(values: impl IntoIterator<Item = f64>) -> Self {
-        Self(Arc::new(Float64Array::from_iter_values(values)))
+        Self::of(Arc::new(Float64Array::from_iter_values(values)))
     }
 
-    /// Texts.
+    /// Texts, which may be more than 2 GiB together.
     pub fn text(values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        Self(Arc::new(StringArray::from_iter_values(values)))
+        Self::text_in_pieces(values, GROUP_ROWS, TEXT_BYTES)
+    }
+
+    /// Texts in pieces of at most so many rows, and of at most so many bytes where a piece has more than one row.
+    fn text_in_pieces(values: impl IntoIterator<Item = impl AsRef<str>>, rows: usize, bytes: usize) -> Self {
+        let (mut pieces, mut piece): (Vec<ArrayRef>, _) = (Vec::new(), StringBuilder::new());
+        for value in values {
+            let value = value.as_ref();
+            let is_full = piece.len() == rows || piece.values_slice().len() + value.len() > bytes;
+            if is_full && !piece.is_empty() {
+                pieces.push(Arc::new(piece.finish()));
+            }
+            piece.append_value(value);
+        }
+        if !piece.is_empty() || pieces.is_empty() {
+            pieces.push(Arc::new(piece.finish()));
+        }
+        Self { pieces }
+    }
+
+    fn of(values: ArrayRef) -> Self {
+        Self { pieces: vec![values] }
+    }
+
+    fn len(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.len()).sum()
+    }
+
+    /// The values from a row on, as far as its piece goes; of no rows, none.
+    fn rest(&self, row: usize) -> ArrayRef {
+        let mut row = row;
+        for piece in &self.pieces {
+            if row < piece.len() {
+                return piece.slice(row, piece.len() - row);
+            }
+            row -= piece.len();
+        }
+        self.pieces[0].slice(0, 0)
     }
 }
 
@@ -81,8 +126,7 @@ impl<W: Write + Send> TableWriter<W> {
 
     /// Writes rows: one column per name, all of one length. Push a table of no rows once as well.
     pub fn push(&mut self, columns: Vec<Column>) -> Result<()> {
-        let columns: Vec<_> = columns.into_iter().map(|column| column.0).collect();
-        let length = columns.first().map_or(0, |column| column.len());
+        let length = columns.first().map_or(0, Column::len);
         if columns.len() != self.names.len() || columns.iter().any(|column| column.len() != length) {
             return Err(wrong_rows(&self.kind, "columns that differ in length, or from their names in number"));
         }
@@ -93,9 +137,20 @@ impl<W: Write + Send> TableWriter<W> {
         let State::Open(writer, schema) = &mut self.state else {
             return Err(wrong_rows(&self.kind, "written to after it failed"));
         };
-        let batch =
-            RecordBatch::try_new(schema.clone(), columns).map_err(|error| wrong_rows(&self.kind, error.to_string()))?;
-        writer.write(&batch).map_err(failed(&self.kind))
+        let mut start = 0;
+        loop {
+            // The rows that are in one piece of every column.
+            let rests: Vec<_> = columns.iter().map(|column| column.rest(start)).collect();
+            let rows = rests.iter().map(|rest| rest.len()).min().unwrap_or(0);
+            let rests = rests.iter().map(|rest| rest.slice(0, rows)).collect();
+            let batch = RecordBatch::try_new(schema.clone(), rests);
+            let batch = batch.map_err(|error| wrong_rows(&self.kind, error.to_string()))?;
+            writer.write(&batch).map_err(failed(&self.kind))?;
+            start += rows;
+            if start >= length || rows == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Writes the foot of the file and gives back what was written to.
@@ -106,9 +161,10 @@ impl<W: Write + Send> TableWriter<W> {
         }
     }
 
-    fn open(&self, out: W, columns: &[ArrayRef]) -> Result<State<W>> {
+    fn open(&self, out: W, columns: &[Column]) -> Result<State<W>> {
         let fields = self.names.iter().zip(columns);
-        let fields: Vec<_> = fields.map(|(name, column)| Field::new(name, column.data_type().clone(), false)).collect();
+        let fields: Vec<_> =
+            fields.map(|(name, column)| Field::new(name, column.pieces[0].data_type().clone(), false)).collect();
         let schema = Arc::new(Schema::new(fields));
         let options = ArrowWriterOptions::new()
             .with_properties(self.properties(&schema)?)
@@ -172,5 +228,58 @@ fn failed(kind: &str) -> impl Fn(ParquetError) -> FormatError {
             Err(error) => unwritten(&kind)(std::io::Error::other(error)),
         },
         error => unwritten(&kind)(std::io::Error::other(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Array, AsArray};
+    use bytes::Bytes;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    fn texts(rows: usize) -> Vec<String> {
+        (0..rows).map(|row| format!("{row:x}").repeat(row % 5)).collect()
+    }
+
+    #[test]
+    fn texts_in_pieces_of_any_length_are_written_whole() {
+        let texts = texts(1_000);
+        for (rows, bytes) in [(1, 100), (7, 100), (1_000, 20), (1_000, 0), (2_000, 1 << 20)] {
+            let text = Column::text_in_pieces(&texts, rows, bytes);
+            assert!(text.pieces.iter().all(|piece| piece.len() <= rows && !piece.is_empty()));
+            let columns = vec![("n", Column::i32(0..1_000)), ("text", text), ("m", Column::text(&texts))];
+            let file: Bytes = write_table(Vec::new(), "toy/v1", columns, &Metadata::new()).unwrap().into();
+            let batches =
+                ParquetRecordBatchReaderBuilder::try_new(file).unwrap().with_batch_size(1_000).build().unwrap();
+            let batch = batches.map(Result::unwrap).next().unwrap();
+            for column in [1, 2] {
+                let read = batch.column(column).as_string::<i32>().iter().map(Option::unwrap);
+                assert!(read.eq(texts.iter().map(String::as_str)), "{rows} rows, {bytes} bytes, column {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_table_is_the_bytes_of_its_groups() {
+        let texts = texts(2 * GROUP_ROWS + 5);
+        let numbers = |rows: std::ops::Range<usize>| Column::i64(rows.map(|row| row as i64));
+        let columns = vec![("text", Column::text(&texts)), ("n", numbers(0..texts.len()))];
+        let whole = write_table(Vec::new(), "toy/v1", columns, &Metadata::new()).unwrap();
+        let mut groups = TableWriter::create(Vec::new(), "toy/v1", &["text", "n"], &Metadata::new());
+        for (at, group) in texts.chunks(GROUP_ROWS).enumerate() {
+            let rows = at * GROUP_ROWS..at * GROUP_ROWS + group.len();
+            groups.push(vec![Column::text(group), numbers(rows)]).unwrap();
+        }
+        assert!(groups.finish().unwrap() == whole);
+    }
+
+    #[test]
+    fn a_table_of_no_rows_has_its_columns() {
+        let none: [&str; 0] = [];
+        let columns = vec![("text", Column::text(none)), ("n", Column::i32([]))];
+        let file: Bytes = write_table(Vec::new(), "toy/v1", columns, &Metadata::new()).unwrap().into();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        assert_eq!((reader.schema().fields().len(), reader.metadata().file_metadata().num_rows()), (2, 0));
     }
 }

@@ -1,7 +1,8 @@
 //! error: what is wrong with a pipeline file, where, and what to do about it.
 
+use crate::base::tree::Span;
 use crate::engine::PlanError;
-use crate::pipeline::tree::{Source, Span};
+use crate::pipeline::source::Source;
 use std::fmt;
 use std::path::PathBuf;
 

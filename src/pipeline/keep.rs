@@ -1,11 +1,11 @@
 //! keep: which bytes stay, `[features, vectors]` or `{ features: { last: 2 }, weights: { every: 50 }, manifest: all }`.
 
+use crate::base::tree::{Entry, Span, Tree, Value};
 use crate::engine::Keep;
 use crate::pipeline::MAX_EPOCHS;
 use crate::pipeline::error::Fault;
 use crate::pipeline::spec::Spec;
 use crate::pipeline::suggest::{did_you_mean, list};
-use crate::pipeline::tree::{Entry, Span, Tree, Value};
 
 /// The nodes whose bytes stay in another way than their stage has it, in the file's order.
 pub(super) fn of(spec: &Spec) -> Result<Vec<(String, Keep)>, Fault> {

@@ -2,10 +2,12 @@
 
 use crate::engine::{Plan, Registry};
 use crate::pipeline::error::{Fault, PipelineError};
-use crate::pipeline::resolve::{Resolved, resolve};
+use crate::pipeline::resolve::resolve;
+use crate::pipeline::source::Source;
 use crate::pipeline::spec::Spec;
-use crate::pipeline::tree::{self, MAX_BYTES, Source};
+use crate::pipeline::template::Resolved;
 use crate::pipeline::vars::Environment;
+use crate::pipeline::yaml::{self, MAX_BYTES};
 use crate::pipeline::{resolved, set, unroll};
 use std::io::{self, Read};
 use std::path::Path;
@@ -65,7 +67,7 @@ fn understand(
     registry: Registry,
     environment: Environment<'_>,
 ) -> Result<Resolved, Fault> {
-    let mut spec = Spec::of(tree::parse(text, 0, 1)?)?;
+    let mut spec = Spec::of(yaml::parse(text, 0, 1)?)?;
     set::apply(&mut spec, sets, registry)?;
     resolve(&spec, stem, registry, environment)
 }

@@ -1,10 +1,11 @@
 //! pipeline: the plan as written. A YAML file, variables and overrides in; an [`engine::Plan`](crate::engine::Plan) out.
 //!
-//! The steps stand in their order: `tree` (YAML with the place of every value), `spec` (the file exactly as written),
+//! The steps stand in their order: `yaml` (a tree that knows the place of every value), `spec` (the file exactly as written),
 //! `set` (overrides), `vars` and `schedule` (values), `params` (stages), `resolve` (names, ports, circles), `unroll`
 //! (epochs). Whatever is wrong is found before the next step begins, and every complaint points at its line.
 
 mod error;
+mod every;
 mod keep;
 mod load;
 mod params;
@@ -13,16 +14,21 @@ mod resolved;
 mod schedule;
 mod schema;
 mod set;
+mod source;
 mod spec;
 mod suggest;
-mod tree;
+mod template;
 mod unroll;
 mod vars;
 mod wires;
+mod yaml;
 
 pub use error::{Complaint, PipelineError, Place};
 pub use load::{Loaded, load, load_text};
 pub use schema::schema;
+
+/// The seed of a pipeline that gives none: the published code's.
+const DEFAULT_SEED: u64 = 31;
 
 /// The most epochs that a pipeline may have.
 pub const MAX_EPOCHS: u32 = 100_000;

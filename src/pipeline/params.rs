@@ -1,11 +1,12 @@
 //! params: `with` into a stage, and, where it does not fit, the parameters that there are.
 
+use crate::base::tree::{Entry, Tree, Value, Word};
+use crate::base::tree_reader::{Misfit, Step, TreeError};
 use crate::engine::{AnyStage, Facts, StageDef};
 use crate::pipeline::error::Fault;
 use crate::pipeline::schema::{generator, refers_to};
 use crate::pipeline::spec::NodeSpec;
 use crate::pipeline::suggest::did_you_mean;
-use crate::pipeline::tree::{Entry, Value, Word};
 use serde_json::Value as Json;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub(super) struct Parameter {
     pub(super) takes: String,
     required: bool,
     default: Option<Json>,
+    schema: Json,
+    definitions: Arc<Json>,
     /// Smallest and largest number.
     range: (Option<f64>, Option<f64>),
 }
@@ -24,7 +27,7 @@ pub(super) struct Parameter {
 pub(super) fn parameters(def: &StageDef) -> Vec<Parameter> {
     let mut generator = generator();
     let root = (def.schema)(&mut generator).to_value();
-    let definitions = Json::Object(generator.definitions().clone());
+    let definitions = Arc::new(Json::Object(generator.definitions().clone()));
     let root = follow(&root, &definitions);
     let required = root["required"].as_array().cloned().unwrap_or_default();
     let Some(properties) = root["properties"].as_object() else { return Vec::new() };
@@ -35,6 +38,8 @@ pub(super) fn parameters(def: &StageDef) -> Vec<Parameter> {
             takes: takes(schema, &definitions),
             required: required.iter().any(|r| r == name),
             default: schema.get("default").filter(|d| !d.is_null()).cloned(),
+            schema: schema.clone(),
+            definitions: definitions.clone(),
             range: (schema["minimum"].as_f64(), schema["maximum"].as_f64()),
         })
         .collect();
@@ -103,9 +108,9 @@ fn kind_in_words(kind: &str) -> String {
 
 /// Makes the stage from parameters that are resolved for one epoch.
 pub(super) fn make(def: &StageDef, node: &NodeSpec, with: &[Entry]) -> Result<Arc<dyn AnyStage>, Fault> {
-    let json: serde_json::Map<_, _> = with.iter().map(|e| (e.key.text.clone(), e.value.json())).collect();
     let known = parameters(def);
-    let stage = (def.parse)(Json::Object(json)).map_err(|error| explain(def, &known, node, with, &error))?;
+    let tree = Tree { span: node.params_span(), value: Value::Map(with.to_vec()) };
+    let stage = (def.parse)(&tree).map_err(|error| explain(def, &known, node, with, &error))?;
     check_ranges(def, &known, with)?;
     stage.check(&Facts::new()).map_err(|error| {
         let message = format!("{error:#}");
@@ -115,7 +120,8 @@ pub(super) fn make(def: &StageDef, node: &NodeSpec, with: &[Entry]) -> Result<Ar
     Ok(Arc::from(stage))
 }
 
-/// The parameter that a message names first.
+/// The parameter that a stage's own sentence names first. A stage checks its parameters together, and says which it means
+/// by their names.
 fn named_in<'a>(message: &str, with: &'a [Entry]) -> Option<&'a Entry> {
     let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     words.into_iter().find_map(|word| with.iter().find(|entry| entry.key.text == word))
@@ -129,45 +135,57 @@ fn check_ranges(def: &StageDef, known: &[Parameter], with: &[Entry]) -> Result<(
         let (Some(parameter), Some(number)) = (parameter, number.as_f64()) else { continue };
         let (min, max) = parameter.range;
         if min.is_some_and(|min| number < min) || max.is_some_and(|max| number > max) {
-            return Err(misfit(def, known, entry));
+            return Err(misfit(def, known, &[Step::Key(entry.key.text.clone())], &entry.value));
         }
     }
     Ok(())
 }
 
-/// Finds the parameter that the stage complains about. JSON values have no place, so each parameter is tried alone:
-/// that others are missing is noticed last, so any other complaint is about the one that is there.
-fn explain(def: &StageDef, known: &[Parameter], node: &NodeSpec, with: &[Entry], error: &serde_json::Error) -> Fault {
+/// What a stage's parameters are refused for, at its place. One that the stage does not have is named first: it may be
+/// the misspelt name of one that is missing.
+fn explain(def: &StageDef, known: &[Parameter], node: &NodeSpec, with: &[Entry], error: &TreeError) -> Fault {
     if let Some(entry) = with.iter().find(|e| known.iter().all(|p| p.name != e.key.text)) {
         return unknown(def, known, &entry.key);
     }
-    for entry in with {
-        let alone = Json::Object(std::iter::once((entry.key.text.clone(), entry.value.json())).collect());
-        let Err(error) = (def.parse)(alone) else { continue };
-        let message = error.to_string();
-        if message.starts_with("missing field") {
-            continue;
-        }
-        let ours = ["invalid type", "invalid value", "unknown variant"].iter().any(|m| message.starts_with(m));
-        let fault = misfit(def, known, entry);
-        return if ours { fault } else { fault.hint(message) };
-    }
-    let message = error.to_string();
-    let missing = message.strip_prefix("missing field `").and_then(|m| m.split('`').next());
-    let what = match missing {
-        Some(name) => format!("the stage {} needs `{name}`", def.verb),
-        None => format!("the stage {} does not take these parameters: {message}", def.verb),
+    let path: Vec<Step> = error.path().cloned().collect();
+    let found = error.found.as_deref();
+    let span = found.map_or(node.params_span(), |tree| tree.span);
+    let whose = if path.is_empty() {
+        format!("the stage {}", def.verb)
+    } else {
+        format!("`{}` of the stage {}", way(&path), def.verb)
     };
-    Fault::new(node.params_span(), what).hint(takes_all(def, known))
+    match (&error.why, found) {
+        (Misfit::Value, Some(found)) if !path.is_empty() => misfit(def, known, &path, found),
+        (Misfit::Refused(why), Some(found)) if !path.is_empty() => misfit(def, known, &path, found).hint(why.clone()),
+        (Misfit::Missing(key), _) => Fault::new(span, format!("{whose} needs `{key}`")).hint(takes_all(def, known)),
+        (Misfit::Unknown(key), _) => {
+            Fault::new(key.span, format!("{whose} has no `{}`", key.text)).hint(takes_all(def, known))
+        }
+        (Misfit::Value | Misfit::Refused(_), _) => {
+            Fault::new(span, format!("{whose} does not take these parameters: {error}")).hint(takes_all(def, known))
+        }
+    }
 }
 
-/// A value that its parameter does not take.
-fn misfit(def: &StageDef, known: &[Parameter], entry: &Entry) -> Fault {
-    let name = &entry.key.text;
-    let parameter = known.iter().find(|p| p.name == *name);
-    let takes = parameter.map_or("another value", |p| p.takes.as_str());
-    let what = format!("`{name}` of the stage {} takes {takes}, but this is {}", def.verb, entry.value.described());
-    let meant = match (&entry.value.value, takes.strip_prefix("one of ")) {
+/// `layers[2].size`.
+fn way(path: &[Step]) -> String {
+    let mut way = String::new();
+    for step in path {
+        match step {
+            Step::Item(at) => way += &format!("[{at}]"),
+            Step::Key(key) if way.is_empty() => way += key,
+            Step::Key(key) => way += &format!(".{key}"),
+        }
+    }
+    way
+}
+
+/// A value that its parameter, or an item within it, does not take.
+fn misfit(def: &StageDef, known: &[Parameter], path: &[Step], found: &Tree) -> Fault {
+    let takes = takes_at(known, path);
+    let what = format!("`{}` of the stage {} takes {takes}, but this is {}", way(path), def.verb, found.described());
+    let meant = match (&found.value, takes.strip_prefix("one of ")) {
         (Value::Text(text), Some(choices)) => did_you_mean(text, choices.split(", ")),
         (Value::Text(text), None) if takes.contains("number") && looks_like_number(text) => {
             Some("write the number without quotes".to_owned())
@@ -175,7 +193,37 @@ fn misfit(def: &StageDef, known: &[Parameter], entry: &Entry) -> Fault {
         (Value::Number(number), None) if takes.contains("text") => Some(format!("write \"{number}\" in quotes")),
         _ => None,
     };
-    Fault::new(entry.value.span, what).hint(meant).hint(takes_all(def, known))
+    Fault::new(found.span, what).hint(meant).hint(takes_all(def, known))
+}
+
+/// What the schema says of the value at the end of a path, in words.
+fn takes_at(known: &[Parameter], path: &[Step]) -> String {
+    let other = || "another value".to_owned();
+    let Some((Step::Key(name), deeper)) = path.split_first() else { return other() };
+    let Some(parameter) = known.iter().find(|p| p.name == *name) else { return other() };
+    let mut schema = &parameter.schema;
+    for step in deeper {
+        match within(schema, &parameter.definitions, step) {
+            Some(inner) => schema = inner,
+            None => return other(),
+        }
+    }
+    takes(schema, &parameter.definitions)
+}
+
+/// The schema of an item or of a key's value. What may be left out is one of two choices.
+fn within<'a>(schema: &'a Json, definitions: &'a Json, step: &Step) -> Option<&'a Json> {
+    let schema = follow(schema, definitions);
+    let own = match step {
+        Step::Item(at) => match &schema["items"] {
+            Json::Array(items) => items.get(*at),
+            Json::Null => None,
+            item => Some(item),
+        },
+        Step::Key(key) => schema["properties"].get(key),
+    };
+    let choices = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|several| schema[several].as_array()).flatten();
+    own.or_else(|| choices.into_iter().find_map(|choice| within(choice, definitions, step)))
 }
 
 fn looks_like_number(text: &str) -> bool {

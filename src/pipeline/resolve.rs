@@ -1,66 +1,16 @@
 //! resolve: names become stages and nodes, texts become values; every circle, gap and misfit is found here.
 
-use crate::base::Epoch;
-use crate::engine::{AnyStage, Keep, Registry, StageDef};
+use crate::base::tree::{Entry, Tree, Value};
+use crate::engine::{Keep, Registry, StageDef};
 use crate::pipeline::error::Fault;
 use crate::pipeline::params::make;
 use crate::pipeline::spec::{NodeSpec, Section, Spec};
 use crate::pipeline::suggest::{did_you_mean, list};
-use crate::pipeline::tree::{Entry, Tree, Value};
+use crate::pipeline::template::{Defs, FromEpoch, Resolved, Template};
 use crate::pipeline::vars::{Environment, Vars};
-use crate::pipeline::wires::{Wire, circle, wire};
-use crate::pipeline::{MAX_EPOCHS, MAX_NODES, keep, schedule};
+use crate::pipeline::wires::{circle, wire};
+use crate::pipeline::{DEFAULT_SEED, MAX_EPOCHS, MAX_NODES, every, keep, schedule};
 use std::collections::BTreeSet;
-use std::sync::Arc;
-
-/// The seed of a pipeline that gives none: the published code's.
-pub(super) const DEFAULT_SEED: u64 = 31;
-
-/// A pipeline with nothing left open.
-pub(super) struct Resolved {
-    pub(super) name: String,
-    pub(super) seed: u64,
-    pub(super) epochs: u32,
-    pub(super) keep: Vec<(String, Keep)>,
-    pub(super) once: Vec<Template>,
-    pub(super) each_epoch: Vec<Template>,
-}
-
-/// A stage, and the epoch from which on it is this one.
-type From = (u32, Arc<dyn AnyStage>);
-
-/// What a node is at every epoch.
-pub(super) struct Template {
-    pub(super) noun: String,
-    pub(super) def: &'static StageDef,
-    /// The parameters with their variables replaced; schedules are still schedules.
-    pub(super) with: Vec<Entry>,
-    /// The first is from epoch 1.
-    pub(super) stages: Vec<From>,
-    pub(super) wires: Vec<Wire>,
-    /// How long its bytes stay, where the file says.
-    pub(super) asked: Option<Keep>,
-}
-
-impl Template {
-    /// The stage at an epoch; all epochs with equal parameters share one.
-    pub(super) fn stage(&self, epoch: Epoch) -> &Arc<dyn AnyStage> {
-        let after = self.stages.partition_point(|(from, _)| *from <= epoch.0);
-        &self.stages[after.saturating_sub(1)].1
-    }
-
-    /// How long the bytes stay.
-    pub(super) fn keep(&self) -> Keep {
-        self.asked.unwrap_or(self.def.keep)
-    }
-
-    /// Whether somebody asked for the bytes of an epoch, so that missing ones are made again. The last epoch's weights
-    /// are what a run is for, and need not be asked for.
-    pub(super) fn is_asked_for(&self, epoch: Epoch, epochs: u32) -> bool {
-        let is_result = matches!(self.keep(), Keep::Every(_)) && epoch.0 == epochs && epoch.0 > 0;
-        is_result || self.asked.is_some_and(|keep| keep.stays(epoch, epochs))
-    }
-}
 
 /// Resolves a file. `stem` is the name of a pipeline that gives itself none.
 pub(super) fn resolve(
@@ -78,7 +28,7 @@ pub(super) fn resolve(
     let each_epoch = templates(spec, Section::EachEpoch, registry, &mut vars, &keep)?;
     circle(spec, Section::Once, &once)?;
     circle(spec, Section::EachEpoch, &each_epoch)?;
-    let nodes = once.len() + each_epoch.len() * epochs as usize;
+    let nodes = once.len() + each_epoch.iter().map(|template| template.every.count(epochs)).sum::<usize>();
     if nodes > MAX_NODES {
         let span = spec.epochs.as_ref().map_or(spec.start, |tree| tree.span);
         return Err(Fault::new(span, format!("{nodes} nodes are too many: a plan has at most {MAX_NODES}")));
@@ -107,36 +57,23 @@ fn templates(
     vars: &mut Vars<'_>,
     keep: &[(String, Keep)],
 ) -> Result<Vec<Template>, Fault> {
-    let defs = Defs::of(spec, registry)?;
+    let defs = defs(spec, registry)?;
     let mut templates = Vec::new();
     for (node, def) in spec.section(section).iter().zip(defs.section(section)) {
+        let every = every::of(section, node)?;
         let wires = wire(spec, section, node, def, &defs)?;
         let with = replaced(node, vars)?;
         let stages = stages(section, node, def, &with)?;
         let asked = keep.iter().find(|(noun, _)| *noun == node.noun.text).map(|(_, keep)| *keep);
-        templates.push(Template { noun: node.noun.text.clone(), def, with, stages, wires, asked });
+        templates.push(Template { noun: node.noun.text.clone(), def, with, stages, wires, every, asked });
     }
     Ok(templates)
 }
 
-/// The registry lines of all nodes, in the order of the file.
-pub(super) struct Defs {
-    once: Vec<&'static StageDef>,
-    each_epoch: Vec<&'static StageDef>,
-}
-
-impl Defs {
-    fn of(spec: &Spec, registry: Registry) -> Result<Self, Fault> {
-        let all = |nodes: &[NodeSpec]| nodes.iter().map(|node| stage_of(node, registry)).collect::<Result<_, Fault>>();
-        Ok(Self { once: all(&spec.once)?, each_epoch: all(&spec.each_epoch)? })
-    }
-
-    pub(super) fn section(&self, section: Section) -> &[&'static StageDef] {
-        match section {
-            Section::Once => &self.once,
-            Section::EachEpoch => &self.each_epoch,
-        }
-    }
+fn defs(spec: &Spec, registry: Registry) -> Result<Defs, Fault> {
+    let all = |nodes: &[NodeSpec]| nodes.iter().map(|node| stage_of(node, registry)).collect::<Result<_, Fault>>();
+    let every = spec.each_epoch.iter().map(|node| every::of(Section::EachEpoch, node)).collect::<Result<_, Fault>>();
+    Ok(Defs { once: all(&spec.once)?, each_epoch: all(&spec.each_epoch)?, every: every? })
 }
 
 fn replaced(node: &NodeSpec, vars: &mut Vars<'_>) -> Result<Vec<Entry>, Fault> {
@@ -145,7 +82,7 @@ fn replaced(node: &NodeSpec, vars: &mut Vars<'_>) -> Result<Vec<Entry>, Fault> {
 }
 
 /// The stage for every epoch from which on a parameter is another one.
-fn stages(section: Section, node: &NodeSpec, def: &StageDef, with: &[Entry]) -> Result<Vec<From>, Fault> {
+fn stages(section: Section, node: &NodeSpec, def: &StageDef, with: &[Entry]) -> Result<Vec<FromEpoch>, Fault> {
     let mut changes = BTreeSet::from([1]);
     for entry in with {
         let mut here = BTreeSet::new();

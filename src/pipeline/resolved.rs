@@ -2,9 +2,9 @@
 //!
 //! What is written can be run: it loads to the same plan.
 
+use crate::base::tree::{Tree, Value};
 use crate::pipeline::keep;
-use crate::pipeline::resolve::{Resolved, Template};
-use crate::pipeline::tree::{Tree, Value};
+use crate::pipeline::template::{Resolved, Template};
 use std::fmt::Write;
 
 /// The pipeline as YAML, a node to a line.
@@ -39,6 +39,9 @@ fn node(out: &mut String, template: &Template) {
     if !template.with.is_empty() {
         let with = template.with.iter().map(|e| format!("{}: {}", quoted(&e.key.text), flow(&e.value)));
         let _ = write!(out, ", with: {{ {} }}", with.collect::<Vec<_>>().join(", "));
+    }
+    if let Some(every) = template.every.written() {
+        let _ = write!(out, ", epochs: {every}");
     }
     out.push_str(" }\n");
 }

@@ -3,9 +3,9 @@
 //! A stage is given the value of its epoch, never the schedule, so that a change from epoch 150 on leaves the keys of
 //! the 149 before it alone.
 
+use crate::base::tree::{Entry, Tree, Value, Word};
 use crate::pipeline::MAX_EPOCHS;
 use crate::pipeline::error::Fault;
-use crate::pipeline::tree::{Entry, Tree, Value, Word};
 use std::collections::BTreeSet;
 
 /// The key that makes a map a schedule.

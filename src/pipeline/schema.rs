@@ -1,7 +1,7 @@
 //! schema: the JSON Schema (draft-07) of a pipeline file, made from the registry, so that editors know every parameter.
 
 use crate::engine::{Registry, StageDef};
-use crate::pipeline::{MAX_EPOCHS, schedule};
+use crate::pipeline::{DEFAULT_SEED, MAX_EPOCHS, schedule};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -39,10 +39,12 @@ pub fn schema(registry: Registry) -> Value {
 }
 
 fn root(definitions: &Map<String, Value>) -> Value {
-    let nodes = |description: &str| {
+    let nodes = |description: &str, node: Value| {
         json!({ "type": ["object", "null"], "description": description, "additionalProperties": false,
-                "patternProperties": { "^[a-z][a-z0-9_]*$": { "$ref": "#/definitions/node" } } })
+                "patternProperties": { "^[a-z][a-z0-9_]*$": node } })
     };
+    let node = json!({ "$ref": "#/definitions/node" });
+    let node_without_epochs = json!({ "allOf": [node, { "not": { "required": ["epochs"] } }] });
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "dcpipe pipeline",
@@ -51,15 +53,15 @@ fn root(definitions: &Map<String, Value>) -> Value {
         "properties": {
             "name": { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "maxLength": 64,
                       "description": "The run's name; the file's name if left out." },
-            "seed": { "type": "integer", "minimum": 0, "default": super::resolve::DEFAULT_SEED,
+            "seed": { "type": "integer", "minimum": 0, "default": DEFAULT_SEED,
                       "description": "Every random number comes from it." },
             "epochs": { "type": "integer", "minimum": 1, "maximum": MAX_EPOCHS,
                         "description": "How often to cluster and train." },
             "vars": { "type": ["object", "null"],
                       "description": "Values that texts below may use as ${name}; --set vars.NAME=VALUE replaces one." },
             "keep": keep(),
-            "once": nodes("Nodes that are made once, before the first epoch."),
-            "each_epoch": nodes("Nodes that are made in every epoch."),
+            "once": nodes("Nodes that are made once, before the first epoch.", node_without_epochs),
+            "each_epoch": nodes("Nodes that are made in every epoch, or in every N-th and the last one.", node),
         },
         "definitions": definitions,
     })
@@ -88,8 +90,13 @@ fn node(verbs: &[&str], stages: &[Value]) -> Value {
         "properties": {
             "stage": { "enum": verbs, "description": "The verb." },
             "from": { "type": ["object", "null"],
-                      "description": "Which node each port reads: NAME, or NAME@prev for the last epoch's." },
+                      "description": "Which node each port reads: NAME, or NAME@prev for the newest of an earlier epoch." },
             "with": { "type": ["object", "null"], "description": "The stage's parameters." },
+            "epochs": { "type": "object", "additionalProperties": false, "required": ["every"],
+                        "description": "The node is made at epochs N, 2N, ... and the last one; at every epoch if left \
+                                        out. What reads it has the same epochs, or a port that may stay open. \
+                                        NAME@prev is then the newest of an earlier epoch.",
+                        "properties": { "every": { "type": "integer", "minimum": 1, "maximum": MAX_EPOCHS } } },
         },
         "allOf": stages,
     })

@@ -1,13 +1,14 @@
 //! set: overrides, `--set clusters.k=3000`, applied to the file as written before anything of it is used.
 
+use crate::base::tree::{Entry, Span, Tree, Value, Word};
 use crate::engine::{Registry, StageDef};
 use crate::pipeline::error::Fault;
 use crate::pipeline::params::{parameters, unknown};
 use crate::pipeline::resolve::stage_of;
-use crate::pipeline::spec::{KEYS, NodeSpec, Section, Spec};
+use crate::pipeline::spec::{KEYS, NODE_KEYS, NodeSpec, Section, Spec};
 use crate::pipeline::suggest::did_you_mean;
-use crate::pipeline::tree::{self, Entry, Span, Tree, Value, Word};
 use crate::pipeline::vars::uses;
+use crate::pipeline::yaml;
 
 /// An override: a dotted path and a YAML value.
 struct Override {
@@ -41,7 +42,7 @@ fn read(set: &str, source: u32) -> Result<Override, Fault> {
         words.push(Word { span, text: text.trim().to_owned() });
         column += len + 1;
     }
-    let value = tree::parse(value, source, column)?;
+    let value = yaml::parse(value, source, column)?;
     Ok(Override { path: words, value, span: Span { len: column.saturating_sub(2).max(1), ..whole } })
 }
 
@@ -123,7 +124,7 @@ fn set_short(spec: &mut Spec, noun: &Word, rest: &[Word], value: Tree, registry:
     }
 }
 
-/// SECTION.NOUN.stage, SECTION.NOUN.from.PORT, SECTION.NOUN.with.PARAM.
+/// SECTION.NOUN.stage, SECTION.NOUN.epochs, SECTION.NOUN.from.PORT, SECTION.NOUN.with.PARAM.
 fn set_long(
     spec: &mut Spec,
     section: Section,
@@ -152,6 +153,11 @@ fn set_long(
                 put(from, port, &[], value)?;
             }
         }
+        ("epochs", []) => spec.section_mut(section)[at].epochs = (value.value != Value::Null).then_some(value),
+        ("epochs", [every]) => {
+            let rule = Value::Map(vec![Entry { key: every.clone(), value }]);
+            spec.section_mut(section)[at].epochs = Some(Tree { span: every.span, value: rule });
+        }
         ("with", [param, deeper @ ..]) => {
             let node = &spec.section(section)[at];
             check_parameter(stage_of(node, registry)?, node, param)?;
@@ -159,7 +165,7 @@ fn set_long(
         }
         _ => {
             return Err(Fault::new(field.span, "this names no single value")
-                .hint(did_you_mean(&field.text, ["stage", "from", "with"]))
+                .hint(did_you_mean(&field.text, NODE_KEYS))
                 .hint(forms));
         }
     }

@@ -1,12 +1,12 @@
 //! spec: the pipeline file exactly as written, with the place of everything, nothing resolved.
 
+use crate::base::tree::{Entry, Span, Tree, Value, Word};
 use crate::pipeline::error::Fault;
 use crate::pipeline::suggest::{did_you_mean, list};
-use crate::pipeline::tree::{Entry, Span, Tree, Value, Word};
 
 /// The keys that a file may have.
 pub(super) const KEYS: [&str; 7] = ["name", "seed", "epochs", "vars", "keep", "once", "each_epoch"];
-const NODE_KEYS: [&str; 3] = ["stage", "from", "with"];
+pub(super) const NODE_KEYS: [&str; 4] = ["stage", "from", "with", "epochs"];
 
 /// A pipeline file. Values are unread until they are needed, so that an override can replace a wrong one.
 pub(super) struct Spec {
@@ -45,6 +45,8 @@ pub(super) struct NodeSpec {
     pub(super) with: Vec<Entry>,
     /// The key `with`, where it stands.
     pub(super) with_span: Option<Span>,
+    /// At which epochs there is such a node; at all of them, if this is left out.
+    pub(super) epochs: Option<Tree>,
 }
 
 impl NodeSpec {
@@ -135,12 +137,13 @@ fn nodes(tree: Tree, section: &str) -> Result<Vec<NodeSpec>, Fault> {
 
 fn node(noun: Word, tree: Tree) -> Result<NodeSpec, Fault> {
     name_of_node(&noun)?;
-    let (mut stage, mut from, mut with, mut with_span) = (None, Vec::new(), Vec::new(), None);
+    let (mut stage, mut from, mut with, mut with_span, mut epochs) = (None, Vec::new(), Vec::new(), None, None);
     let whose = format!("the node `{}`", noun.text);
     for Entry { key, value } in entries(tree, &whose)? {
         match key.text.as_str() {
             "stage" => stage = Some(value),
             "from" => from = entries(value, "from")?,
+            "epochs" => epochs = Some(value),
             "with" => {
                 with_span = Some(key.span);
                 with = entries(value, "with")?;
@@ -151,7 +154,7 @@ fn node(noun: Word, tree: Tree) -> Result<NodeSpec, Fault> {
     let stage = stage.ok_or_else(|| {
         Fault::new(noun.span, format!("{whose} does not say its stage")).hint("write `stage: VERB`".to_owned())
     })?;
-    Ok(NodeSpec { noun, stage, from, with, with_span })
+    Ok(NodeSpec { noun, stage, from, with, with_span, epochs })
 }
 
 fn name_of_node(noun: &Word) -> Result<(), Fault> {

@@ -2,31 +2,47 @@
 
 use crate::base::Epoch;
 use crate::engine::{Node, NodeId};
-use crate::pipeline::resolve::{Resolved, Template};
-use crate::pipeline::wires::Reads;
+use crate::pipeline::template::{Reads, Resolved, Template};
+
+/// Where each node under `each_epoch` is, in the file's order; nothing where it is not there.
+type Places = Vec<Option<NodeId>>;
 
 /// All nodes: those made once, then each epoch's, in the file's order.
 pub(super) fn unroll(pipeline: &Resolved) -> Vec<Node> {
-    let (once, each_epoch) = (pipeline.once.len(), pipeline.each_epoch.len());
-    let mut nodes = Vec::with_capacity(once + each_epoch * pipeline.epochs as usize);
-    for epoch in (0..=pipeline.epochs).map(Epoch) {
-        let templates = if epoch.0 == 0 { &pipeline.once } else { &pipeline.each_epoch };
-        nodes.extend(templates.iter().map(|template| node(template, epoch, pipeline)));
+    let none: Places = vec![None; pipeline.each_epoch.len()];
+    let once = pipeline.once.iter().map(|template| node(template, Epoch(0), pipeline, &none, &none));
+    let mut nodes: Vec<Node> = once.collect();
+    let mut newest = none.clone();
+    for epoch in (1..=pipeline.epochs).map(Epoch) {
+        let now = places(pipeline, epoch, nodes.len());
+        let there = pipeline.each_epoch.iter().zip(&now).filter(|(_, place)| place.is_some());
+        nodes.extend(there.map(|(template, _)| node(template, epoch, pipeline, &now, &newest)));
+        newest.iter_mut().zip(now).for_each(|(newest, now)| *newest = now.or(*newest));
     }
     nodes
 }
 
-fn node(template: &Template, epoch: Epoch, pipeline: &Resolved) -> Node {
-    let (once, each_epoch) = (pipeline.once.len(), pipeline.each_epoch.len());
-    let at = |epoch: u32, nth: usize| once + (epoch as usize - 1) * each_epoch + nth;
+/// Where an epoch's nodes will be, after so many others.
+fn places(pipeline: &Resolved, epoch: Epoch, mut next: usize) -> Places {
+    let place = |template: &Template| {
+        template.every.holds(epoch.0, pipeline.epochs).then(|| {
+            next += 1;
+            NodeId(next as u32 - 1)
+        })
+    };
+    pipeline.each_epoch.iter().map(place).collect()
+}
+
+/// A node of an epoch whose nodes are at `now`; `newest` has those of the epochs before.
+fn node(template: &Template, epoch: Epoch, pipeline: &Resolved, now: &Places, newest: &Places) -> Node {
     let inputs = template.wires.iter().filter_map(|wire| {
+        let under_once = |nth: usize| NodeId(nth as u32);
         let from = match wire.reads {
-            Reads::Once(nth) => Some(nth),
-            Reads::Now(nth) => Some(at(epoch.0, nth)),
-            Reads::Last { once, .. } if epoch.0 == 1 => once,
-            Reads::Last { each_epoch, .. } => Some(at(epoch.0 - 1, each_epoch)),
+            Reads::Once(nth) => Some(under_once(nth)),
+            Reads::Now(nth) => now[nth],
+            Reads::Last { each_epoch, once } => newest[each_epoch].or(once.map(under_once)),
         };
-        Some((wire.port, NodeId(from? as u32)))
+        Some((wire.port, from?))
     });
     Node {
         noun: template.noun.clone(),

@@ -1,8 +1,9 @@
 //! vars: `${name}` in texts, from the file's `vars` and then from the environment.
 
+use crate::base::tree::{Entry, Span, Tree, Value};
 use crate::pipeline::error::Fault;
 use crate::pipeline::suggest::did_you_mean;
-use crate::pipeline::tree::{Entry, MAX_TEXT, Span, Tree, Value};
+use crate::pipeline::yaml::MAX_TEXT;
 use std::collections::BTreeMap;
 
 /// How deep variables may name each other.

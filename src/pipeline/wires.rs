@@ -1,29 +1,13 @@
 //! wires: what each port reads, `NOUN` or `NOUN@prev`, checked against what the nodes make.
 
+use crate::base::graph::order_or_cycle;
+use crate::base::tree::{Entry, Span, Value};
 use crate::engine::{Port, StageDef};
 use crate::pipeline::error::Fault;
-use crate::pipeline::resolve::{Defs, Template};
+use crate::pipeline::every::{self, Every};
 use crate::pipeline::spec::{NodeSpec, Section, Spec};
 use crate::pipeline::suggest::{did_you_mean, list};
-use crate::pipeline::tree::{Entry, Span, Value};
-
-/// What a port reads; numbers count the nodes of a section in the file's order.
-pub(super) struct Wire {
-    pub(super) port: &'static str,
-    pub(super) reads: Reads,
-    /// `NOUN` or `NOUN@prev`.
-    pub(super) written: String,
-}
-
-/// Where a wire begins.
-pub(super) enum Reads {
-    /// A node under once.
-    Once(usize),
-    /// This epoch's node.
-    Now(usize),
-    /// The last epoch's node; at epoch 1 that under once, where there is one.
-    Last { each_epoch: usize, once: Option<usize> },
-}
+use crate::pipeline::template::{Defs, Reads, Template, Wire};
 
 /// Connects the ports of one node.
 pub(super) fn wire(
@@ -33,6 +17,7 @@ pub(super) fn wire(
     def: &'static StageDef,
     defs: &Defs,
 ) -> Result<Vec<Wire>, Fault> {
+    let every = every::of(section, node)?;
     let mut wires = Vec::new();
     for entry in &node.from {
         let port = port_of(node, def, entry)?;
@@ -41,6 +26,7 @@ pub(super) fn wire(
             return Err(Fault::new(entry.value.span, what).hint("write NAME or NAME@prev".to_owned()));
         };
         let reads = reads(spec, section, port, written, entry.value.span)?;
+        check_epochs(node, defs, port, &reads, every, (written, entry.value.span))?;
         check_noun(spec, defs, port, &reads, entry.value.span)?;
         wires.push(Wire { port: port.name, reads, written: written.clone() });
     }
@@ -129,6 +115,24 @@ fn check_noun(spec: &Spec, defs: &Defs, port: &Port, reads: &Reads, span: Span) 
     Ok(())
 }
 
+/// Whether what is read is there whenever its reader is, or may be absent.
+fn check_epochs(
+    node: &NodeSpec,
+    defs: &Defs,
+    port: &Port,
+    reads: &Reads,
+    own: Every,
+    (written, span): (&str, Span),
+) -> Result<(), Fault> {
+    let Reads::Now(at) = *reads else { return Ok(()) };
+    let (every, noun) = (defs.every[at], &node.noun.text);
+    if port.optional || every.covers(own) {
+        return Ok(());
+    }
+    let what = format!("`{written}` is there only {}, but `{noun}` reads it {}", every.described(), own.described());
+    Err(Fault::new(span, what).hint(every.written().map(|rule| format!("write epochs: {rule} at `{noun}` as well"))))
+}
+
 /// Which nodes make a noun.
 fn makers(spec: &Spec, defs: &Defs, noun: &str) -> String {
     let of = |section: Section| {
@@ -144,37 +148,17 @@ fn makers(spec: &Spec, defs: &Defs, noun: &str) -> String {
     }
 }
 
-/// Refuses nodes of one section that wait for each other. No recursion, so the length of a chain costs nothing.
+/// Refuses nodes of one section that wait for each other.
 pub(super) fn circle(spec: &Spec, section: Section, templates: &[Template]) -> Result<(), Fault> {
     let beside = |wire: &Wire| match (section, &wire.reads) {
         (Section::Once, Reads::Once(at)) | (Section::EachEpoch, Reads::Now(at)) => Some(*at),
         _ => None,
     };
-    let mut waits: Vec<usize> = templates.iter().map(|t| t.wires.iter().filter_map(beside).count()).collect();
-    let mut readers = vec![Vec::new(); templates.len()];
-    for (reader, template) in templates.iter().enumerate() {
-        template.wires.iter().filter_map(beside).for_each(|from| readers[from].push(reader));
-    }
-    let mut ready: Vec<usize> = (0..templates.len()).filter(|at| waits[*at] == 0).collect();
-    while let Some(at) = ready.pop() {
-        for reader in std::mem::take(&mut readers[at]) {
-            waits[reader] -= 1;
-            if waits[reader] == 0 {
-                ready.push(reader);
-            }
-        }
-    }
-    let Some(mut at) = waits.iter().position(|n| *n > 0) else { return Ok(()) };
-    // Every node that still waits reads another that does, so walking back must come to one a second time.
-    let mut path: Vec<usize> = Vec::new();
-    while !path.contains(&at) {
-        path.push(at);
-        let stuck = templates[at].wires.iter().filter_map(beside).find(|from| waits[*from] > 0);
-        at = stuck.expect("BUG: a waiting node waits for a waiting node");
-    }
-    path.drain(..path.iter().position(|p| *p == at).unwrap_or(0));
-    let node = &spec.section(section)[at];
+    let reads = |node: usize| templates[node].wires.iter().filter_map(beside);
+    let Err(path) = order_or_cycle(templates.len(), reads, |node| node) else { return Ok(()) };
+    let at = path[0];
     let next = *path.get(1).unwrap_or(&at);
+    let node = &spec.section(section)[at];
     let place = node.from.iter().zip(&templates[at].wires).find(|(_, wire)| beside(wire) == Some(next));
     let names = path.iter().chain(std::iter::once(&at)).map(|p| templates[*p].noun.as_str());
     let mut names: Vec<&str> = names.collect();

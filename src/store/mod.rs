@@ -17,36 +17,52 @@
 //! place. Objects are written before their record and deleted after it. A missing object is an eviction, a wrong one is
 //! corruption. Records outlive objects. `docs/format.md` names the test of each of these sentences.
 
-pub mod collect;
 pub mod disk;
 mod durable;
 pub mod error;
+pub mod gc;
+pub mod history;
 pub mod io;
 pub mod locks;
 pub mod map;
 pub mod object;
 mod open;
 pub mod pins;
+pub mod policy;
+mod quarantine;
 pub mod record;
-pub mod run;
+pub mod small;
+pub mod standing;
 pub mod verify;
+
+/// What is remembered of runs, under the name of the file that once held it all.
+pub mod run {
+    pub use crate::store::history::{KeyHistory, NodeKeys};
+    pub use crate::store::standing::{RunState, Standing};
+}
 
 pub use disk::Disk;
 pub use error::StoreError;
+pub use gc::GcPlan;
+pub use history::{KeyHistory, NodeKeys};
 pub use io::StoreIo;
 pub use locks::KeyLock;
 pub use object::ObjectWriter;
+pub use policy::Policy;
+pub(crate) use quarantine::OTHER_BYTES;
+pub use quarantine::quarantined_object;
 pub use record::Record;
+pub use standing::{RunState, Standing};
 
 use crate::base::{Artifact, ObjectId, Part, StageKey};
 use crate::store::durable::Settled;
 use crate::store::io::{Found, Lock};
-use crate::store::verify::Checks;
+use crate::store::policy::Checks;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What stands under the names of an artifact's parts, from the best to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,18 +91,6 @@ pub struct Store {
     wrong: Mutex<Option<BTreeSet<ObjectId>>>,
     /// Held for as long as the store is open: shared, so that a sweep can prove that nobody else is at work, or alone.
     _held: Option<Lock>,
-}
-
-/// What is said of an object that was found to be another.
-pub(crate) const OTHER_BYTES: &str = "has other bytes than its name promises";
-/// What the names of those in quarantine end with once they have been made again.
-const MENDED: &str = "mended";
-
-/// The object of which something in quarantine stood in the place, if it has not been made again since.
-pub fn quarantined_object(path: &Path) -> Option<ObjectId> {
-    let name = path.file_name()?.to_str()?;
-    let (object, number) = name.split_once('.')?;
-    (!number.ends_with(MENDED)).then(|| object.parse().ok().map(ObjectId))?
 }
 
 impl Store {
@@ -209,88 +213,6 @@ impl Store {
             Err(StoreError::Missing { .. }) => Ok(false),
             done => done,
         }
-    }
-
-    /// Moves a wrong object out of the way, so that it is never served and can still be looked at, and reports it.
-    pub fn quarantine(&self, object: ObjectId, why: &str) {
-        let path = self.object_path(object);
-        if let Err(error) = self.set_aside(&path, &format!("object {object} {why}")) {
-            self.is_stuck(path, format!("{why}, and could not be moved to quarantine/: {error}"));
-        }
-    }
-
-    fn is_stuck(&self, path: PathBuf, why: String) {
-        self.stop_for(StoreError::Stuck { path, why });
-    }
-
-    /// Has whoever asks [`Store::take_stuck`] hear of this.
-    pub fn stop_for(&self, error: StoreError) {
-        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    }
-
-    /// The first object that is wrong and in the way, since the last call. Nothing may be taken for whole then.
-    pub fn take_stuck(&self) -> Option<StoreError> {
-        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Whether a part is gone because something wrong stood in its place, now or earlier.
-    pub fn lost_to_damage(&self, artifact: &Artifact) -> bool {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        let wrong = wrong.get_or_insert_with(|| self.in_quarantine());
-        let is_gone = |part: &Part| self.io.look(&self.object_path(part.object)).ok() == Some(Found::Nothing);
-        artifact.parts.iter().any(|part| wrong.contains(&part.object) && is_gone(part))
-    }
-
-    fn in_quarantine(&self) -> BTreeSet<ObjectId> {
-        let paths = self.io.list(&self.root.join("quarantine")).unwrap_or_default();
-        paths.iter().filter_map(|path| quarantined_object(path)).collect()
-    }
-
-    /// An object has been made again: if it is gone once more, that is no damage.
-    fn mended(&self, object: ObjectId) {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wrong.get_or_insert_with(|| self.in_quarantine()).remove(&object) {
-            return;
-        }
-        let is_it = |path: &PathBuf| quarantined_object(path) == Some(object);
-        for path in self.io.list(&self.root.join("quarantine")).unwrap_or_default().into_iter().filter(is_it) {
-            let _ = self.io.rename(&path, &path.with_added_extension(MENDED));
-        }
-    }
-
-    fn set_aside(&self, path: &Path, what: &str) -> std::io::Result<()> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(wrong) = &mut *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) {
-            wrong.extend(name.parse().ok().map(ObjectId));
-        }
-        let mut n = 0;
-        let moved = loop {
-            let aside = self.root.join("quarantine").join(format!("{name}.{n}"));
-            match self.io.rename_new(path, &aside) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && n < 1000 => n += 1,
-                Err(error) => break Err(error),
-                Ok(()) => break Ok(aside),
-            }
-        };
-        match moved {
-            Ok(aside) => self.report(format!("{what}; moved to {} and made again when it is needed", aside.display())),
-            // Somebody else was faster.
-            Err(_) if self.io.look(path).is_ok_and(|found| found == Found::Nothing) => {}
-            Err(error) => {
-                self.report(format!("{what}, and could not be moved away: {error}"));
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn report(&self, text: String) {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-    }
-
-    /// What the store met since the last call that a person should know.
-    pub fn take_reports(&self) -> Vec<String> {
-        std::mem::take(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Deletes an object. What was computed from it stays valid.

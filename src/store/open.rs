@@ -2,9 +2,9 @@
 
 use crate::store::durable::Settled;
 use crate::store::io::Lock;
-use crate::store::verify::Checks;
+use crate::store::policy::Checks;
 use crate::store::{Disk, Store, StoreError, StoreIo};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -91,14 +91,7 @@ impl Store {
 
     fn write_format(&self) -> Result<(), StoreError> {
         let path = self.root.join("FORMAT");
-        let write = || -> std::io::Result<()> {
-            let (tmp, mut file) = self.create_tmp()?;
-            file.write_all(FORMAT.as_bytes())?;
-            file.sync()?;
-            drop(file);
-            self.io.rename(&tmp, &path)
-        };
-        write().map_err(|error| StoreError::io("write", &path, error))
+        self.put(&path, FORMAT.as_bytes()).map_err(|error| StoreError::io("write", &path, error))
     }
 }
 

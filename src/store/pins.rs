@@ -1,7 +1,7 @@
 //! pins: runs whose results stay, whatever later runs of their name do.
 
 use crate::base::{ObjectId, StageKey};
-use crate::store::run::NodeKeys;
+use crate::store::history::NodeKeys;
 use crate::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,47 +2,14 @@
 
 use crate::base::{Digest, ObjectId, StageKey};
 use crate::store::io::Found;
-use crate::store::{OTHER_BYTES, Store, StoreError};
+use crate::store::policy::draws;
+use crate::store::quarantine::OTHER_BYTES;
+use crate::store::{Store, StoreError};
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-/// How closely objects are looked at when they are used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Their size.
-    #[default]
-    Size,
-    /// The bytes of one in twenty, others each time.
-    Sample,
-    /// All their bytes, once in a process.
-    Full,
-}
-
-/// One in so many objects is hashed under [`Policy::Sample`].
-const SAMPLED: u64 = 20;
-
-/// Bytes that are read at a time: enough for all cores to hash, and little enough to stay in their caches.
-const BLOCK: u64 = 4 << 20;
-
-/// What a process has hashed, and is to hash.
-#[derive(Default)]
-pub(super) struct Checks {
-    policy: Policy,
-    salt: u64,
-    proven: Mutex<BTreeSet<ObjectId>>,
-}
-
-impl Checks {
-    fn wants(&self, object: ObjectId) -> bool {
-        match self.policy {
-            Policy::Size => false,
-            Policy::Sample => draws(object, self.salt) < 1.0 / SAMPLED as f64,
-            Policy::Full => true,
-        }
-    }
-}
+pub use crate::store::policy::Policy;
 
 fn is_no_folder(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) || error.raw_os_error() == Some(libc::ELOOP)
@@ -50,13 +17,6 @@ fn is_no_folder(error: &std::io::Error) -> bool {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> String {
     format!("{} cannot be read: {error}; if that stays so, move it away: what it held is made again", path.display())
-}
-
-/// A number of [0, 1) for the object, another one for each salt.
-fn draws(object: ObjectId, salt: u64) -> f64 {
-    let digest = Digest::of(&[&object.0.as_bytes()[..], &salt.to_le_bytes()].concat());
-    let first = digest.as_bytes()[..4].try_into().map_or(0, u32::from_le_bytes);
-    f64::from(first) / f64::from(u32::MAX)
 }
 
 /// What a look at everything found.
@@ -79,53 +39,6 @@ pub struct Findings {
 }
 
 impl Store {
-    /// From now on looks at objects as closely as `policy` says. `salt` decides which are sampled.
-    pub fn look_closely(&mut self, policy: Policy, salt: u64) {
-        self.checks = Checks { policy, salt, proven: Mutex::default() };
-    }
-
-    /// Whether a look at an object may hash it.
-    pub fn hashes(&self) -> bool {
-        self.checks.policy != Policy::Size
-    }
-
-    /// Whether the bytes under an object's name, whose size is right, are what the policy wants them to be.
-    pub(super) fn passes(&self, object: ObjectId, bytes: u64) -> bool {
-        let proven = || self.checks.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.checks.wants(object) || proven().contains(&object) {
-            return true;
-        }
-        let path = self.object_path(object);
-        let right = match self.hash(&path, bytes) {
-            Ok(digest) => digest == object.0,
-            Err(error) if error.kind() == ErrorKind::NotFound => true, // Evicted in the meantime.
-            // Not known to be wrong, and not to be called right.
-            Err(error) => {
-                self.is_stuck(path, format!("cannot be read: {error}"));
-                return true;
-            }
-        };
-        if right {
-            proven().insert(object);
-        }
-        right
-    }
-
-    /// Read and not mapped, so that what the disk cannot read is an error that names the file.
-    pub(super) fn hash(&self, path: &Path, bytes: u64) -> std::io::Result<Digest> {
-        let mut file = self.io().open(path, bytes)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut block = vec![0; bytes.min(BLOCK) as usize];
-        let mut left = bytes;
-        while left > 0 {
-            let block = &mut block[..left.min(BLOCK) as usize];
-            file.read_exact(block)?;
-            hasher.update_rayon(block);
-            left -= block.len() as u64;
-        }
-        Ok(hasher.finalize().into())
-    }
-
     /// Looks at every record and at the share `sample` (0 to 1) of the objects, drawn by `salt`. What is wrong is moved to
     /// quarantine; `tell` hears how many files were looked at, of how many.
     pub fn verify_all(

@@ -268,6 +268,85 @@ fn prev_reads_the_last_epoch_and_at_epoch_1_what_was_made_once() {
 }
 
 #[test]
+fn a_node_of_every_tenth_epoch_is_there_at_those_and_at_the_last_one() {
+    let text = std::fs::read_to_string(root().join("tests/data/pipelines/good/every.yaml")).expect("it is there");
+    let loaded = toy_with(&text, &[]).unwrap_or_else(|e| panic!("{e}"));
+    let plan = &loaded.plan;
+    let epochs = |noun: &str| -> Vec<u32> { (0..=25).filter(|epoch| plan.at(noun, Epoch(*epoch)).is_some()).collect() };
+    assert_eq!(epochs("groups"), [10, 20, 25]);
+    assert_eq!(epochs("rare"), [20, 25], "a reader may be there at every second of them");
+    assert_eq!(epochs("metrics").len(), 25);
+    assert_eq!(plan.len(), 2 + 25 * 5 + 3 + 3 + 2);
+    let inputs = |name: &str| -> Vec<String> {
+        plan.node(one(plan, name)).inputs.iter().map(|(_, from)| plan.node(*from).name()).collect()
+    };
+    assert_eq!(inputs("sparse@25"), ["dataset@0", "weights@25"]);
+    // The newest of an earlier epoch; an optional port stays open where there is none.
+    for (epoch, before) in [(10, None), (11, Some(10)), (20, Some(10)), (21, Some(20)), (25, Some(20))] {
+        let before = before.map(|epoch| format!("groups@{epoch}"));
+        let both: Vec<String> = std::iter::once(format!("clusters@{epoch}")).chain(before).collect();
+        assert_eq!(inputs(&format!("metrics@{epoch}")), both);
+    }
+    assert_eq!(inputs("rare@25"), ["groups@25", "groups@20"]);
+    assert_eq!((inputs("beside@9").len(), inputs("beside@10").len()), (1, 2), "absent at other epochs");
+    assert!(loaded.resolved.contains("epochs: { every: 10 }"));
+    let set =
+        toy_with(&text, &["epochs=8", "each_epoch.rare.epochs={ every: 30 }", "each_epoch.beside.epochs.every=3"]);
+    let plan = set.unwrap_or_else(|e| panic!("{e}")).plan;
+    assert_eq!((plan.find("rare").expect("once").len(), plan.find("beside").expect("3, 6, 8").len()), (1, 3));
+}
+
+#[test]
+fn a_required_port_reads_the_newest_of_every_tenth_epoch_or_what_was_made_once() {
+    let text = toy_text().replace("with: { lr: 0.05 } }", "with: { lr: 0.05 }, epochs: { every: 2 } }");
+    let plan = toy_with(&text, &["epochs=5"]).unwrap_or_else(|e| panic!("{e}")).plan;
+    let weights = |name: &str| plan.node(plan.node(one(&plan, name)).inputs[1].1).name();
+    let read: Vec<String> = (1..=5).map(|epoch| weights(&format!("features@{epoch}"))).collect();
+    assert_eq!(read, ["weights@0", "weights@0", "weights@2", "weights@2", "weights@4"]);
+    assert_eq!(weights("weights@5"), "weights@4");
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Layer {
+    size: u32,
+    kind: Option<Precision>,
+}
+
+toy!(Stack = "stack", [] -> "weights", Keep::All, |_| Ok(()), { layers: Vec<Layer>, pads: Option<Vec<[u8; 2]>> });
+
+#[test]
+fn a_misfit_within_a_list_is_shown_at_its_item() {
+    let told = |with: &str| {
+        let text = format!("name: stack\nonce:\n  weights: {{ stage: stack, with: {with} }}\n");
+        let message = message(load_text("s.yaml", &text, &[], &[Stack::LINE], &environment));
+        let (place, what) = message.split_once(": ").expect("a place and a sentence");
+        let column = place.rsplit(':').next().and_then(|c| c.parse::<usize>().ok()).expect("a column");
+        let line: String = text.lines().nth(2).expect("the node").chars().skip(column - 1).collect();
+        (line, what.lines().next().unwrap_or_default().to_owned(), message)
+    };
+    let (at, what, _) = told("{ layers: [{ size: 3 }, { size: -4 }] }");
+    assert!(at.starts_with("-4"), "{at}");
+    assert_eq!(what, "`layers[1].size` of the stage stack takes a whole number from 0 up, but this is -4");
+    let (at, what, whole) = told("{ layers: [{ size: 3, kind: f23 }] }");
+    assert!(at.starts_with("f23"), "{at}");
+    assert_eq!(what, "`layers[0].kind` of the stage stack takes one of f32, f16, but this is the text \"f23\"");
+    assert!(whole.contains("did you mean `f32`?"), "{whole}");
+    let (at, what, _) = told("{ layers: [], pads: [[1, 2], [3, 400]] }");
+    assert!(at.starts_with("400"), "{at}");
+    assert_eq!(what, "`pads[1][1]` of the stage stack takes a whole number from 0 to 255, but this is 400");
+    let (at, what, _) = told("{ layers: [{ size: 1 }, { kind: f32 }] }");
+    assert!(at.starts_with("{ kind"), "{at}");
+    assert_eq!(what, "`layers[1]` of the stage stack needs `size`");
+    let (at, what, _) = told("{ layers: [{ size: 1, sizes: 2 }] }");
+    assert!(at.starts_with("sizes"), "{at}");
+    assert_eq!(what, "`layers[0]` of the stage stack has no `sizes`");
+    let (at, what, _) = told("{ layers: [7] }");
+    assert!(at.starts_with("7"), "{at}");
+    assert_eq!(what, "`layers[0]` of the stage stack takes a map, but this is 7");
+}
+
+#[test]
 fn an_override_goes_to_the_node_that_has_the_parameter() {
     let params = |sets: &[&str], name: &str| {
         let plan = toy_with(&toy_text(), sets).unwrap_or_else(|e| panic!("{e}")).plan;

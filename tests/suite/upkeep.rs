@@ -6,8 +6,8 @@ use crate::store_faults::HARMS;
 use crate::toys::{Act, Add, Draft, Number, Run, Shards, TestSpace, little};
 use dcpipe::base::{Artifact, ObjectId};
 use dcpipe::engine::{Cancel, EngineError, Event, Keep, Plan};
-use dcpipe::store::run::{RunState, Standing};
-use dcpipe::store::verify::Policy;
+use dcpipe::store::policy::Policy;
+use dcpipe::store::standing::{RunState, Standing};
 use dcpipe::store::{Disk, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -90,11 +90,11 @@ fn a_collection_takes_what_the_last_run_that_ended_did_not_have() {
     let space = TestSpace::new();
     space.run(&little(2, 10).plan());
     space.run_to(&little(1, 10).plan(), &["clusters@1"]);
-    assert_eq!(space.store.survey(None, &[]).unwrap().records.len(), 0, "that was only a part of a run");
+    assert_eq!(space.store.gc_plan(None, &[]).unwrap().records.len(), 0, "that was only a part of a run");
     space.run(&little(1, 10).plan());
-    let survey = space.store.survey(None, &[]).unwrap();
-    assert_eq!(survey.by_node.keys().filter(|node| !node.ends_with("@2")).count(), 0, "{:?}", survey.by_node);
-    assert_eq!(survey.records.len(), 4);
+    let plan = space.store.gc_plan(None, &[]).unwrap();
+    assert_eq!(plan.by_node.keys().filter(|node| !node.ends_with("@2")).count(), 0, "{:?}", plan.by_node);
+    assert_eq!(plan.records.len(), 4);
     assert_eq!(space.run(&little(2, 10).plan()).outcome().ran, 0, "until then it is there");
 }
 
@@ -105,10 +105,10 @@ fn a_collection_that_was_killed_goes_on() {
     for file in ["nodes.json", "state.json"] {
         std::fs::remove_file(space.store.run_folder("toys").join(file)).unwrap();
     }
-    let survey = space.store.survey(None, &["toys".to_owned()]).unwrap();
-    assert!(survey.runs == ["toys"] && survey.kept == 0 && !survey.records.is_empty());
-    space.store.collect(&survey).unwrap();
-    assert_eq!(space.store.survey(None, &["toys".to_owned()]).unwrap().objects, []);
+    let plan = space.store.gc_plan(None, &["toys".to_owned()]).unwrap();
+    assert!(plan.runs == ["toys"] && plan.kept == 0 && !plan.records.is_empty());
+    space.store.gc(&plan).unwrap();
+    assert_eq!(space.store.gc_plan(None, &["toys".to_owned()]).unwrap().objects, []);
 }
 
 #[test]
@@ -139,14 +139,14 @@ fn a_collection_removes_what_no_run_is_after_and_nothing_else() {
     let space = TestSpace::new();
     let old = space.run(&little(3, 10).plan());
     let new = space.run(&little(3, 20).plan());
-    let survey = space.store.survey(None, &[]).unwrap();
+    let plan = space.store.gc_plan(None, &[]).unwrap();
     let old_alone = old.finished().len() - new.hits().len();
-    assert_eq!(survey.records.len(), old_alone);
-    assert!(survey.objects.iter().all(|(object, _)| !objects(&new).contains(object)));
-    space.store.collect(&survey).unwrap();
+    assert_eq!(plan.records.len(), old_alone);
+    assert!(plan.objects.iter().all(|(object, _)| !objects(&new).contains(object)));
+    space.store.gc(&plan).unwrap();
     let again = space.run(&little(3, 20).plan());
     assert_eq!((again.outcome().ran, again.digests()), (0, new.digests()));
-    assert_eq!(space.store.survey(None, &[]).unwrap().records.len(), 0);
+    assert_eq!(space.store.gc_plan(None, &[]).unwrap().records.len(), 0);
     // The other one is gone and comes back the same.
     let back = space.run(&little(3, 10).plan());
     assert!(back.outcome().ran > 0);
@@ -165,11 +165,11 @@ fn a_pin_keeps_what_a_run_was_after() {
     space.store.pin("good", "toys").unwrap();
     space.run(&little(2, 20).plan());
     assert!(space.store.pin("good", "toys").unwrap().is_none(), "what a pin holds is not let go of by another");
-    let survey = space.store.survey(None, &[]).unwrap();
-    assert_eq!((survey.records.len(), survey.objects.len()), (0, 0));
+    let plan = space.store.gc_plan(None, &[]).unwrap();
+    assert_eq!((plan.records.len(), plan.objects.len()), (0, 0));
     assert_eq!(space.run(&little(2, 10).plan()).digests(), old.digests());
     assert!(space.store.unpin("good").unwrap() && !space.store.unpin("good").unwrap());
-    assert!(!space.store.survey(None, &[]).unwrap().records.is_empty());
+    assert!(!space.store.gc_plan(None, &[]).unwrap().records.is_empty());
 }
 
 #[test]
@@ -184,9 +184,9 @@ fn only_the_newest_runs_count_where_so_many_are_named_and_those_that_are_not_don
     let space = TestSpace { cancel: Cancel::default(), ..stopped };
     std::thread::sleep(std::time::Duration::from_millis(2));
     space.run(&named("second", 20));
-    let survey = space.store.survey(Some(2), &[]).unwrap();
-    assert_eq!(survey.runs, ["first"]);
-    space.store.collect(&survey).unwrap();
+    let plan = space.store.gc_plan(Some(2), &[]).unwrap();
+    assert_eq!(plan.runs, ["first"]);
+    space.store.gc(&plan).unwrap();
     assert_eq!(space.store.run_names().unwrap(), ["second", "stopped"]);
     assert_eq!(space.run(&named("second", 20)).outcome().ran, 0);
 }
@@ -208,7 +208,7 @@ fn a_run_to_some_nodes_gives_up_nothing_of_one_that_was_not_done() {
     space.store.write_standing("toys", &stopped).unwrap();
     space.run_to(&plan(), &["clusters@1"]);
     assert_eq!(space.store.standing("toys").unwrap().state, RunState::Unfinished, "the rest is still to be done");
-    assert_eq!(space.store.survey(Some(0), &[]).unwrap().runs, [""; 0]);
+    assert_eq!(space.store.gc_plan(Some(0), &[]).unwrap().runs, [""; 0]);
     space.run(&plan());
     assert_eq!(space.store.standing("toys").unwrap().state, RunState::Done);
 
@@ -258,8 +258,8 @@ fn what_an_interrupted_run_goes_on_from_is_not_collected() {
     };
     let stopped = space.run(&plan(space.cancel.clone()));
     assert!(matches!(stopped.result, Err(EngineError::Interrupted)), "{:?}", stopped.result);
-    let survey = space.store.survey(Some(0), &[]).unwrap();
-    assert_eq!((survey.records.len(), survey.objects.len()), (0, 0));
+    let gone = space.store.gc_plan(Some(0), &[]).unwrap();
+    assert_eq!((gone.records.len(), gone.objects.len()), (0, 0));
     let space = TestSpace { cancel: Cancel::default(), ..space };
     let rest = space.run(&plan(Cancel::default()));
     let found = rest.events.iter().filter(|event| matches!(event, Event::PutDown { hit: true, .. })).count();
@@ -271,17 +271,17 @@ fn where_a_run_cannot_be_read_nothing_is_collected() {
     let space = TestSpace::new();
     space.run(&little(1, 10).plan());
     std::fs::write(space.store.run_folder("toys").join("nodes.json"), "{").unwrap();
-    let error = space.store.survey(None, &[]).unwrap_err().to_string();
+    let error = space.store.gc_plan(None, &[]).unwrap_err().to_string();
     assert!(error.contains("nodes.json") && error.contains("dcpipe gc --drop toys"), "{error}");
-    let survey = space.store.survey(None, &["toys".to_owned()]).unwrap();
-    assert_eq!((survey.runs.len(), survey.kept), (1, 0));
+    let plan = space.store.gc_plan(None, &["toys".to_owned()]).unwrap();
+    assert_eq!((plan.runs.len(), plan.kept), (1, 0));
     std::fs::remove_file(space.store.run_folder("toys").join("nodes.json")).unwrap();
-    space.store.survey(None, &[]).unwrap_err();
+    space.store.gc_plan(None, &[]).unwrap_err();
     std::fs::remove_dir_all(space.store.run_folder("toys")).unwrap();
-    let error = space.store.survey(None, &[]).unwrap_err().to_string();
+    let error = space.store.gc_plan(None, &[]).unwrap_err().to_string();
     assert!(error.contains("remembers no run"), "{error}");
     let empty = TestSpace::new();
-    assert_eq!(empty.store.survey(None, &[]).unwrap().bytes(), 0, "there is nothing that could go");
+    assert_eq!(empty.store.gc_plan(None, &[]).unwrap().bytes(), 0, "there is nothing that could go");
 }
 
 #[test]
@@ -291,16 +291,16 @@ fn whatever_cannot_be_read_a_collection_takes_no_more_for_it() {
     space.run(&little(2, 20).named("old").plan());
     space.run(&little(2, 30).named("new").plan());
     space.store.pin("kept", "new").unwrap();
-    let all = space.store.survey(None, &[]).unwrap();
+    let all = space.store.gc_plan(None, &[]).unwrap();
     assert!(!all.records.is_empty() && !all.objects.is_empty());
     let mut failed = 0;
     for at in 0.. {
         let (faulty, left) = HookFs::failing(Disk, at, std::io::ErrorKind::Other, false);
         let Ok(store) = Store::open_on(space.store.root(), std::sync::Arc::new(faulty)) else { continue };
-        match store.survey(None, &[]) {
-            Ok(survey) => {
-                assert!(survey.records.iter().all(|key| all.records.contains(key)), "look {at}");
-                assert!(survey.objects.iter().all(|object| all.objects.contains(object)), "look {at}");
+        match store.gc_plan(None, &[]) {
+            Ok(plan) => {
+                assert!(plan.records.iter().all(|key| all.records.contains(key)), "look {at}");
+                assert!(plan.objects.iter().all(|object| all.objects.contains(object)), "look {at}");
             }
             Err(_) => failed += 1,
         }
@@ -314,7 +314,7 @@ fn whatever_cannot_be_read_a_collection_takes_no_more_for_it() {
         std::fs::rename(&path, path.with_extension("aside")).unwrap();
         std::os::unix::fs::symlink(path.with_extension("aside"), &path).unwrap();
     }
-    space.store.survey(None, &[]).unwrap_err();
+    space.store.gc_plan(None, &[]).unwrap_err();
 }
 
 #[test]
@@ -417,11 +417,11 @@ fn a_run_that_is_dropped_goes_whether_it_is_done_or_not() {
     space.run(&little(2, 10).named("good").plan());
     space.cancel.request();
     space.run(&little(2, 20).named("stopped").plan());
-    let survey = space.store.survey(Some(1), &["good".to_owned()]).unwrap();
-    assert_eq!(survey.runs, ["good"]);
-    let survey = space.store.survey(Some(1), &["stopped".to_owned()]).unwrap();
-    assert_eq!(survey.runs, ["stopped"], "it takes no other's place");
-    space.store.collect(&space.store.survey(None, &["stopped".to_owned()]).unwrap()).unwrap();
+    let plan = space.store.gc_plan(Some(1), &["good".to_owned()]).unwrap();
+    assert_eq!(plan.runs, ["good"]);
+    let plan = space.store.gc_plan(Some(1), &["stopped".to_owned()]).unwrap();
+    assert_eq!(plan.runs, ["stopped"], "it takes no other's place");
+    space.store.gc(&space.store.gc_plan(None, &["stopped".to_owned()]).unwrap()).unwrap();
     assert_eq!(space.store.run_names().unwrap(), ["good"]);
 }
 

@@ -1,14 +1,11 @@
-//! run: what the runs of some name did: which key a node had in the last one, which before, and how far it came.
+//! history: which key each node had in the last run of a name, and which before.
 
 use crate::base::StageKey;
-use crate::base::clock::unix_ms;
 use crate::store::io::Found;
 use crate::store::{Store, StoreError};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 /// Node name -> key, as of the last run.
 pub type NodeKeys = BTreeMap<String, StageKey>;
@@ -60,47 +57,6 @@ impl KeyHistory {
     }
 }
 
-/// How far the last run of a name came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RunState {
-    /// It is at work, or was killed.
-    Running,
-    /// To where it was to go.
-    Done,
-    /// It failed or was asked to stop.
-    Unfinished,
-}
-
-/// What a store remembers of the last run of a name, besides its keys.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Standing {
-    version: u32,
-    /// When this was written, in milliseconds since 1970; runs are put in order by it.
-    pub unix_ms: u64,
-    /// How far it came.
-    pub state: RunState,
-    /// Nodes whose bytes it keeps, or is still to read; no other run deletes them.
-    pub kept: BTreeSet<StageKey>,
-}
-
-impl Standing {
-    /// As of now.
-    pub fn new(state: RunState, kept: BTreeSet<StageKey>) -> Self {
-        Self { version: 1, unix_ms: unix_ms(), state, kept }
-    }
-
-    /// Whether it was written longer ago than this, or in the future.
-    pub fn is_older(&self, than: Duration) -> bool {
-        u128::from(unix_ms().abs_diff(self.unix_ms)) > than.as_millis()
-    }
-
-    /// Whether both say the same, whenever they were written.
-    pub fn is_like(&self, other: &Self) -> bool {
-        (self.state, &self.kept) == (other.state, &other.kept)
-    }
-}
-
 impl Store {
     /// The folder of the run called `name`.
     pub fn run_folder(&self, name: &str) -> PathBuf {
@@ -145,31 +101,6 @@ impl Store {
         KeyHistory { last: self.node_keys(name), before: before.unwrap_or_default() }
     }
 
-    /// How the last run called `name` stands, where that is known.
-    pub fn standing(&self, name: &str) -> Option<Standing> {
-        self.read_json(&self.run_folder(name).join("state.json")).ok().flatten()
-    }
-
-    /// The nodes whose bytes the last run called `name` keeps, or is still to read; none where that was never written.
-    ///
-    /// # Errors
-    /// Where it was, and cannot be read.
-    pub fn kept_by(&self, name: &str) -> Result<BTreeSet<StageKey>, StoreError> {
-        let path = self.run_folder(name).join("state.json");
-        let unreadable = |error| StoreError::Unreadable { path: path.clone(), run: Some(name.to_owned()), error };
-        let standing: Option<Standing> = self.read_json(&path).map_err(unreadable)?;
-        Ok(standing.map(|standing| standing.kept).unwrap_or_default())
-    }
-
-    /// The value in a file, `None` where there is no file.
-    pub(super) fn read_json<T: serde::de::DeserializeOwned>(&self, path: &Path) -> std::io::Result<Option<T>> {
-        match self.io().read(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        }
-    }
-
     /// Replaces what is remembered of the runs called `name`.
     pub fn write_key_history(&self, name: &str, history: &KeyHistory) -> Result<(), StoreError> {
         let folder = self.run_folder(name);
@@ -179,34 +110,6 @@ impl Store {
             self.write_json(&folder, "before.json", &history.before)?;
         }
         self.write_json(&folder, "nodes.json", &history.last)
-    }
-
-    /// Replaces how the last run called `name` stands.
-    pub fn write_standing(&self, name: &str, standing: &Standing) -> Result<(), StoreError> {
-        self.write_json(&self.run_folder(name), "state.json", standing)
-    }
-
-    /// Replaces a small file by JSON; see [`Store::write_small`].
-    pub(super) fn write_json(&self, folder: &Path, file: &str, value: &impl Serialize) -> Result<(), StoreError> {
-        let text = serde_json::to_vec(value).expect("BUG: it is plain data");
-        self.write_small(folder, file, &text)
-    }
-
-    /// Replaces a small file, durably: a collection after a power cut must know what is whose.
-    pub fn write_small(&self, folder: &Path, file: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = folder.join(file);
-        let io = self.io();
-        let write = || -> std::io::Result<()> {
-            io.create_dir(folder)?;
-            let (tmp, mut file) = self.create_tmp()?;
-            let mut fill = || {
-                file.write_all(bytes)?;
-                file.sync()
-            };
-            fill().and_then(|()| io.rename(&tmp, &path)).inspect_err(|_| drop(io.remove(&tmp)))?;
-            self.settle(folder)
-        };
-        write().map_err(|error| StoreError::io("write", &path, error))
     }
 }
 

@@ -1,8 +1,9 @@
-//! tree: YAML as values that know their place.
+//! yaml: YAML text -> a tree of values that know their place.
 //!
 //! Everything the YAML crate is used for happens here. Its budget refuses alias bombs and deep nesting before memory
 //! is taken.
 
+use crate::base::tree::{Entry, Span, Tree, Value, Word};
 use crate::pipeline::error::Fault;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
@@ -15,55 +16,6 @@ pub(super) const MAX_BYTES: usize = 1 << 20;
 /// The longest text value, in bytes.
 pub(super) const MAX_TEXT: usize = 1 << 16;
 const MAX_DEPTH: usize = 32;
-
-/// A text that was parsed, and what it is called.
-#[derive(Debug)]
-pub(super) struct Source {
-    pub(super) name: String,
-    pub(super) text: String,
-}
-
-/// Where a value stands: which source, line and column from 1, length in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct Span {
-    pub(super) source: u32,
-    pub(super) line: u32,
-    pub(super) column: u32,
-    pub(super) len: u32,
-}
-
-/// A value and its place.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Tree {
-    pub(super) span: Span,
-    pub(super) value: Value,
-}
-
-/// What a YAML node can be.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
-    Null,
-    Bool(bool),
-    /// Whole numbers stay whole; none is infinite or NaN.
-    Number(Number),
-    Text(String),
-    List(Vec<Tree>),
-    Map(Vec<Entry>),
-}
-
-/// A key and its value.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) key: Word,
-    pub(super) value: Tree,
-}
-
-/// A key, or another text that is a name.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Word {
-    pub(super) span: Span,
-    pub(super) text: String,
-}
 
 /// Parses one YAML document. Places are in source number `source`, whose first column is `column` on the first line.
 pub(super) fn parse(text: &str, source: u32, column: u32) -> Result<Tree, Fault> {
@@ -78,7 +30,7 @@ pub(super) fn parse(text: &str, source: u32, column: u32) -> Result<Tree, Fault>
         fault.span = shift(fault.span);
         fault
     })?;
-    tree.move_by(&shift);
+    move_by(&mut tree, &shift);
     Ok(tree)
 }
 
@@ -150,51 +102,17 @@ impl From<Location> for Span {
     }
 }
 
-impl Tree {
-    fn move_by(&mut self, shift: &impl Fn(Span) -> Span) {
-        self.span = shift(self.span);
-        match &mut self.value {
-            Value::List(items) => items.iter_mut().for_each(|item| item.move_by(shift)),
-            Value::Map(entries) => {
-                for entry in entries {
-                    entry.key.span = shift(entry.key.span);
-                    entry.value.move_by(shift);
-                }
+fn move_by(tree: &mut Tree, shift: &impl Fn(Span) -> Span) {
+    tree.span = shift(tree.span);
+    match &mut tree.value {
+        Value::List(items) => items.iter_mut().for_each(|item| move_by(item, shift)),
+        Value::Map(entries) => {
+            for entry in entries {
+                entry.key.span = shift(entry.key.span);
+                move_by(&mut entry.value, shift);
             }
-            _ => {}
         }
-    }
-
-    /// The same value at another place.
-    pub(super) fn with_span(mut self, span: Span) -> Self {
-        self.span = span;
-        self
-    }
-
-    /// As JSON; whole numbers stay whole.
-    pub(super) fn json(&self) -> serde_json::Value {
-        use serde_json::Value as Json;
-        match &self.value {
-            Value::Null => Json::Null,
-            Value::Bool(truth) => Json::Bool(*truth),
-            Value::Number(number) => Json::Number(number.clone()),
-            Value::Text(text) => Json::String(text.clone()),
-            Value::List(items) => items.iter().map(Self::json).collect(),
-            Value::Map(entries) => entries.iter().map(|e| (e.key.text.clone(), e.value.json())).collect(),
-        }
-    }
-
-    /// What it is, in words, for "but this is ...".
-    pub(super) fn described(&self) -> String {
-        match &self.value {
-            Value::Null => "nothing".to_owned(),
-            Value::Bool(truth) => format!("{truth}"),
-            Value::Number(number) => format!("{number}"),
-            Value::Text(text) if text.chars().count() > 40 => "a long text".to_owned(),
-            Value::Text(text) => format!("the text {text:?}"),
-            Value::List(_) => "a list".to_owned(),
-            Value::Map(_) => "a map".to_owned(),
-        }
+        _ => {}
     }
 }
 

@@ -1,17 +1,19 @@
 //! scan: a folder of images -> dataset: ids, digests, sizes and labels, and a list of what could not be used.
 
+mod memory;
+
 use crate::base::Digest;
 use crate::base::clock::unix_ms;
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BadImage, Image, write_bad, write_images};
-use crate::image::{self, Limits, Listed};
+use crate::image::{self, Limits, Listed, Listing};
 use crate::stages::{DATASET, originals};
-use crate::store::{Disk, StoreIo};
 use anyhow::{Context as _, bail, ensure};
+use memory::{Memory, Seen};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,8 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const PROGRESS_EVERY: u64 = 256;
 /// Files looked at between two looks whether the run is to stop.
 const CHUNK: usize = 1024;
-/// So many chunks are looked at again, at most, after a scan was killed.
-const REMEMBER_EVERY: usize = 64;
 /// A file younger than this when it is read may change again without its time showing it, so it is not remembered.
 const SETTLED_MS: i128 = 2000;
 /// Bad images named in an error.
@@ -67,20 +67,6 @@ fn default_pixels() -> u64 {
     Limits::default().max_pixels
 }
 
-/// What is remembered of a good file.
-#[derive(Clone, Serialize, Deserialize)]
-struct Seen {
-    bytes: u64,
-    mtime_ns: i128,
-    ctime_ns: i128,
-    inode: u64,
-    digest: Digest,
-    width: u32,
-    height: u32,
-}
-
-type Memory = BTreeMap<String, Seen>;
-
 impl Stage for Scan {
     const VERB: &'static str = "scan";
     const VERSION: u32 = 1;
@@ -105,72 +91,24 @@ impl Stage for Scan {
 
     /// Names, sizes and times of the files: a touched file scans again, and as its digest is the old one, nothing else.
     fn observe(&self) -> anyhow::Result<Option<Digest>> {
-        let listing = image::list(&self.root)?;
-        let mut text = String::with_capacity(listing.images.len() * 64);
-        for file in &listing.images {
-            let Listed { bytes, mtime_ns, ctime_ns, inode, path, .. } = file;
-            text.push_str(&format!("{bytes} {mtime_ns} {ctime_ns} {inode} {path}\n"));
-        }
-        for problem in &listing.problems {
-            text.push_str(&format!("{} {}\n", problem.reason, problem.path));
-        }
-        Ok(Some(Digest::of(text.as_bytes())))
+        // Hashed as it is told: the text takes about 100 bytes a file.
+        let mut hashed = Hashed(blake3::Hasher::new());
+        tell(&image::list(&self.root)?, &mut hashed)?;
+        Ok(Some(hashed.0.finalize().into()))
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let began_ms = unix_ms();
         let listing = image::list(&self.root)?;
-        let memory_path = cx.cache().join(self.memory_name());
-        let memory = recall(&memory_path);
-        let limits = Limits { max_pixels: self.max_pixels };
-        let total = listing.images.len() as u64;
-        let done = AtomicU64::new(0);
-        let voice = cx.voice();
-        let look = |file: &Listed| {
-            let seen = self.look(file, &memory, &limits);
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if done.is_multiple_of(PROGRESS_EVERY) {
-                voice.progress(done, total, "files");
-            }
-            seen
-        };
-        let mut bad: Vec<BadImage> =
-            listing.problems.into_iter().map(|p| bad_file(&p.path, &p.reason, &p.detail)).collect();
-        let (mut good, mut unread) = (Vec::with_capacity(listing.images.len()), None);
-        let chunks = listing.images.chunks(CHUNK);
-        let last = chunks.len();
-        for (number, files) in (1..).zip(chunks) {
-            let looks: Vec<_> = files.par_iter().map(look).collect();
-            for (file, look) in files.iter().zip(looks) {
-                match look {
-                    Ok(Ok(seen)) => good.push((file, seen)),
-                    Ok(Err(problem)) => bad.push(problem),
-                    Err(error) => unread = unread.or(Some(error)),
-                }
-            }
-            if number < last && (number.is_multiple_of(REMEMBER_EVERY) || cx.is_interrupted()) {
-                let not_yet = memory.iter().map(|(path, seen)| (path.as_str(), seen));
-                let now = good.iter().map(|(file, seen)| (file.path.as_str(), seen));
-                remember(&memory_path, began_ms, not_yet.chain(now));
-                cx.checkpoint()?;
-            }
-        }
-        remember(&memory_path, began_ms, good.iter().map(|(file, seen)| (file.path.as_str(), seen)));
+        let Looked { good, bad: looked_bad, unread } = self.look_at_all(&listing.images, began_ms, cx)?;
         if let Some(error) = unread {
             return Err(error);
         }
+        let problems = listing.problems.iter().map(|p| bad_file(&p.path, &p.reason, &p.detail));
+        let mut bad: Vec<BadImage> = problems.chain(looked_bad).collect();
         bad.sort_by(|a, b| a.path.cmp(&b.path));
         self.judge(&bad, good.len(), cx)?;
-        let images = good.iter().map(|(file, seen)| Image {
-            path: &file.path,
-            digest: seen.digest,
-            bytes: seen.bytes,
-            width: seen.width,
-            height: seen.height,
-            split: "",
-            label: file.label.as_deref().unwrap_or(""),
-            offset: None,
-        });
+        let images = good.iter().map(|(file, seen)| image_of(file, seen));
         cx.write_part("images.parquet", |out| write_images(out, images.clone()).map(drop))?;
         cx.write_part("bad.parquet", |out| write_bad(out, &bad).map(drop))?;
         cx.fact("images", good.len() as u64);
@@ -178,19 +116,73 @@ impl Stage for Scan {
     }
 }
 
+/// What the files of a listing are.
+#[derive(Default)]
+struct Looked<'a> {
+    good: Vec<(&'a Listed, Seen)>,
+    bad: Vec<BadImage>,
+    /// Why the first file that could not be read was not.
+    unread: Option<anyhow::Error>,
+}
+
+impl<'a> Looked<'a> {
+    fn add(&mut self, file: &'a Listed, look: anyhow::Result<Result<Seen, BadImage>>) {
+        match look {
+            Ok(Ok(seen)) => self.good.push((file, seen)),
+            Ok(Err(problem)) => self.bad.push(problem),
+            Err(error) => drop(self.unread.get_or_insert(error)),
+        }
+    }
+}
+
 impl Scan {
+    /// A memory is of one folder and one limit: what is too large to decode under another is no fact.
     fn memory_name(&self) -> String {
         let root = std::fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
         let name = format!("{} {}", self.max_pixels, root.display());
-        format!("{}.json", Digest::of(name.as_bytes()).short())
+        Digest::of(name.as_bytes()).short()
+    }
+
+    /// Looks at every file, on all cores. What was found out so far outlives a scan that is stopped or killed.
+    fn look_at_all<'a>(&self, images: &'a [Listed], began_ms: u64, cx: &Context<'_>) -> anyhow::Result<Looked<'a>> {
+        let mut memory = Memory::open(&cx.cache(), &self.memory_name());
+        let limits = Limits { max_pixels: self.max_pixels };
+        let (done, total) = (AtomicU64::new(0), images.len() as u64);
+        let (mut looked, voice) = (Looked::default(), cx.voice());
+        for (number, files) in images.chunks(CHUNK).enumerate() {
+            if number > 0 && cx.is_interrupted() {
+                memory.pause();
+                cx.checkpoint()?;
+            }
+            let known = memory.recall(files);
+            let look = |(file, known): (&Listed, Option<Seen>)| {
+                let look = self.look(file, known, &limits);
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                if done.is_multiple_of(PROGRESS_EVERY) {
+                    voice.progress(done, total, "files");
+                }
+                look
+            };
+            let looks: Vec<_> = files.par_iter().zip(known).map(look).collect();
+            for (file, look) in files.iter().zip(looks) {
+                if let Ok(Ok(seen)) = &look
+                    && is_settled(seen, began_ms)
+                {
+                    memory.remember(&file.path, seen);
+                }
+                looked.add(file, look);
+            }
+        }
+        memory.finish();
+        Ok(looked)
     }
 
     /// Digest and size of one file, remembered or found out.
     ///
     /// That a file is no image is a fact about it, and stays one. That it could not be read is not: it would leave an
     /// image out for ever, since nothing about the file changes when it can be read again. So that is an error.
-    fn look(&self, file: &Listed, memory: &Memory, limits: &Limits) -> anyhow::Result<Result<Seen, BadImage>> {
-        if let Some(seen) = memory.get(&file.path)
+    fn look(&self, file: &Listed, known: Option<Seen>, limits: &Limits) -> anyhow::Result<Result<Seen, BadImage>> {
+        if let Some(seen) = &known
             && (seen.bytes, seen.mtime_ns, seen.ctime_ns, seen.inode)
                 == (file.bytes, file.mtime_ns, file.ctime_ns, file.inode)
         {
@@ -203,7 +195,7 @@ impl Scan {
         })?;
         let judge = |bytes: Vec<u8>| {
             let digest = Digest::of(&bytes);
-            let (width, height) = match memory.get(&file.path).filter(|seen| seen.digest == digest) {
+            let (width, height) = match known.filter(|seen| seen.digest == digest) {
                 Some(seen) => (seen.width, seen.height), // Another file of the same bytes, or another name of it.
                 None => image::decode(&bytes, limits)
                     .map(|picture| (picture.width, picture.height))
@@ -255,26 +247,59 @@ fn bad_file(path: &str, reason: &str, detail: &str) -> BadImage {
     BadImage { path: path.to_owned(), reason: reason.to_owned(), detail: detail.to_owned() }
 }
 
-/// What an earlier scan of this folder knew; nothing, if that cannot be read or is not as it was written: a wrong digest
-/// taken from here would be looked for in every file from then on.
-fn recall(path: &Path) -> Memory {
-    let text = Disk.read(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-    let sound =
-        text.trim_end().rsplit_once('\n').filter(|(body, check)| Digest::of(body.as_bytes()).to_string() == *check);
-    sound.and_then(|(body, _)| serde_json::from_str(body).ok()).unwrap_or_default()
+fn image_of<'a>(file: &'a Listed, seen: &Seen) -> Image<'a> {
+    Image {
+        path: &file.path,
+        digest: seen.digest,
+        bytes: seen.bytes,
+        width: seen.width,
+        height: seen.height,
+        split: "",
+        label: file.label.as_deref().unwrap_or(""),
+        offset: None,
+    }
 }
 
-/// Remembers the files that had settled when the reading began. Losing this costs a rescan, so it is neither synced nor
-/// complained about.
-fn remember<'a>(path: &Path, began_ms: u64, good: impl Iterator<Item = (&'a str, &'a Seen)>) {
-    let began_ns = i128::from(began_ms) * 1_000_000;
-    let settled = |seen: &Seen| began_ns - seen.mtime_ns.max(seen.ctime_ns) > SETTLED_MS * 1_000_000;
-    let memory: BTreeMap<&str, &Seen> = good.filter(|(_, seen)| settled(seen)).collect();
-    let write = || -> anyhow::Result<()> {
-        let tmp = path.with_extension(format!("{}.tmp", std::process::id()));
-        let body = serde_json::to_string(&memory)?;
-        std::fs::write(&tmp, format!("{body}\n{}\n", Digest::of(body.as_bytes())))?;
-        std::fs::rename(&tmp, path).context("renaming")
-    };
-    let _ = write();
+/// Whether a file had settled when the reading began.
+fn is_settled(seen: &Seen, began_ms: u64) -> bool {
+    i128::from(began_ms) * 1_000_000 - seen.mtime_ns.max(seen.ctime_ns) > SETTLED_MS * 1_000_000
+}
+
+/// A line for each file and each problem: all that a listing tells.
+fn tell(listing: &Listing, out: &mut impl fmt::Write) -> fmt::Result {
+    for Listed { bytes, mtime_ns, ctime_ns, inode, path, .. } in &listing.images {
+        writeln!(out, "{bytes} {mtime_ns} {ctime_ns} {inode} {path}")?;
+    }
+    listing.problems.iter().try_for_each(|problem| writeln!(out, "{} {}", problem.reason, problem.path))
+}
+
+/// Hashes a text as it comes.
+struct Hashed(blake3::Hasher);
+
+impl fmt::Write for Hashed {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_observed_text_and_its_digest_as_it_comes_are_one() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.jpg", "c/a.png", "c/no.jpg"] {
+            std::fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", folder.path().join("broken.jpg")).unwrap();
+        let scan: Scan = serde_json::from_value(serde_json::json!({ "root": folder.path() })).unwrap();
+        let mut text = String::new();
+        tell(&image::list(folder.path()).unwrap(), &mut text).unwrap();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.ends_with("broken_link broken.jpg\n"), "{text}");
+        assert_eq!(Stage::observe(&scan).unwrap(), Some(Digest::of(text.as_bytes())));
+    }
 }

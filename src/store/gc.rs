@@ -1,8 +1,8 @@
-//! collect: what nothing in the store is after any more, and its removal.
+//! gc: what neither a run nor a pin references, and its removal.
 
 use crate::base::{Digest, ObjectId, StageKey};
 use crate::store::io::Found;
-use crate::store::run::RunState;
+use crate::store::standing::RunState;
 use crate::store::verify::Findings;
 use crate::store::{Record, Stand, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// What a collection keeps and what it would remove.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub struct GcPlan {
     /// Runs that are let go of, whose folder goes first.
     pub runs: Vec<String>,
     /// Records that nothing is after.
@@ -29,7 +29,7 @@ pub struct Survey {
     pub damaged: usize,
 }
 
-impl Survey {
+impl GcPlan {
     /// Bytes to be removed.
     pub fn bytes(&self) -> u64 {
         self.objects.iter().map(|(_, bytes)| bytes).sum()
@@ -50,8 +50,8 @@ impl Store {
     /// # Errors
     /// Where a run or a pin cannot be read: what it is after is not known, and nothing may be removed. Where nothing is
     /// remembered and nothing was to be let go, so that all would go.
-    pub fn survey(&self, last: Option<usize>, drop: &[String]) -> Result<Survey, StoreError> {
-        let mut survey = Survey::default();
+    pub fn gc_plan(&self, last: Option<usize>, drop: &[String]) -> Result<GcPlan, StoreError> {
+        let mut plan = GcPlan::default();
         let mut roots: BTreeSet<StageKey> = BTreeSet::new();
         let pins = self.pins()?;
         let (runs, gone) = self.runs_by_age(last, drop)?;
@@ -62,7 +62,7 @@ impl Store {
         for run in runs {
             roots.extend(self.roots_of(&run)?.into_values());
         }
-        survey.runs = gone;
+        plan.runs = gone;
         let mut unknown = Findings::default();
         let mut kept = BTreeSet::new();
         let mut owners: BTreeMap<ObjectId, String> = BTreeMap::new();
@@ -71,7 +71,7 @@ impl Store {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 Err(StoreError::DamagedRecord { .. }) => {
-                    survey.damaged += 1;
+                    plan.damaged += 1;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -81,7 +81,7 @@ impl Store {
                 kept.extend(objects);
             } else {
                 owners.extend(objects.map(|object| (object, record.node.clone())));
-                survey.records.push(StageKey(digest));
+                plan.records.push(StageKey(digest));
             }
         }
         let there: BTreeSet<ObjectId> =
@@ -89,17 +89,17 @@ impl Store {
         for object in there.iter().copied() {
             let Ok(Found::File(bytes)) = self.io().look(&self.object_path(object)) else { continue };
             if kept.contains(&object) {
-                survey.kept += bytes;
+                plan.kept += bytes;
             } else {
-                *survey.by_node.entry(owners.get(&object).cloned().unwrap_or_default()).or_default() += bytes;
-                survey.objects.push((object, bytes));
+                *plan.by_node.entry(owners.get(&object).cloned().unwrap_or_default()).or_default() += bytes;
+                plan.objects.push((object, bytes));
             }
         }
-        survey.missing = kept.into_iter().filter(|object| !there.contains(object)).collect();
-        if remembers_nothing && !(survey.records.is_empty() && survey.objects.is_empty()) {
+        plan.missing = kept.into_iter().filter(|object| !there.contains(object)).collect();
+        if remembers_nothing && !(plan.records.is_empty() && plan.objects.is_empty()) {
             return Err(StoreError::NoRoots { root: self.root().to_owned() });
         }
-        Ok(survey)
+        Ok(plan)
     }
 
     /// The runs that count, and those that do not.
@@ -134,33 +134,23 @@ impl Store {
         roots.contains(&parent) && !is_whole()
     }
 
-    /// Removes what a survey found: runs, then records, then objects, so that nothing ever names what is gone on purpose.
+    /// Removes what a plan names: runs, then records, then objects, so that nothing ever names what is gone on purpose.
     /// The store must have been opened alone.
-    pub fn collect(&self, survey: &Survey) -> Result<(), StoreError> {
+    pub fn gc(&self, plan: &GcPlan) -> Result<(), StoreError> {
         let remove = |path: PathBuf| match self.io().remove(&path) {
             // A folder there goes with the run's folder, by whoever asked for this.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => Ok(()),
             Err(error) => Err(StoreError::io("remove", &path, error)),
             Ok(()) => Ok(()),
         };
-        for run in &survey.runs {
+        for run in &plan.runs {
             for file in ["state.json", "nodes.json", "before.json"] {
                 remove(self.run_folder(run).join(file))?;
             }
         }
-        for key in &survey.records {
+        for key in &plan.records {
             remove(self.record_path(*key))?;
         }
-        survey.objects.iter().try_for_each(|(object, _)| self.evict(*object))
-    }
-
-    /// What lies in quarantine, with its bytes.
-    pub fn quarantined(&self) -> Vec<(PathBuf, u64)> {
-        let files = self.io().list(&self.root().join("quarantine")).unwrap_or_default();
-        let size = |path: &PathBuf| match self.io().look(path) {
-            Ok(Found::File(bytes)) => bytes,
-            _ => 0,
-        };
-        files.into_iter().map(|path| (path.clone(), size(&path))).collect()
+        plan.objects.iter().try_for_each(|(object, _)| self.evict(*object))
     }
 }
