@@ -228,7 +228,7 @@ fn walk(
     sound: &mut Vec<Vec<String>>,
 ) -> Option<Vec<Vec<String>>> {
     if let Some(from) = way.iter().position(|module| module == at) {
-        return Some([&way[from..], &[at.clone()]].concat());
+        return Some([&way[from..], std::slice::from_ref(at)].concat());
     }
     if sound.contains(at) {
         return None;
