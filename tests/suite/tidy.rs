@@ -18,12 +18,15 @@ const FLOORS: [(&str, u32); 11] = [
     ("native", 6),
 ];
 /// Native libraries and the rooms that may name them.
-const NATIVE: [(&str, &[&str]); 5] = [
+const NATIVE: [(&str, &[&str]); 8] = [
     ("tch::", &["learn"]),
     ("torch_sys::", &["learn"]),
     ("faiss::", &["learn"]),
     ("arrow::", &["format"]),
     ("parquet::", &["format"]),
+    ("safetensors::", &["format"]),
+    ("libloading::", &["learn"]),
+    ("memmap2::", &["store"]),
 ];
 const LONGEST_FILE: usize = 400;
 /// Rooms whose files still form circles.
