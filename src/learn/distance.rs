@@ -3,7 +3,7 @@
 /// Sums that run side by side, for vector instructions.
 const LANES: usize = 8;
 /// Numbers between two looks whether a distance is too large already; a multiple of `LANES`.
-const LOOK: usize = 64;
+const LOOK: usize = 32;
 
 /// Squared L2.
 pub(super) fn distance(a: &[f32], b: &[f32]) -> f64 {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_int};
 use std::fmt;
@@ -16,7 +17,7 @@ const CAPABILITY: [c_int; 2] = [75, 76];
 static KNOWN: Mutex<BTreeMap<usize, GpuNumerics>> = Mutex::new(BTreeMap::new());
 
 /// Hardware and libraries that choose a GPU's kernels, and so decide the bits of what they compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuNumerics {
     /// Compute capability, major and minor: 9, 0 for an H100.
     pub capability: (u32, u32),

@@ -165,6 +165,7 @@ fn least(norms: &[f32], products: &[f32], ids: &mut [u32], scores: &mut [f32]) {
 mod tests {
     use super::*;
     use crate::base::{Seed, draw};
+    use crate::learn::assign::NEAR;
 
     /// What a GPU does, done by the CPU: the two ways through torch find the same.
     #[test]
@@ -182,7 +183,7 @@ mod tests {
                 assigner.nearest(&vectors, &mut found).unwrap();
                 found
             });
-            assert_eq!(by_torch.ids.len(), rows * k.min(8));
+            assert_eq!(by_torch.ids.len(), rows * k.min(NEAR));
             let apart = by_torch.scores.iter().zip(&by_us.scores).map(|(a, b)| (a - b).abs());
             assert!(apart.fold(0.0, f32::max) < 1e-5);
             let same = by_torch.ids.iter().zip(&by_us.ids).filter(|(a, b)| a == b).count();

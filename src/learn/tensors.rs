@@ -1,8 +1,6 @@
-//! tensors: tensors by name, how they are checked, and how they become safetensors bytes.
+//! tensors: tensors by name, how they are checked, and the bytes that they are made of.
 
 use anyhow::{Context, Result, bail, ensure};
-use safetensors::tensor::{Dtype, SafeTensors, View};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
@@ -33,79 +31,65 @@ pub fn plain(tensor: &Tensor) -> Result<Tensor> {
     Ok(copy)
 }
 
-/// One tensor as `safetensors::serialize` and `serialize_to_file` take it; bytes are copied out one tensor at a time.
-pub struct TensorBytes {
-    tensor: Tensor,
-    shape: Vec<usize>,
-    dtype: Dtype,
+/// The type of a tensor's numbers, as files have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// 8 bits, 0..=255.
+    U8,
+    /// 64 bits, signed.
+    I64,
+    /// IEEE half.
+    F16,
+    /// IEEE single.
+    F32,
+    /// IEEE double.
+    F64,
 }
 
-impl TensorBytes {
-    /// Accepts f32, f64, i64 and u8 tensors on any device.
+/// A tensor's numbers outside torch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    /// Their type.
+    pub number: Number,
+    /// The tensor's sizes; none for a single number.
+    pub shape: Vec<usize>,
+    /// The numbers, little endian, the last dimension running fastest.
+    pub bytes: Vec<u8>,
+}
+
+impl Raw {
+    /// Copies a tensor from any device; refuses other numbers than f32, f64, i64 and u8.
     pub fn of(tensor: &Tensor) -> Result<Self> {
         let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
-        let dtype = match tensor.kind() {
-            Kind::Float => Dtype::F32,
-            Kind::Double => Dtype::F64,
-            Kind::Int64 => Dtype::I64,
-            Kind::Uint8 => Dtype::U8,
-            other => bail!("a tensor of {other:?} is not stored"),
+        let number = match tensor.kind() {
+            Kind::Float => Number::F32,
+            Kind::Double => Number::F64,
+            Kind::Int64 => Number::I64,
+            Kind::Uint8 => Number::U8,
+            other => bail!("a tensor of {other:?} is not stored: f32, f64, i64 and u8 are"),
         };
         let shape = tensor.size().iter().map(|side| *side as usize).collect();
-        Ok(Self { tensor, shape, dtype })
+        let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+        tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+        Ok(Self { number, shape, bytes })
     }
 }
 
-impl View for TensorBytes {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = vec![0; self.data_len()];
-        self.tensor.copy_data_u8(&mut bytes, self.tensor.numel());
-        Cow::Owned(bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()
-    }
-}
-
-/// The safetensors file's bytes: equal tensors give equal bytes.
-pub fn encode(state: &StateDict) -> Result<Vec<u8>> {
-    let views = state
-        .iter()
-        .map(|(name, tensor)| Ok((name.as_str(), TensorBytes::of(tensor).with_context(|| format!("tensor {name}"))?)))
-        .collect::<Result<Vec<_>>>()?;
-    safetensors::serialize(views, None).context("safetensors: the state could not be written")
-}
-
-/// Reads every tensor of a safetensors file's bytes, onto the CPU; 16-bit floats become f32.
-pub fn decode(bytes: &[u8]) -> Result<StateDict> {
-    let file = SafeTensors::deserialize(bytes).context("not a safetensors file, or a damaged one")?;
-    file.iter()
-        .map(|(name, view)| Ok((name.to_owned(), tensor_of(&view).with_context(|| format!("tensor {name}"))?)))
-        .collect()
-}
-
-fn tensor_of(view: &safetensors::tensor::TensorView<'_>) -> Result<Tensor> {
-    let kind = match view.dtype() {
-        Dtype::F32 => Kind::Float,
-        Dtype::F64 => Kind::Double,
-        Dtype::I64 => Kind::Int64,
-        Dtype::U8 => Kind::Uint8,
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        other => bail!("values of type {other:?} are not read"),
+/// A tensor on the CPU of these numbers, which are copied (see [`Raw`]); halves become f32. Refuses bytes that are not as
+/// many as the shape needs.
+pub fn tensor_of(number: Number, shape: &[usize], bytes: &[u8]) -> Result<Tensor> {
+    let kind = match number {
+        Number::U8 => Kind::Uint8,
+        Number::I64 => Kind::Int64,
+        Number::F16 => Kind::Half,
+        Number::F32 => Kind::Float,
+        Number::F64 => Kind::Double,
     };
-    let shape: Vec<i64> = view.shape().iter().map(|side| *side as i64).collect();
-    let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
-    Ok(if matches!(kind, Kind::Half | Kind::BFloat16) { tensor.f_to_kind(Kind::Float)? } else { tensor })
+    let due = shape.iter().try_fold(kind.elt_size_in_bytes(), |bytes, side| bytes.checked_mul(*side));
+    ensure!(due == Some(bytes.len()), "{} bytes for a tensor of {shape:?} {number:?}", bytes.len());
+    let shape: Vec<i64> = shape.iter().map(|side| *side as i64).collect();
+    let tensor = Tensor::f_from_data_size(bytes, &shape, kind)?;
+    Ok(if kind == Kind::Half { tensor.f_to_kind(Kind::Float)? } else { tensor })
 }
 
 #[cfg(test)]
@@ -113,17 +97,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_survives_its_bytes() {
-        let state: StateDict = [
-            ("b.weight".to_owned(), Tensor::from_slice(&[1f32, -2., 3., 4., 5., 6.]).view([2, 3]).tr()),
-            ("a.count".to_owned(), Tensor::from(7i64)),
-        ]
-        .into();
-        let bytes = encode(&state).unwrap();
-        let back = decode(&bytes).unwrap();
-        assert_eq!(back["b.weight"], state["b.weight"]);
-        assert_eq!((back["a.count"].int64_value(&[]), back["a.count"].dim()), (7, 0));
-        assert_eq!(encode(&back).unwrap(), bytes);
-        assert!(decode(&bytes[..bytes.len() - 1]).is_err());
+    fn a_tensor_survives_its_bytes() {
+        let turned = Tensor::from_slice(&[1f32, -2., 3., 4., 5., 6.]).view([2, 3]).tr();
+        for tensor in [turned, Tensor::from(7i64), Tensor::from_slice(&[0.1f64]), Tensor::from_slice(&[3u8, 4])] {
+            let raw = Raw::of(&tensor).unwrap();
+            let back = tensor_of(raw.number, &raw.shape, &raw.bytes).unwrap();
+            assert_eq!((back.kind(), back.size()), (tensor.kind(), tensor.size()));
+            assert_eq!(back, tensor);
+            assert_eq!(Raw::of(&back).unwrap(), raw);
+            assert!(tensor_of(raw.number, &raw.shape, &raw.bytes[1..]).is_err());
+        }
+        let half = tensor_of(Number::F16, &[1], &[0x00, 0xc0]).unwrap();
+        assert_eq!((half.kind(), half.double_value(&[0])), (Kind::Float, -2.0));
+        assert!(Raw::of(&Tensor::from(true)).is_err());
     }
 }

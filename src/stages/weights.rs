@@ -5,9 +5,8 @@ use crate::format::kind::Metadata;
 use crate::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
 use crate::format::{Kind, Scalar, TensorRef, Tensors};
 use crate::learn::arch::NetShape;
-use crate::learn::tensors::{StateDict, TensorBytes, decode};
+use crate::learn::tensors::{Number, Raw, StateDict, tensor_of};
 use anyhow::{Context as _, bail};
-use safetensors::tensor::{Dtype, View};
 
 const SHAPE_KEY: &str = "dcpipe.net";
 
@@ -25,12 +24,13 @@ pub fn read(input: &Input<'_>) -> anyhow::Result<(NetShape, StateDict)> {
         .get(SHAPE_KEY)
         .with_context(|| format!("{WEIGHTS_PART} does not say which network it is for"))?;
     let shape: NetShape = serde_json::from_str(text).with_context(|| format!("{WEIGHTS_PART}: {SHAPE_KEY}"))?;
-    Ok((shape, decode(&bytes)?))
+    Ok((shape, state_of(&file)?))
 }
 
 /// Reads the body's momentum; empty before the first step.
 pub fn read_momentum(input: &Input<'_>) -> anyhow::Result<StateDict> {
-    input.part_if_any(MOMENTUM_PART)?.map_or_else(|| Ok(StateDict::new()), |bytes| decode(&bytes))
+    let Some(bytes) = input.part_if_any(MOMENTUM_PART)? else { return Ok(StateDict::new()) };
+    state_of(&Tensors::open(&MOMENTUM, &bytes)?)
 }
 
 /// Writes the tensors of a network, and after the first step the body's momentum. `metadata` is what else the files say.
@@ -54,25 +54,42 @@ fn write_part(
     state: &StateDict,
     metadata: &Metadata,
 ) -> anyhow::Result<()> {
-    let views: Vec<(&str, TensorBytes)> = state
+    let raw = |(name, tensor)| Ok((name, Raw::of(tensor).with_context(|| format!("tensor {name}"))?));
+    let raws: Vec<(&String, Raw)> = state.iter().map(raw).collect::<anyhow::Result<_>>()?;
+    let tensors: Vec<_> = raws
         .iter()
-        .map(|(name, tensor)| Ok((name.as_str(), TensorBytes::of(tensor)?)))
-        .collect::<anyhow::Result<_>>()?;
-    let bytes: Vec<_> = views.iter().map(|(_, view)| view.data()).collect();
-    let shapes: Vec<Vec<usize>> = views.iter().map(|(_, view)| view.shape().to_vec()).collect();
-    let mut tensors = Vec::with_capacity(views.len());
-    for (((name, view), bytes), shape) in views.iter().zip(&bytes).zip(&shapes) {
-        tensors.push(TensorRef { name, scalar: scalar(view.dtype())?, shape, bytes });
-    }
+        .map(|(name, raw)| TensorRef { name, scalar: scalar(raw.number), shape: &raw.shape, bytes: &raw.bytes })
+        .collect();
     out.write_part(name, |out| write_tensors(out, kind, &tensors, metadata).map(drop))
 }
 
-fn scalar(dtype: Dtype) -> anyhow::Result<Scalar> {
-    Ok(match dtype {
-        Dtype::F32 => Scalar::F32,
-        Dtype::F64 => Scalar::F64,
-        Dtype::I64 => Scalar::I64,
-        Dtype::U8 => Scalar::U8,
-        other => bail!("BUG: a tensor of {other:?} is to be written"),
+/// Every tensor of a file, on the CPU.
+fn state_of(file: &Tensors) -> anyhow::Result<StateDict> {
+    file.iter()
+        .map(|(name, tensor)| {
+            let read = || tensor_of(number(tensor.scalar())?, tensor.shape(), tensor.bytes());
+            Ok((name.to_owned(), read().with_context(|| format!("tensor {name}"))?))
+        })
+        .collect()
+}
+
+fn scalar(number: Number) -> Scalar {
+    match number {
+        Number::U8 => Scalar::U8,
+        Number::I64 => Scalar::I64,
+        Number::F16 => Scalar::F16,
+        Number::F32 => Scalar::F32,
+        Number::F64 => Scalar::F64,
+    }
+}
+
+fn number(scalar: Scalar) -> anyhow::Result<Number> {
+    Ok(match scalar {
+        Scalar::U8 => Number::U8,
+        Scalar::I64 => Number::I64,
+        Scalar::F16 => Number::F16,
+        Scalar::F32 => Number::F32,
+        Scalar::F64 => Number::F64,
+        Scalar::I32 => bail!("numbers of type {scalar} are not read: no network has them"),
     })
 }

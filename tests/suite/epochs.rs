@@ -9,7 +9,7 @@ use dcpipe::learn::net::Net;
 use dcpipe::learn::pca::Scatter;
 use dcpipe::learn::sampler::{self, Draw};
 use dcpipe::learn::sgd::SgdOptions;
-use dcpipe::learn::tensors::{self, StateDict};
+use dcpipe::learn::tensors::StateDict;
 use dcpipe::learn::train::Trainer;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -196,7 +196,7 @@ struct Apart {
 
 fn compare(told: &[Told], kind: &str) -> Vec<Apart> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/epochs/run.safetensors");
-    let golden = tensors::decode(&std::fs::read(path).unwrap()).unwrap();
+    let golden = crate::nets::state_of(std::fs::read(path).unwrap());
     let numbers = |name: &str, epoch: usize| {
         Vec::<f64>::try_from(golden[&format!("{kind} {name}")].get(epoch as i64).to_kind(Kind::Double)).unwrap()
     };

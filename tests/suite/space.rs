@@ -1,5 +1,6 @@
 //! space: a folder of its own for a test, tiny images to fill it with, and the real program to run in it.
 
+use dcpipe::base::clock::Stopwatch;
 use dcpipe::base::{Digest, Seed};
 use dcpipe::engine::Event;
 use dcpipe::image::demo::kinds;
@@ -11,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The launcher; the program itself stands beside it.
@@ -222,7 +223,7 @@ impl Started {
 
     /// Looks again and again until `enough` says so, or until the program has ended and been looked at once more.
     fn poll(&mut self, mut enough: impl FnMut(&Self) -> bool) {
-        let begun = Instant::now();
+        let begun = Stopwatch::new();
         loop {
             let ended = self.child.try_wait().unwrap().is_some();
             if enough(self) || ended {

@@ -18,12 +18,15 @@ const FLOORS: [(&str, u32); 11] = [
     ("native", 6),
 ];
 /// Native libraries and the rooms that may name them.
-const NATIVE: [(&str, &[&str]); 5] = [
+const NATIVE: [(&str, &[&str]); 8] = [
     ("tch::", &["learn"]),
     ("torch_sys::", &["learn"]),
     ("faiss::", &["learn"]),
     ("arrow::", &["format"]),
     ("parquet::", &["format"]),
+    ("safetensors::", &["format"]),
+    ("libloading::", &["learn"]),
+    ("memmap2::", &["store"]),
 ];
 const LONGEST_FILE: usize = 400;
 /// Rooms whose files still form circles.
@@ -228,7 +231,7 @@ fn walk(
     sound: &mut Vec<Vec<String>>,
 ) -> Option<Vec<Vec<String>>> {
     if let Some(from) = way.iter().position(|module| module == at) {
-        return Some([&way[from..], &[at.clone()]].concat());
+        return Some([&way[from..], std::slice::from_ref(at)].concat());
     }
     if sound.contains(at) {
         return None;
