@@ -82,7 +82,7 @@ fn gather(folder: &Path, name: &str, path: &Path) -> io::Result<()> {
         file.starts_with(&start) && file.ends_with(".part")
     };
     let parts: Vec<_> = Disk.list(folder)?.into_iter().filter(is_part).collect();
-    let _ = std::fs::remove_file(folder.join(format!("{name}.json"))); // As version 0.1.0 had it.
+    let _ = std::fs::remove_file(folder.join(format!("{name}.json"))); // An older form of the same.
     if parts.is_empty() {
         return Ok(());
     }
