@@ -599,12 +599,12 @@ proptest! {
         let sets: Vec<String> = sets.chain([format!("epochs={epochs}")]).collect();
         let loaded = toy_with(&toy_text(), &sets.iter().map(String::as_str).collect::<Vec<_>>());
         let [features, clusters, weights, metrics] = steps;
-        let fits = clusters % features == 0 && weights % clusters == 0 && metrics % clusters == 0;
+        let fits = clusters.is_multiple_of(features) && weights.is_multiple_of(clusters) && metrics.is_multiple_of(clusters);
         prop_assert_eq!(loaded.is_ok(), fits);
         let Ok(Loaded { plan, resolved }) = loaded else { return Ok(()) };
         let again = toy_with(&resolved, &[]).map_err(|e| TestCaseError::fail(e.to_string()))?;
         prop_assert_eq!(described(&plan), described(&again.plan));
-        let is_there = |step: u32, epoch: u32| epoch % step == 0 || epoch == epochs;
+        let is_there = |step: u32, epoch: u32| epoch.is_multiple_of(step) || epoch == epochs;
         for (noun, step) in nouns.iter().zip(steps) {
             for epoch in 1..=epochs {
                 prop_assert_eq!(plan.at(noun, Epoch(epoch)).is_some(), is_there(step, epoch), "{}@{}", noun, epoch);
