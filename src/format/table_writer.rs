@@ -77,22 +77,17 @@ impl Column {
     fn of(values: ArrayRef) -> Self {
         Self { pieces: vec![values] }
     }
+}
 
-    fn len(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.len()).sum()
-    }
-
-    /// The values from a row on, as far as its piece goes; of no rows, none.
-    fn rest(&self, row: usize) -> ArrayRef {
-        let mut row = row;
-        for piece in &self.pieces {
-            if row < piece.len() {
-                return piece.slice(row, piece.len() - row);
-            }
-            row -= piece.len();
+/// The values of a column's pieces from a row on, as far as one piece goes; of no rows, none.
+fn rest(pieces: &[ArrayRef], mut row: usize) -> ArrayRef {
+    for piece in pieces {
+        if row < piece.len() {
+            return piece.slice(row, piece.len() - row);
         }
-        self.pieces[0].slice(0, 0)
+        row -= piece.len();
     }
+    pieces[0].slice(0, 0)
 }
 
 /// Writes a table in pieces of rows; the first piece gives the columns their types.
@@ -126,8 +121,10 @@ impl<W: Write + Send> TableWriter<W> {
 
     /// Writes rows: one column per name, all of one length. Push a table of no rows once as well.
     pub fn push(&mut self, columns: Vec<Column>) -> Result<()> {
-        let length = columns.first().map_or(0, Column::len);
-        if columns.len() != self.names.len() || columns.iter().any(|column| column.len() != length) {
+        let columns: Vec<_> = columns.into_iter().map(|column| column.pieces).collect();
+        let rows_of = |pieces: &Vec<ArrayRef>| pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let length = columns.first().map_or(0, rows_of);
+        if columns.len() != self.names.len() || columns.iter().any(|pieces| rows_of(pieces) != length) {
             return Err(wrong_rows(&self.kind, "columns that differ in length, or from their names in number"));
         }
         self.state = match std::mem::replace(&mut self.state, State::Broken) {
@@ -140,7 +137,7 @@ impl<W: Write + Send> TableWriter<W> {
         let mut start = 0;
         loop {
             // The rows that are in one piece of every column.
-            let rests: Vec<_> = columns.iter().map(|column| column.rest(start)).collect();
+            let rests: Vec<_> = columns.iter().map(|pieces| rest(pieces, start)).collect();
             let rows = rests.iter().map(|rest| rest.len()).min().unwrap_or(0);
             let rests = rests.iter().map(|rest| rest.slice(0, rows)).collect();
             let batch = RecordBatch::try_new(schema.clone(), rests);
@@ -161,10 +158,10 @@ impl<W: Write + Send> TableWriter<W> {
         }
     }
 
-    fn open(&self, out: W, columns: &[Column]) -> Result<State<W>> {
+    fn open(&self, out: W, columns: &[Vec<ArrayRef>]) -> Result<State<W>> {
         let fields = self.names.iter().zip(columns);
         let fields: Vec<_> =
-            fields.map(|(name, column)| Field::new(name, column.pieces[0].data_type().clone(), false)).collect();
+            fields.map(|(name, column)| Field::new(name, column[0].data_type().clone(), false)).collect();
         let schema = Arc::new(Schema::new(fields));
         let options = ArrowWriterOptions::new()
             .with_properties(self.properties(&schema)?)

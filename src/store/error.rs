@@ -29,19 +29,19 @@ pub enum StoreError {
     },
     /// A collection that would take everything.
     #[error(
-        "the store {root} remembers no run and no pin, so everything in it would go; run what is to stay once more, or \
-         delete the folder"
+        "refusing to empty {root}: it has no runs and no pins; run the pipelines that you want to keep, or delete the \
+         folder"
     )]
     NoRoots {
         /// The store's folder.
         root: PathBuf,
     },
-    /// It is not known what a run, or a pin, is after, so nothing may be taken for nobody's.
+    /// What a run or a pin references is not known, so nothing may be deleted.
     #[error(
         "could not read {path}: {error}; {}",
         match run {
-            Some(run) => format!("run {run} once more, which writes it anew, or let go of it with dcpipe gc --drop {run}"),
-            None => "delete that file to let go of what it pins".to_owned(),
+            Some(run) => format!("run {run} once more, which writes it anew, or discard it with dcpipe gc --drop {run}"),
+            None => "delete that file to discard the pin".to_owned(),
         }
     )]
     Unreadable {
@@ -68,8 +68,8 @@ pub enum StoreError {
     },
     /// What stands under an object's name is not the object, or cannot be read, and is in the way of a right one.
     #[error(
-        "{path} {why}; move it away, or give this user leave to (its folder and the store's quarantine/ must be \
-         writable), then run the same command: it is made again"
+        "{path} {why} and blocks its rebuild; move it away, or make its folder and the store's quarantine/ writable, \
+         then run the same command again"
     )]
     Stuck {
         /// The object.

@@ -10,32 +10,32 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// What a collection keeps and what it would remove.
+/// What gc would delete and what it retains.
 #[derive(Clone, Debug, Default)]
 pub struct GcPlan {
-    /// Runs that are let go of, whose folder goes first.
+    /// Runs that are discarded; gc deletes their folders first.
     pub runs: Vec<String>,
-    /// Records that nothing is after.
+    /// Records that no run and no pin references.
     pub records: Vec<StageKey>,
-    /// Objects that no kept record names, with their bytes.
+    /// Objects that no retained record names, with their bytes.
     pub objects: Vec<(ObjectId, u64)>,
-    /// Bytes to be removed, by the node that they were made for; none where no record tells.
+    /// Bytes to be deleted, by the node that they were made for; the empty name where no record tells.
     pub by_node: BTreeMap<String, u64>,
-    /// Bytes that stay.
+    /// Bytes that are retained.
     pub kept: u64,
-    /// Objects that kept records name and that are not there.
+    /// Objects that retained records name and that are missing.
     pub missing: BTreeSet<ObjectId>,
-    /// Damaged records; they count as none.
+    /// Damaged records. They reference nothing.
     pub damaged: usize,
 }
 
 impl GcPlan {
-    /// Bytes to be removed.
+    /// Bytes to be deleted.
     pub fn bytes(&self) -> u64 {
         self.objects.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Those of them that have another name outside `store`, in results: removing them frees nothing.
+    /// Those of them that also have a name outside `store`, in results: deleting them frees nothing.
     pub fn bytes_shared(&self, store: &Store) -> u64 {
         let is_shared =
             |object| std::fs::symlink_metadata(store.object_path(object)).is_ok_and(|meta| meta.nlink() > 1);
@@ -44,12 +44,12 @@ impl GcPlan {
 }
 
 impl Store {
-    /// Finds what neither a pin nor a run is after. With `last`, only so many runs count, the newest, and those that are
-    /// not done; those named in `drop` do not count at all.
+    /// Finds what neither a pin nor a run references, and deletes nothing. With `last`, only the newest so many runs
+    /// count, and all unfinished ones. The runs named in `drop` do not count.
     ///
     /// # Errors
-    /// Where a run or a pin cannot be read: what it is after is not known, and nothing may be removed. Where nothing is
-    /// remembered and nothing was to be let go, so that all would go.
+    /// Where a run or a pin cannot be read: what it references is not known, so nothing may be deleted. Where there is no
+    /// run, no pin and nothing to discard: gc would empty the store.
     pub fn gc_plan(&self, last: Option<usize>, drop: &[String]) -> Result<GcPlan, StoreError> {
         let mut plan = GcPlan::default();
         let mut roots: BTreeSet<StageKey> = BTreeSet::new();
@@ -125,7 +125,7 @@ impl Store {
         Ok((counted, gone))
     }
 
-    /// Whether somebody is after a record: it is a root's, or what an unfinished root goes on from.
+    /// Whether something references a record: it is a root's, or a checkpoint from which an unfinished root resumes.
     fn is_wanted(&self, record: &Record, roots: &BTreeSet<StageKey>) -> bool {
         let Some((node, _)) = record.key_text.rsplit_once("\nshard ") else { return roots.contains(&record.key()) };
         let parent = StageKey(Digest::of(format!("{node}\n").as_bytes()));

@@ -9,8 +9,8 @@
 //!   stat/               what scan knows of files by size, mtime and inode; a cache that may be deleted
 //!   locks/              locked by the kernel while somebody is at work; the files themselves mean nothing
 //!   tmp/                nothing here is ever trusted
-//!   pins/               runs whose results stay
-//!   quarantine/         what stood under a name that promised something else; .mended once that was made again
+//!   pins/               what protects runs' artifacts from gc
+//!   quarantine/         damaged files, moved aside; .mended once the object was rebuilt
 //! ```
 //!
 //! A record names only objects that were durable when it was written. Nothing under objects/ or records/ is changed in

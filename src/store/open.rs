@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const FORMAT: &str = "dcpipe-store 1 blake3\n";
-/// How often a store that somebody has alone is asked for again.
+/// How long to wait before trying again to open a store that a gc holds.
 const LOOK: Duration = Duration::from_millis(10);
 const FOLDERS: [&str; 8] = ["objects", "records", "runs", "stat", "tmp", "quarantine", "locks", "pins"];
 
@@ -145,7 +145,7 @@ fn knows_format(io: &dyn StoreIo, root: &Path) -> Result<bool, StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(StoreError::io("read", &path, error)),
     }
-    // A folder of somebody's that is no store must not become one by a slip of the hand.
+    // Never turn an existing folder into a store by accident.
     for entry in io.list(root).unwrap_or_default() {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name != "FORMAT" && !FOLDERS.contains(&name.as_str()) {

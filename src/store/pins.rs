@@ -1,4 +1,4 @@
-//! pins: runs whose results stay, whatever later runs of their name do.
+//! pins: what protects a run's artifacts from gc and from later runs of the same name.
 
 use crate::base::{ObjectId, StageKey};
 use crate::store::history::NodeKeys;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// What a run was after when it was pinned.
+/// What a run referenced when it was pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     version: u32,
@@ -22,8 +22,8 @@ impl Store {
         self.root().join("pins").join(format!("{name}.json"))
     }
 
-    /// Pins what the last run called `run` is after, under `name`. `None` where that pins something else already, which
-    /// stays.
+    /// Pins what the last run called `run` references, under `name`. `None` where that name pins something else already,
+    /// which stays pinned.
     pub fn pin(&self, name: &str, run: &str) -> Result<Option<Pin>, StoreError> {
         let pin = Pin { version: 1, run: run.to_owned(), nodes: self.roots_of(run)? };
         let path = self.pin_path(name);

@@ -591,6 +591,40 @@ proptest! {
     }
 
     #[test]
+    fn any_choice_of_epochs_is_refused_or_planned_so_that_all_that_is_read_is_there(
+        steps in prop::array::uniform4(1..7_u32), epochs in 1..30_u32,
+    ) {
+        let nouns = ["features", "clusters", "weights", "metrics"];
+        let sets = nouns.iter().zip(steps).map(|(noun, step)| format!("each_epoch.{noun}.epochs.every={step}"));
+        let sets: Vec<String> = sets.chain([format!("epochs={epochs}")]).collect();
+        let loaded = toy_with(&toy_text(), &sets.iter().map(String::as_str).collect::<Vec<_>>());
+        let [features, clusters, weights, metrics] = steps;
+        let fits = clusters.is_multiple_of(features) && weights.is_multiple_of(clusters) && metrics.is_multiple_of(clusters);
+        prop_assert_eq!(loaded.is_ok(), fits);
+        let Ok(Loaded { plan, resolved }) = loaded else { return Ok(()) };
+        let again = toy_with(&resolved, &[]).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(described(&plan), described(&again.plan));
+        let is_there = |step: u32, epoch: u32| epoch.is_multiple_of(step) || epoch == epochs;
+        for (noun, step) in nouns.iter().zip(steps) {
+            for epoch in 1..=epochs {
+                prop_assert_eq!(plan.at(noun, Epoch(epoch)).is_some(), is_there(step, epoch), "{}@{}", noun, epoch);
+            }
+        }
+        for node in (0..plan.len() as u32).map(|id| plan.node(NodeId(id))).filter(|node| node.epoch.0 > 0) {
+            for (port, from) in &node.inputs {
+                let (from, own) = (plan.node(*from), node.epoch.0);
+                let due = match *port {
+                    "dataset" => 0,
+                    "weights" => (1..own).rev().find(|epoch| is_there(weights, *epoch)).unwrap_or(0),
+                    "before" => (1..own).rev().find(|epoch| is_there(clusters, *epoch)).expect("else it is open"),
+                    _ => own,
+                };
+                prop_assert_eq!(from.epoch.0, due, "{} of {}", port, node.name());
+            }
+        }
+    }
+
+    #[test]
     fn an_override_of_any_text_is_refused_or_applied_and_never_panics(
         path in "(once|each_epoch|vars|clusters|weights|keep|epochs)?(\\.(with|from|k|lr|images|weights))*", value in "\\PC{0,12}",
     ) {

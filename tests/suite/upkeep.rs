@@ -279,7 +279,7 @@ fn where_a_run_cannot_be_read_nothing_is_collected() {
     space.store.gc_plan(None, &[]).unwrap_err();
     std::fs::remove_dir_all(space.store.run_folder("toys")).unwrap();
     let error = space.store.gc_plan(None, &[]).unwrap_err().to_string();
-    assert!(error.contains("remembers no run"), "{error}");
+    assert!(error.contains("it has no runs and no pins"), "{error}");
     let empty = TestSpace::new();
     assert_eq!(empty.store.gc_plan(None, &[]).unwrap().bytes(), 0, "there is nothing that could go");
 }

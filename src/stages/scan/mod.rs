@@ -1,5 +1,6 @@
 //! scan: a folder of images -> dataset: ids, digests, sizes and labels, and a list of what could not be used.
 
+mod blocks;
 mod memory;
 
 use crate::base::Digest;
@@ -9,7 +10,8 @@ use crate::format::dataset::{BadImage, Image, write_bad, write_images};
 use crate::image::{self, Limits, Listed, Listing};
 use crate::stages::{DATASET, originals};
 use anyhow::{Context as _, bail, ensure};
-use memory::{Memory, Seen};
+use blocks::Seen;
+use memory::Memory;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
