@@ -15,6 +15,30 @@ pub struct Part {
     pub bytes: u64,
 }
 
+/// Hex digits of a tag: 96 bits.
+pub const TAG: usize = 24;
+
+impl Part {
+    /// The name of a part whose bytes are decided by what `tag` is the beginning of a digest of:
+    /// `part-00003.arrow` becomes `part-00003.TAG.arrow`.
+    pub fn tagged(name: &str, tag: &str) -> String {
+        match name.rsplit_once('.') {
+            Some((stem, end)) => format!("{stem}.{tag}.{end}"),
+            None => format!("{name}.{tag}"),
+        }
+    }
+
+    /// The tag in the part's name.
+    pub fn tag(&self) -> Option<&str> {
+        self.name.split('.').find(|piece| piece.len() == TAG && piece.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
+
+    /// The part's name without its tag.
+    pub fn plain_name(&self) -> String {
+        self.tag().map_or_else(|| self.name.clone(), |tag| self.name.replacen(&format!(".{tag}"), "", 1))
+    }
+}
+
 /// The typed, immutable result of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {

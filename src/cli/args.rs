@@ -1,5 +1,6 @@
 //! args: the arguments exactly as written.
 
+use crate::store::policy::Policy;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -129,6 +130,17 @@ pub enum Closely {
     Sample,
     /// All their bytes
     Full,
+}
+
+impl Closely {
+    /// As the store knows it.
+    pub fn policy(self) -> Policy {
+        match self {
+            Self::Size => Policy::Size,
+            Self::Sample => Policy::Sample,
+            Self::Full => Policy::Full,
+        }
+    }
 }
 
 /// dcpipe verify

@@ -1,5 +1,6 @@
 //! diff: where two runs of a store differ, and what made them differ.
 
+use crate::base::Digest;
 use crate::cli::args::DiffArgs;
 use crate::cli::changes::group;
 use crate::cli::error::CliError;
@@ -8,6 +9,7 @@ use crate::cli::workspace::open_store;
 use crate::cli::{runs, text};
 use crate::engine::NodeId;
 use crate::engine::key::input_of;
+use crate::engine::keys::read_at;
 use crate::engine::why::difference;
 use crate::format::metrics::{METRICS, Metric, open_metrics};
 use crate::store::{Record, Stand, Store};
@@ -74,13 +76,18 @@ fn nodes(store: &Store, run: &str) -> Vec<(String, Node)> {
         let reads = inputs().map(|(port, from)| ((*port).to_owned(), plan.node(*from).name())).collect();
         let name = plan.node(*id).name();
         let mut made = made(&name);
-        let input = |from: &NodeId| match nodes.get(from) {
-            Some((_, Node { made: Made::Done(record), .. })) => Some(record.artifact.digest()),
-            _ => None,
+        let stage = &*plan.node(*id).stage;
+        // By the parts that the stage reads, or, in a key of an earlier program, by all.
+        let input = |port: &str, from: &NodeId| match nodes.get(from) {
+            Some((_, Node { made: Made::Done(record), .. })) => {
+                vec![read_at(stage, port, record), record.artifact.digest()]
+            }
+            _ => Vec::new(),
         };
         if let Made::Done(record) = &made {
-            let read = |port: &str, digest| record.key_text.lines().any(|l| l == format!("input {port} = {digest}"));
-            if !inputs().all(|(port, from)| input(from).is_some_and(|digest| read(port, digest))) {
+            let read =
+                |port: &str, digest: Digest| record.key_text.lines().any(|l| l == format!("input {port} = {digest}"));
+            if !inputs().all(|(port, from)| input(port, from).into_iter().any(|digest| read(port, digest))) {
                 made = Made::Outdated;
             }
         }

@@ -18,7 +18,6 @@ const GPU_PART: &str = "libtorch_cuda.so";
 pub fn command(threads: Option<usize>) -> Result<Command, CliError> {
     let native = native().and_then(|native| right_torch(&native).map(|()| native)).map_err(CliError::Environment)?;
     let mut command = Command::new(&native);
-    VOIDING.iter().for_each(|name| _ = command.env_remove(name));
     if std::env::var_os("OMP_WAIT_POLICY").is_none() {
         // libgomp's idle threads would spin on the cores that the other pool of threads works on.
         command.env("OMP_WAIT_POLICY", "passive");
@@ -29,6 +28,16 @@ pub fn command(threads: Option<usize>) -> Result<Command, CliError> {
     {
         command.env(TEAM, count.to_string());
     }
+    Ok(command)
+}
+
+/// The command of a worker: nothing in its environment lets libraries compute with fewer bits than a key says.
+///
+/// # Errors
+/// As [`command`].
+pub fn worker(threads: Option<usize>) -> Result<Command, CliError> {
+    let mut command = command(threads)?;
+    VOIDING.iter().for_each(|name| _ = command.env_remove(name));
     Ok(command)
 }
 
@@ -47,7 +56,7 @@ pub fn instead() -> Result<(), CliError> {
 
 /// Asks the other program for a device.
 pub fn device(text: &str) -> Result<Device, CliError> {
-    let mut command = command(None)?;
+    let mut command = worker(None)?;
     let asked = command.args(["device", text]).output();
     let asked = asked.map_err(|error| CliError::Environment(format!("could not ask for the device: {error}")))?;
     let words = String::from_utf8_lossy(&asked.stderr).trim().trim_start_matches("dcpipe: error: ").to_owned();

@@ -1,7 +1,7 @@
 //! run: runs a pipeline, or finds that all of it is there.
 
 use crate::base::clock::unix_ms;
-use crate::cli::args::{Closely, RunArgs};
+use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
 use crate::cli::listeners::Listeners;
 use crate::cli::program::this;
@@ -9,10 +9,9 @@ use crate::cli::workspace::{Variables, Workspace};
 use crate::cli::{native, signals, threads, work};
 use crate::engine::crew::process::Process;
 use crate::engine::crew::wire::Hello;
-use crate::engine::crew::{Crew, Hire, Reports};
+use crate::engine::crew::{Crew, Hire, IN_FLIGHT, Reports};
 use crate::engine::{Cancel, EngineError, Executor, Settings};
 use crate::store::StoreError;
-use crate::store::verify::Policy;
 use crate::views::End;
 use std::cell::OnceCell;
 use std::path::{Component, Path, PathBuf};
@@ -42,7 +41,7 @@ fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> 
     let mut space = Workspace::open_while(Some(&args.pipeline), &args.place, &|| !cancel.is_requested())?;
     let _ = environment.set(space.environment.clone());
     apart(&args.out.join(&space.loaded.plan.name), space.store.root())?;
-    space.store.look_closely(policy(args.verify), unix_ms());
+    space.store.look_closely(args.verify.policy(), unix_ms());
     let done = on(&space, args, cancel);
     space.store.close();
     done
@@ -58,7 +57,7 @@ fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError
     }
     let hire = |reports| -> Result<Box<dyn Crew>, EngineError> { Ok(Box::new(workers(args, space, reports))) };
     let hire: Option<Hire<'_>> = if this().runs { None } else { Some(&hire) };
-    let settings = Settings { device: &space.device, to, cancel: cancel.clone(), hire };
+    let settings = Settings { device: &space.device, to, cancel: cancel.clone(), hire, in_flight: IN_FLIGHT };
     let listeners = Listeners::new(args, space).open()?;
     let outcome = Executor::new(plan, &space.store, &settings, &listeners).run();
     let end = match &outcome {
@@ -83,7 +82,7 @@ fn workers(args: &RunArgs, space: &Workspace, reports: Reports) -> Process {
     };
     let (store, threads, closely) = (space.store.root().to_owned(), args.threads, args.verify);
     let start = move || {
-        let mut command = native::command(threads).map_err(|error| EngineError::NoCrew { why: error.to_string() })?;
+        let mut command = native::worker(threads).map_err(|error| EngineError::NoCrew { why: error.to_string() })?;
         command.args(work::arguments(&store, threads, closely));
         Ok(command)
     };
@@ -110,14 +109,6 @@ fn apart(out: &Path, store: &Path) -> Result<(), CliError> {
         return Err(CliError::Usage(format!("--out {out} is in the store {store}; name a folder outside it")));
     }
     Ok(())
-}
-
-pub(super) fn policy(closely: Closely) -> Policy {
-    match closely {
-        Closely::Size => Policy::Size,
-        Closely::Sample => Policy::Sample,
-        Closely::Full => Policy::Full,
-    }
 }
 
 /// The command that goes on, as it was typed, after the variables that it needs.

@@ -4,7 +4,6 @@ use crate::base::clock::unix_ms;
 use crate::cli::args::{Closely, WorkArgs};
 use crate::cli::error::CliError;
 use crate::cli::program::this;
-use crate::cli::run::policy;
 use crate::cli::{signals, text, threads};
 use crate::engine::crew::serve::{Workplace, serve};
 use crate::engine::crew::wire::Hello;
@@ -45,7 +44,7 @@ fn open(args: &WorkArgs, hello: &Hello) -> Result<Workplace, CliError> {
     (this().set_threads)(threads::count(args.threads)?);
     let loaded = pipeline::load_text(&hello.run, &hello.pipeline, &[], (this().stages)(), &|_| None)?;
     let mut store = Store::open(&args.store)?;
-    store.look_closely(policy(args.verify), unix_ms());
+    store.look_closely(args.verify.policy(), unix_ms());
     let device = (this().device)(&hello.device.name)?;
     if device != hello.device {
         let (here, there) = (&device.numerics, &hello.device.numerics);

@@ -86,12 +86,24 @@ impl<'a> Input<'a> {
         (0..self.maps.len()).filter(meant).map(|at| self.map(at)).collect()
     }
 
+    /// The same one after the other, none of them kept: a part that is done with is mapped no longer.
+    pub fn each(&self, prefix: &str) -> impl Iterator<Item = anyhow::Result<Bytes>> {
+        let parts = self.artifact.parts.iter().zip(&self.maps).filter(move |(part, _)| part.name.starts_with(prefix));
+        parts.map(|(part, map)| match map.get() {
+            Some(map) => Ok(map.clone()),
+            None => self.store.map(part).with_context(|| format!("reading {}", self.node)),
+        })
+    }
+
     /// The parts that were mapped.
     pub(super) fn mapped(&self) -> Vec<&Part> {
         let parts = self.artifact.parts.iter().zip(&self.maps);
         parts.filter(|(_, map)| map.get().is_some()).map(|(part, _)| part).collect()
     }
 }
+
+/// So many parts of one input are mapped at a time.
+const MANY: usize = 4096;
 
 /// What a node reads, by port.
 pub struct Inputs<'a>(pub(super) Vec<(&'static str, Input<'a>)>);
@@ -105,9 +117,10 @@ impl<'a> Inputs<'a> {
         self.at_if_any(port).ok_or_else(|| anyhow!("BUG: no input at {port}"))
     }
 
-    /// Maps everything that a stage with these ports reads, so that it stays readable whoever deletes it.
+    /// Maps everything that a stage with these ports reads, so that it stays readable whoever deletes it; but not so many
+    /// parts that the system's limit of maps (65,530) comes near.
     pub(super) fn hold(&self, prefixes: impl Fn(&str) -> &'static [&'static str]) -> anyhow::Result<()> {
-        for (port, input) in &self.0 {
+        for (port, input) in self.0.iter().filter(|(_, input)| input.maps.len() <= MANY) {
             match prefixes(port) {
                 [] => drop(input.parts("")?),
                 prefixes => prefixes.iter().try_for_each(|prefix| input.parts(prefix).map(drop))?,

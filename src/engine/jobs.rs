@@ -2,7 +2,6 @@
 
 use crate::base::clock::Stopwatch;
 use crate::engine::action::Action;
-use crate::engine::crew::IN_FLIGHT;
 use crate::engine::error::{ActionError, EngineError};
 use crate::engine::plan::NodeId;
 use crate::engine::prepare::{Slot, gather};
@@ -45,6 +44,8 @@ enum Step {
 /// The nodes at work.
 #[derive(Default)]
 pub(super) struct Jobs {
+    /// How many shards of one node may be under way.
+    in_flight: usize,
     jobs: BTreeMap<NodeId, Job>,
     /// Actions under way: the node, and the slot of a shard.
     actions: BTreeMap<u64, (NodeId, Option<usize>)>,
@@ -54,6 +55,11 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
+    /// None is at work.
+    pub(super) fn new(in_flight: usize) -> Self {
+        Self { in_flight: in_flight.max(1), ..Self::default() }
+    }
+
     /// Pools that have room for a node.
     pub(super) fn free(&self) -> impl Iterator<Item = Pool> {
         WIDTHS.into_iter().filter(|(pool, width)| self.busy[*pool as usize] < *width).map(|(pool, _)| pool)
@@ -129,7 +135,7 @@ impl Jobs {
             job.next += 1;
         }
         Some(match job.slots.get(job.next) {
-            Some(slot) if may_begin && job.in_flight < IN_FLIGHT => {
+            Some(slot) if may_begin && job.in_flight < self.in_flight => {
                 let action = Action { shard: Some(slot.shard.clone()), ..job.whole.clone() };
                 (job.next, job.in_flight) = (job.next + 1, job.in_flight + 1);
                 Step::Begin(action, job.next - 1)

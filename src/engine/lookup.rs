@@ -39,6 +39,8 @@ impl Ahead {
 pub(super) struct Looked {
     /// The key, or the key of an earlier program, where only that has a record.
     pub(super) key: KeyText,
+    /// The key that the node runs under, where its record stands under an earlier one.
+    pub(super) newer: Option<KeyText>,
     pub(super) seen: Option<Seen>,
     /// Why the node runs, where it has no record.
     pub(super) missing: Option<MissReason>,
@@ -65,12 +67,13 @@ pub(super) fn look(
             },
         };
         if seen.is_some() {
-            return Ok(Looked { key: key.clone(), seen, missing: None });
+            let newer = keys.first().filter(|first| *first != key).cloned();
+            return Ok(Looked { key: key.clone(), newer, seen, missing: None });
         }
     }
     let key = keys.first().expect("BUG: a node without a key").clone();
     let missing = Some(why::miss_reason(store, earlier.iter().copied(), &key));
-    Ok(Looked { key, seen: None, missing })
+    Ok(Looked { key, newer: None, seen: None, missing })
 }
 
 /// The keys that a node's record may stand under: its own, and that of an earlier program.

@@ -14,6 +14,8 @@ pub(super) struct Known {
     /// Inputs whose digest is not known yet; at 0 the key can be made.
     pub(super) unresolved: usize,
     pub(super) key: Option<KeyText>,
+    /// What the key becomes should the node run: its record stands under the key of an earlier program.
+    pub(super) newer: Option<KeyText>,
     pub(super) record: Option<Arc<Record>>,
     /// The digest of the record's artifact; known exactly where the record is.
     pub(super) digest: Option<Digest>,
@@ -26,6 +28,8 @@ pub(super) struct Known {
     /// How often it has run in this run.
     pub(super) runs: usize,
     pub(super) drifts: usize,
+    /// Whether it runs under another key than its record stood under.
+    pub(super) is_renewed: bool,
     /// How often bytes that it reads were gone when it read them.
     pub(super) vanished: usize,
     /// An input drifted while it ran: what it makes is right, and not what this run needs.

@@ -1,5 +1,6 @@
 //! prepare: what is found out about a node right before its work begins: whether its inputs are there, and its shards.
 
+use crate::base::artifact::TAG;
 use crate::base::{Artifact, Digest, Part, StageKey};
 use crate::engine::action::{Action, Site, blame, explained};
 use crate::engine::checkpoint::found;
@@ -73,7 +74,7 @@ fn split(site: Site<'_>, action: &Action, key: &KeyText, earlier: &[StageKey]) -
     for mut shard in shards {
         let tag = tag(key, action, &shard);
         if let Some(tag) = &tag {
-            shard.part = tagged(&shard.part, tag);
+            shard.part = Part::tagged(&shard.part, tag);
         }
         ensure!(names.insert(shard.part.clone()), "BUG: two shards are called {}", shard.part);
         let made = match found(site.store, &key.shard(&shard.part))? {
@@ -105,22 +106,6 @@ fn tag(key: &KeyText, action: &Action, shard: &Shard) -> Option<String> {
     Some(Digest::of(text.as_bytes()).to_string()[..TAG].to_owned())
 }
 
-/// Hex digits of a tag: 96 bits.
-const TAG: usize = 24;
-
-/// `part-00003.arrow` with a tag: `part-00003.TAG.arrow`.
-fn tagged(part: &str, tag: &str) -> String {
-    match part.rsplit_once('.') {
-        Some((stem, end)) => format!("{stem}.{tag}.{end}"),
-        None => format!("{part}.{tag}"),
-    }
-}
-
-/// The tag in the name of a part.
-fn tag_of(part: &str) -> Option<&str> {
-    part.split('.').find(|piece| piece.len() == TAG && piece.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
 /// Parts that the node had under earlier keys, by tag.
 struct Reusable(HashMap<String, Part>);
 
@@ -128,7 +113,7 @@ impl Reusable {
     fn of(store: &Store, earlier: &[StageKey]) -> Self {
         let records = earlier.iter().filter_map(|key| store.record(*key).ok().flatten());
         let parts = records.flat_map(|record| record.artifact.parts);
-        Self(parts.filter_map(|part| Some((tag_of(&part.name)?.to_owned(), part))).collect())
+        Self(parts.filter_map(|part| Some((part.tag()?.to_owned(), part))).collect())
     }
 
     fn take(&self, store: &Store, tag: &str, name: &str) -> Option<Vec<Part>> {

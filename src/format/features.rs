@@ -2,7 +2,7 @@
 
 use super::error::Result;
 use super::ipc_reader::IpcFile;
-use super::kind::{ColumnType, Container, Holds, Kind, Scalar, field};
+use super::kind::{ColumnType, Container, Field, Holds, Kind, Scalar, field};
 use super::rows::Rows;
 use super::rows_writer::RowsPlan;
 use crate::base::ImageId;
@@ -12,25 +12,43 @@ use half::slice::HalfFloatSliceExt;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// One part of the features.
+/// One part of the features. Like a part of the crops, it does not say which images it is about.
 pub static FEATURES: Kind = Kind {
+    noun: "features",
+    version: 2,
+    file: "part-00000.arrow",
+    container: Container::Arrow,
+    fields: &[FEATURE],
+    metadata: &[],
+    rows: "by image_id, in batches of 1024 rows; the first row of the first part is image 0, and no image is left out",
+};
+
+/// The same as earlier programs wrote it; it is still read.
+pub static FEATURES_1: Kind = Kind {
     noun: "features",
     version: 1,
     file: "part-00000.arrow",
     container: Container::Arrow,
-    fields: &[
-        field("image_id", Holds::One(Scalar::I64), "rank in the dataset; a part's ids have no gap"),
-        field("feature", Holds::Row(&[Scalar::F32, Scalar::F16], "D"), "output of the last layer before its ReLU"),
-    ],
+    fields: &[field("image_id", Holds::One(Scalar::I64), "rank in the dataset; a part's ids have no gap"), FEATURE],
     metadata: &[],
     rows: "by image_id, in batches of 1024 rows",
 };
 
+const FEATURE: Field =
+    field("feature", Holds::Row(&[Scalar::F32, Scalar::F16], "D"), "output of the last layer before its ReLU");
+
 const BATCH_ROWS: usize = 1024;
 
 /// Plans a part of `rows` features of `dims` numbers.
-pub fn plan(dims: usize, first: ImageId, rows: usize) -> RowsPlan {
-    RowsPlan { kind: &FEATURES, width: dims, first, rows, batch_rows: BATCH_ROWS, metadata: Default::default() }
+pub fn plan(dims: usize, rows: usize) -> RowsPlan {
+    RowsPlan {
+        kind: &FEATURES,
+        width: dims,
+        first: ImageId(0),
+        rows,
+        batch_rows: BATCH_ROWS,
+        metadata: Default::default(),
+    }
 }
 
 /// Features in the precision they were kept in.
@@ -45,9 +63,15 @@ pub enum Features {
 impl Features {
     /// Opens the parts of the features.
     pub fn open(parts: &[Bytes]) -> Result<Self> {
-        let first = parts.first().map(|part| IpcFile::open(&FEATURES, part)).transpose()?;
-        let half = first.is_some_and(|file| matches!(file.columns[1].1, ColumnType::Row(Scalar::F16, _)));
-        Ok(if half { Self::Half(Rows::open(&FEATURES, parts)?) } else { Self::Single(Rows::open(&FEATURES, parts)?) })
+        let kinds = [&FEATURES, &FEATURES_1];
+        let first = parts.first().map(|part| IpcFile::open_either(&kinds, part)).transpose()?;
+        let numbers = first.and_then(|file| file.columns.last().map(|column| column.1));
+        let half = matches!(numbers, Some(ColumnType::Row(Scalar::F16, _)));
+        Ok(if half {
+            Self::Half(Rows::open_either(&kinds, parts)?)
+        } else {
+            Self::Single(Rows::open_either(&kinds, parts)?)
+        })
     }
 
     /// How many images.

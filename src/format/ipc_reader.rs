@@ -6,7 +6,7 @@
 use super::element::Element;
 use super::error::{Result, damaged};
 use super::ipc_writer::MAGIC;
-use super::kind::{ColumnType, Kind, Metadata, Scalar};
+use super::kind::{ColumnType, Kind, Metadata, SCHEMA_KEY, Scalar};
 use arrow::buffer::Buffer;
 use arrow::ipc::{Block, Endianness, Field, MetadataVersion, Precision, RecordBatch, Type};
 use arrow::ipc::{root_as_footer, root_as_message};
@@ -47,6 +47,14 @@ impl IpcFile {
     pub fn open(kind: &Kind, bytes: &Bytes) -> Result<Self> {
         let file = Self::open_any(&kind.tag(), bytes)?;
         kind.check(&file.metadata, &file.columns)?;
+        Ok(file)
+    }
+
+    /// Opens a file that must be of the first of `kinds`, or of one of the others, which are earlier versions of it.
+    pub fn open_either(kinds: &[&Kind], bytes: &Bytes) -> Result<Self> {
+        let file = Self::open_any(&kinds[0].tag(), bytes)?;
+        let is_of = |kind: &&&Kind| file.metadata.get(SCHEMA_KEY) == Some(&kind.tag());
+        kinds.iter().find(is_of).unwrap_or(&kinds[0]).check(&file.metadata, &file.columns)?;
         Ok(file)
     }
 

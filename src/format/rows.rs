@@ -13,6 +13,8 @@ use std::ops::Range;
 #[derive(Debug)]
 pub struct Rows<T> {
     width: usize,
+    /// The column of the numbers: the second where a column of ids stands before it, as in vectors.
+    at: usize,
     first: ImageId,
     rows: usize,
     metadata: Metadata,
@@ -25,9 +27,16 @@ pub struct Rows<T> {
 impl<T: Element> Rows<T> {
     /// Opens parts as one table, in their order; all must agree in width and metadata, and leave out no image id.
     pub fn open(kind: &Kind, parts: &[Bytes]) -> Result<Self> {
+        Self::open_either(&[kind], parts)
+    }
+
+    /// The same of the first of `kinds`, or of one of the others, which are earlier versions of it. Parts without ids
+    /// follow each other without a gap from image 0 on.
+    pub fn open_either(kinds: &[&Kind], parts: &[Bytes]) -> Result<Self> {
+        let kind = kinds[0];
         let mut table: Option<Self> = None;
         for part in parts {
-            let part = Self::open_part(kind, part)?;
+            let part = Self::open_part(kinds, part)?;
             match &mut table {
                 None => table = Some(part),
                 Some(table) => table.append(kind, part)?,
@@ -36,21 +45,25 @@ impl<T: Element> Rows<T> {
         table.ok_or_else(|| damaged(kind.tag(), "an artifact of no parts"))
     }
 
-    fn open_part(kind: &Kind, bytes: &Bytes) -> Result<Self> {
-        let file = IpcFile::open(kind, bytes)?;
-        let width = match file.columns.get(1) {
-            Some((_, ColumnType::Row(scalar, width))) if *scalar == T::SCALAR => *width,
+    fn open_part(kinds: &[&Kind], bytes: &Bytes) -> Result<Self> {
+        let kind = kinds[0];
+        let file = IpcFile::open_either(kinds, bytes)?;
+        let at = file.columns.len() - 1;
+        let width = match file.columns[at] {
+            (_, ColumnType::Row(scalar, width)) if scalar == T::SCALAR => width,
             _ => return Err(damaged(kind.tag(), format!("rows of another number than {}", T::SCALAR))),
         };
+        let has_ids = at > 0;
         let batches: Vec<_> = file.batches.into_iter().filter(|batch| batch.rows > 0).collect();
-        let first = batches.first().map_or(Some(0), |batch| u32::try_from(batch.column::<i64>(0)[0]).ok());
-        let first = first.ok_or_else(|| bad_value(kind.tag(), "image_id", 0, "no 32-bit image id"))?;
+        let first = batches.first().filter(|_| has_ids).map(|batch| u32::try_from(batch.column::<i64>(0)[0]).ok());
+        let first =
+            first.unwrap_or(Some(0)).ok_or_else(|| bad_value(kind.tag(), "image_id", 0, "no 32-bit image id"))?;
         let (mut starts, mut rows) = (Vec::with_capacity(batches.len()), 0);
         for batch in &batches {
             starts.push(rows);
             let due = i64::from(first) + rows as i64;
-            let gap = batch.column::<i64>(0).iter().zip(due..).position(|(found, due)| *found != due);
-            if let Some(at) = gap {
+            let ids = if has_ids { batch.column::<i64>(0) } else { &[] };
+            if let Some(at) = ids.iter().zip(due..).position(|(found, due)| *found != due) {
                 return Err(bad_value(kind.tag(), "image_id", rows + at, "not the id after the one before"));
             }
             rows += batch.rows;
@@ -58,16 +71,20 @@ impl<T: Element> Rows<T> {
         if first as usize + rows > u32::MAX as usize {
             return Err(damaged(kind.tag(), "more rows than image ids"));
         }
-        let numbers = PhantomData;
-        Ok(Self { width, first: ImageId(first), rows, metadata: file.metadata, starts, batches, numbers })
+        let (metadata, numbers) = (file.metadata, PhantomData);
+        Ok(Self { width, at, first: ImageId(first), rows, metadata, starts, batches, numbers })
     }
 
     fn append(&mut self, kind: &Kind, part: Self) -> Result<()> {
         if part.width != self.width || part.metadata != self.metadata {
             return Err(damaged(kind.tag(), "parts that differ in width or metadata"));
         }
-        if part.rows > 0 && self.rows > 0 && part.first.index() != self.first.index() + self.rows {
+        let follows = part.first.index() == self.first.index() + self.rows;
+        if self.at > 0 && part.rows > 0 && self.rows > 0 && !follows {
             return Err(bad_value(kind.tag(), "image_id", self.rows, "a part does not follow the one before"));
+        }
+        if self.rows + part.rows > u32::MAX as usize {
+            return Err(damaged(kind.tag(), "more rows than image ids"));
         }
         if self.rows == 0 {
             self.first = part.first;
@@ -106,7 +123,7 @@ impl<T: Element> Rows<T> {
     /// Batch `at`: its rows (counted from the table's first), and their numbers, one image after the other, not copied.
     pub fn batch(&self, at: usize) -> (Range<usize>, &[T]) {
         let batch = &self.batches[at];
-        (self.starts[at]..self.starts[at] + batch.rows, batch.column(1))
+        (self.starts[at]..self.starts[at] + batch.rows, batch.column(self.at))
     }
 
     /// Every batch, in order.
@@ -144,7 +161,7 @@ impl<T: Element> Rows<T> {
     pub fn whole(&self) -> Option<&[T]> {
         match self.batches.as_slice() {
             [] => Some(&[]),
-            [batch] => Some(batch.column(1)),
+            [batch] => Some(batch.column(self.at)),
             _ => None,
         }
     }

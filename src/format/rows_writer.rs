@@ -48,7 +48,9 @@ impl<T: Element, W: Write> RowsWriter<T, W> {
             return Err(wrong_rows(plan.kind.tag(), "a row of no numbers or too many, or ids beyond 32 bits"));
         }
         let columns = [ColumnType::One(Scalar::I64), ColumnType::Row(T::SCALAR, plan.width)];
-        let out = IpcWriter::create(out, plan.kind, &columns, &plan.metadata)?;
+        // Only some kinds say which images they hold.
+        let columns = &columns[columns.len() - plan.kind.fields.len()..];
+        let out = IpcWriter::create(out, plan.kind, columns, &plan.metadata)?;
         Ok(Self { out, plan, begun: 0, missing: 0, numbers: PhantomData })
     }
 
@@ -92,8 +94,9 @@ impl<T: Element, W: Write> RowsWriter<T, W> {
         }
         self.out.begin(rows)?;
         let first = i64::from(self.plan.first.0) + self.begun as i64;
+        let has_ids = self.plan.kind.fields.len() > 1;
         let mut ids = Vec::with_capacity(rows.min(IDS));
-        for start in (0..rows).step_by(IDS) {
+        for start in (0..if has_ids { rows } else { 0 }).step_by(IDS) {
             ids.clear();
             ids.extend((start..rows.min(start + IDS)).map(|row| first + row as i64));
             self.out.column(bytes_of(&ids))?;

@@ -5,11 +5,13 @@ use super::{centroids, clusters, crops, dataset, features, manifest, metrics, se
 use std::fmt::Write;
 
 /// Every kind of file there is.
-pub static KINDS: [&Kind; 16] = [
+pub static KINDS: [&Kind; 18] = [
     &dataset::IMAGES,
     &dataset::BAD,
     &crops::CROPS,
+    &crops::CROPS_1,
     &features::FEATURES,
+    &features::FEATURES_1,
     &whitening::WHITENING,
     &whitening::MEAN,
     &vectors::VECTORS,

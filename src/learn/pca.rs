@@ -43,6 +43,11 @@ impl Scatter {
         })
     }
 
+    /// Numbers of a row.
+    pub fn dims(&self) -> usize {
+        self.dims
+    }
+
     /// How many rows were added.
     pub fn rows(&self) -> u64 {
         self.rows + (self.pending.len() / self.dims) as u64

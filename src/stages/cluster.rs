@@ -32,7 +32,7 @@ fn default_iterations() -> u32 {
 impl Stage for Cluster {
     const VERB: &'static str = "cluster";
     const VERSION: u32 = 1;
-    const INPUTS: &'static [Port] = &[Port::required("vectors", VECTORS.name)];
+    const INPUTS: &'static [Port] = &[Port::required("vectors", VECTORS.name).reading(&["part-"])];
     const OUTPUT: Noun = CLUSTERS;
     const POOL: Pool = Pool::Cpu;
     const KEEP: Keep = Keep::All;

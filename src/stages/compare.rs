@@ -18,9 +18,9 @@ impl Stage for Compare {
     const VERB: &'static str = "compare";
     const VERSION: u32 = 1;
     const INPUTS: &'static [Port] = &[
-        Port::required("dataset", DATASET.name),
-        Port::required("clusters", CLUSTERS.name),
-        Port::optional("before", CLUSTERS.name),
+        Port::required("dataset", DATASET.name).reading(&["images.parquet"]),
+        Port::required("clusters", CLUSTERS.name).reading(&["clusters.parquet"]),
+        Port::optional("before", CLUSTERS.name).reading(&["clusters.parquet"]),
     ];
     const OUTPUT: Noun = METRICS;
     const POOL: Pool = Pool::Light;

@@ -1,10 +1,11 @@
 //! decode: dataset -> crops: the deterministic view that is clustered, reused by every epoch.
 
-use crate::base::ImageId;
-use crate::engine::{Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
+use crate::base::{Digest, ImageId};
+use crate::engine::{Before, Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
 use crate::format::{Dataset, RowsWriter, crops};
-use crate::image::CentreView;
-use crate::stages::originals::Originals;
+use crate::image::{CentreView, JPEG_LIBRARY};
+use crate::stages::cuts::cut;
+use crate::stages::originals::{IMAGES, Originals};
 use crate::stages::{CROPS, DATASET};
 use anyhow::ensure;
 use rayon::prelude::*;
@@ -12,8 +13,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Images of one part: the unit of resuming. 512 crops of 224 pixels are 77 MB.
-const PART_ROWS: u64 = 512;
 /// Images decoded between two writes.
 const CHUNK: usize = 128;
 
@@ -41,14 +40,14 @@ fn default_crop() -> u32 {
 
 impl Stage for Decode {
     const VERB: &'static str = "decode";
-    const VERSION: u32 = 1;
-    const INPUTS: &'static [Port] = &[Port::required("dataset", DATASET.name)];
+    const VERSION: u32 = 2;
+    const INPUTS: &'static [Port] = &[Port::required("dataset", DATASET.name).reading(IMAGES)];
     const OUTPUT: Noun = CROPS;
     const POOL: Pool = Pool::Cpu;
     const KEEP: Keep = Keep::All;
 
     fn numerics(&self, _: &Device) -> Option<String> {
-        Some("libjpeg-turbo".to_owned())
+        Some(JPEG_LIBRARY.to_owned())
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
@@ -62,16 +61,25 @@ impl Stage for Decode {
         facts.get("images").map(|images| images * self.view().bytes() as u64)
     }
 
+    fn before(&self, _: &Device) -> Before {
+        Before { version: 1, format: 1, numerics: Some("libjpeg-turbo".to_owned()) }
+    }
+
     fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
         let dataset = Dataset::open(&inputs.at("dataset")?.part("images.parquet")?)?;
-        Ok(Work::in_rows(dataset.len() as u64, PART_ROWS, |at| format!("part-{at:05}.arrow")))
+        let images: Vec<Digest> = dataset.iter().map(|image| image.digest).collect();
+        let shard = |(at, rows): (usize, Range<usize>)| {
+            let content: Vec<u8> = images[rows.clone()].iter().flat_map(|image| *image.as_bytes()).collect();
+            let shard = Shard::new(format!("part-{at:05}.arrow"), rows.start as u64..rows.end as u64);
+            shard.reading_rows("dataset", Digest::of(&content))
+        };
+        Ok(Work::Shards(cut(&images).into_iter().enumerate().map(shard).collect()))
     }
 
     fn run_shard(&self, shard: &Shard, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let originals = cx.shared(|cx| Originals::open(cx.input("dataset")?))?;
         let (view, rows) = (self.view(), shard.rows.start as usize..shard.rows.end as usize);
-        let plan = crops::plan(self.crop, ImageId(rows.start as u32), rows.len());
-        let mut writer = RowsWriter::<u8, _>::create(cx.output().create()?, plan)?;
+        let mut writer = RowsWriter::<u8, _>::create(cx.output().create()?, crops::plan(self.crop, rows.len()))?;
         let mut pixels = vec![0; CHUNK.min(rows.len()) * view.bytes()];
         for from in rows.clone().step_by(CHUNK) {
             cx.checkpoint()?;

@@ -1,9 +1,9 @@
 //! extract: crops, weights -> features: the network's output for every image, in evaluation mode.
 
-use crate::base::ImageId;
-use crate::engine::{Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
-use crate::format::rows_writer::RowsPlan;
+use crate::base::Part;
+use crate::engine::{Before, Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
 use crate::format::{Rows, RowsWriter, crops, features};
+use crate::learn::arch::NetShape;
 use crate::learn::device;
 use crate::learn::net::Net;
 use crate::stages::{CROPS, FEATURES, WEIGHTS, weights};
@@ -12,10 +12,6 @@ use half::f16;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::ops::Range;
-
-/// Images of one part: the unit of resuming. 512 x 4,096 f32 are 8 MiB, and seconds of work on two cores.
-const PART_ROWS: u64 = 512;
 
 /// How features are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -47,8 +43,11 @@ fn default_batch() -> u32 {
 
 impl Stage for Extract {
     const VERB: &'static str = "extract";
-    const VERSION: u32 = 1;
-    const INPUTS: &'static [Port] = &[Port::required("crops", CROPS.name), Port::required("weights", WEIGHTS.name)];
+    const VERSION: u32 = 2;
+    const INPUTS: &'static [Port] = &[
+        Port::required("crops", CROPS.name),
+        Port::required("weights", WEIGHTS.name).reading(&[weights::WEIGHTS_PART]),
+    ];
     const OUTPUT: Noun = FEATURES;
     const POOL: Pool = Pool::Device;
     const KEEP: Keep = Keep::UntilUsed;
@@ -67,24 +66,44 @@ impl Stage for Extract {
         facts.get("images").map(|images| images * 4096 * bytes)
     }
 
+    fn before(&self, device: &Device) -> Before {
+        Before { version: 1, format: 1, numerics: self.numerics(device) }
+    }
+
+    /// A shard for each part of the crops, so that a part that is the same again makes the same features.
     fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
-        let (crops, _) = crops::open(&inputs.at("crops")?.parts("part-")?)?;
-        Ok(Work::in_rows(crops.rows() as u64, PART_ROWS, |at| format!("part-{at:05}.arrow")))
+        let parts = &inputs.at("crops")?.artifact.parts;
+        let first = parts.first().context("the crops have no parts")?;
+        let (crops, _) = crops::open(&[inputs.at("crops")?.part(&first.name)?])?;
+        // For progress only, a part's rows by its bytes: to read them, thousands of parts would be mapped.
+        let (row, head) = (crops.width() as u64, first.bytes.saturating_sub((crops.rows() * crops.width()) as u64));
+        let mut end = 0;
+        let shard = |(at, part): (usize, &Part)| {
+            let start = end;
+            end += part.bytes.saturating_sub(head) / row;
+            Shard::new(format!("part-{at:05}.arrow"), start..end).reading("crops", vec![part.name.clone()])
+        };
+        Ok(Work::Shards(parts.iter().enumerate().map(shard).collect()))
     }
 
     fn run_shard(&self, shard: &Shard, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let loaded = cx.shared(|cx| Loaded::open(cx))?;
-        let rows = shard.rows.start as usize..shard.rows.end as usize;
-        let plan = features::plan(loaded.dims, ImageId(rows.start as u32), rows.len());
+        let part = shard.reads.iter().find_map(|read| read.parts.first()).context("BUG: a shard that reads no part")?;
+        let (crops, side) = crops::open(&[cx.input("crops")?.part(part)?])?;
+        let input = loaded.shape.input;
+        ensure!(
+            side == input,
+            "the crops are {side} pixels wide and the network takes {input}; give decode's crop and init's input one value"
+        );
         let voice = cx.voice();
         let tell = |done: usize| {
-            voice.progress((done - rows.start) as u64, rows.len() as u64, "images");
+            voice.progress(done as u64, crops.rows() as u64, "images");
             voice.checkpoint()
         };
         let out = cx.output().create()?;
         let out = match self.precision {
-            Precision::F32 => self.part::<f32, _>(out, plan, &loaded, rows.clone(), &tell)?,
-            Precision::F16 => self.part::<f16, _>(out, plan, &loaded, rows.clone(), &tell)?,
+            Precision::F32 => self.part::<f32, _>(out, &loaded, &crops, &tell)?,
+            Precision::F16 => self.part::<f16, _>(out, &loaded, &crops, &tell)?,
         };
         cx.output().finish(out, &shard.part)?;
         cx.share(loaded);
@@ -95,21 +114,14 @@ impl Stage for Extract {
 /// What all shards need.
 struct Loaded {
     net: Net,
-    dims: usize,
-    crops: Rows<u8>,
+    shape: NetShape,
 }
 
 impl Loaded {
     fn open(cx: &Context<'_>) -> anyhow::Result<Self> {
-        let (crops, side) = crops::open(&cx.input("crops")?.parts("part-")?)?;
         let (shape, state) = weights::read(cx.input("weights")?)?;
-        ensure!(
-            side == shape.input,
-            "the crops are {side} pixels wide and the network takes {}; give decode's crop and init's input one value",
-            shape.input
-        );
         let net = Net::load(&shape, &state, device::open(cx.device().parse()?)?)?;
-        Ok(Self { net, dims: shape.feature_dims(), crops })
+        Ok(Self { net, shape })
     }
 }
 
@@ -117,22 +129,20 @@ impl Extract {
     fn part<T: Kept, W: std::io::Write>(
         &self,
         out: W,
-        plan: RowsPlan,
         loaded: &Loaded,
-        rows: Range<usize>,
+        crops: &Rows<u8>,
         tell: &dyn Fn(usize) -> anyhow::Result<()>,
     ) -> anyhow::Result<W> {
-        let Loaded { net, crops, .. } = loaded;
-        let mut writer = RowsWriter::<T, _>::create(out, plan)?;
-        for from in rows.clone().step_by(self.batch as usize) {
-            let batch = from..(from + self.batch as usize).min(rows.end);
-            let mut pixels = Vec::with_capacity(batch.len() * crops.width());
+        let rows = crops.rows();
+        let mut writer = RowsWriter::<T, _>::create(out, features::plan(loaded.shape.feature_dims(), rows))?;
+        let mut pixels = Vec::with_capacity((self.batch as usize).min(rows) * crops.width());
+        for from in (0..rows).step_by(self.batch as usize) {
+            let batch = from..(from + self.batch as usize).min(rows);
+            pixels.clear();
             crops.pieces(batch.clone()).for_each(|piece| pixels.extend_from_slice(piece));
-            let features = net
-                .features(&pixels, batch.len())
-                .with_context(|| format!("images {} to {}", batch.start, batch.end - 1))?;
-            let kept = T::keep(&features).with_context(|| format!("images {} to {}", batch.start, batch.end - 1))?;
-            writer.push(&kept)?;
+            let which = || format!("images {} to {} of the part", batch.start, batch.end - 1);
+            let features = loaded.net.features(&pixels, batch.len()).with_context(which)?;
+            writer.push(&T::keep(&features).with_context(which)?)?;
             tell(batch.end)?;
         }
         Ok(writer.finish()?)

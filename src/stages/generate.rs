@@ -1,10 +1,10 @@
 //! generate: a seed -> dataset of drawn images in ten kinds, as real JPEG files that the dataset carries along.
 
 use crate::base::{Digest, ImageId};
-use crate::engine::{Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Before, Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BadImage, Image, write_bad, write_images};
 use crate::image::demo::kinds;
-use crate::image::encode_jpeg;
+use crate::image::{JPEG_LIBRARY, encode_jpeg};
 use crate::stages::DATASET;
 use anyhow::ensure;
 use rayon::prelude::*;
@@ -51,7 +51,12 @@ impl Stage for Generate {
     const DRAWS: bool = true;
 
     fn numerics(&self, _: &Device) -> Option<String> {
-        Some("libjpeg-turbo".to_owned())
+        Some(JPEG_LIBRARY.to_owned())
+    }
+
+    fn before(&self, _: &Device) -> Before {
+        let numerics = Some("libjpeg-turbo".to_owned());
+        Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics }
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 pub mod batches;
 pub mod cluster;
 pub mod compare;
+mod cuts;
 pub mod decode;
 mod described;
 pub mod extract;
@@ -22,11 +23,11 @@ use described::Described;
 /// Image list of a dataset, and what of it could not be used.
 pub const DATASET: Noun = Noun { name: "dataset", format: 1 };
 /// Deterministic centre crops, u8 RGB.
-pub const CROPS: Noun = Noun { name: "crops", format: 1 };
+pub const CROPS: Noun = Noun { name: "crops", format: 2 };
 /// A network's parameters and its momentum.
 pub const WEIGHTS: Noun = Noun { name: "weights", format: 1 };
 /// Raw network outputs.
-pub const FEATURES: Noun = Noun { name: "features", format: 1 };
+pub const FEATURES: Noun = Noun { name: "features", format: 2 };
 /// Whitened, L2-normalised features, and the whitening.
 pub const VECTORS: Noun = Noun { name: "vectors", format: 1 };
 /// Which image is in which cluster, and the centroids.

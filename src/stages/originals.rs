@@ -11,6 +11,9 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// Beginnings of the names of a dataset's parts that lead to its images; the list of what could not be used does not.
+pub const IMAGES: &[&str] = &["images."];
+
 /// The images of a dataset, by id.
 pub struct Originals {
     /// The table.

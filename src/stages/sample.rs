@@ -24,7 +24,7 @@ pub struct Sample {
 impl Stage for Sample {
     const VERB: &'static str = "sample";
     const VERSION: u32 = 1;
-    const INPUTS: &'static [Port] = &[Port::required("clusters", CLUSTERS.name)];
+    const INPUTS: &'static [Port] = &[Port::required("clusters", CLUSTERS.name).reading(&["clusters.parquet"])];
     const OUTPUT: Noun = MANIFEST;
     const POOL: Pool = Pool::Light;
     // Small, and what people look at when they ask what was trained on.

@@ -1,8 +1,10 @@
 //! train: dataset, manifest, weights -> weights: one pass over the manifest, towards the pseudo-labels.
 
-use crate::engine::{Context, Device, Facts, Input, Keep, Noun, Pool, Port, Stage};
+use crate::base::clock::Stopwatch;
+use crate::engine::{Before, Context, Device, Facts, Input, Keep, Noun, Pool, Port, Stage};
 use crate::format::metrics::{open_steps, write_steps};
 use crate::format::{FormatError, Manifest, Metadata, Step};
+use crate::image::JPEG_LIBRARY;
 use crate::learn::arch::NetShape;
 use crate::learn::device;
 use crate::learn::initial::initial_head;
@@ -10,11 +12,12 @@ use crate::learn::sgd::SgdOptions;
 use crate::learn::tensors::StateDict;
 use crate::learn::train::{self, Head, Trainer};
 use crate::stages::batches::Batches;
-use crate::stages::originals::Originals;
+use crate::stages::originals::{IMAGES, Originals};
 use crate::stages::{DATASET, MANIFEST, WEIGHTS, weights};
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// So many clusters may be claimed whatever the images.
 const CLAIMED_K: usize = 1 << 16;
@@ -43,17 +46,15 @@ pub struct Train {
     #[serde(default = "default_dropout")]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
-    /// Steps between two saves, from which an interrupted run goes on; an eighth of the epoch, but 32 at least, if left
-    /// out. Results do not depend on it.
+    /// Steps between two saves, from which an interrupted run resumes; if left out, a save is made every two minutes.
+    /// Results do not depend on it.
     #[serde(default, skip_serializing)]
     #[schemars(range(min = 1))]
     pub save_every: Option<u32>,
 }
 
-/// Saves in an epoch: each writes the weights and their momentum, 0.5 GB for AlexNet.
-const SAVES: u64 = 8;
-/// On few steps a save would cost more than the steps.
-const FEWEST_STEPS: u64 = 32;
+/// Between two saves: each writes the weights and their momentum, 0.5 GB for AlexNet.
+const SAVE_AFTER: Duration = Duration::from_secs(120);
 
 fn default_batch() -> u32 {
     256
@@ -79,9 +80,9 @@ impl Stage for Train {
     const VERB: &'static str = "train";
     const VERSION: u32 = 1;
     const INPUTS: &'static [Port] = &[
-        Port::required("dataset", DATASET.name),
+        Port::required("dataset", DATASET.name).reading(IMAGES),
         Port::required("manifest", MANIFEST.name),
-        Port::required("weights", WEIGHTS.name),
+        Port::required("weights", WEIGHTS.name).reading(&[weights::WEIGHTS_PART, weights::MOMENTUM_PART]),
     ];
     const OUTPUT: Noun = WEIGHTS;
     const POOL: Pool = Pool::Device;
@@ -90,7 +91,12 @@ impl Stage for Train {
     const SPARED: &'static [&'static str] = &[STEPS_PART];
 
     fn numerics(&self, device: &Device) -> Option<String> {
-        Some(format!("{}, libjpeg-turbo", device.numerics))
+        Some(format!("{}, {JPEG_LIBRARY}", device.numerics))
+    }
+
+    fn before(&self, device: &Device) -> Before {
+        let numerics = Some(format!("{}, libjpeg-turbo", device.numerics));
+        Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics }
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
@@ -125,7 +131,7 @@ impl Stage for Train {
 
         let images = manifest.image_id.len() as u64;
         let mut seen: u64 = steps.iter().map(|step| step.images).sum();
-        let every = self.save_every.map_or((total / SAVES).max(FEWEST_STEPS), u64::from);
+        let mut saved = Stopwatch::new();
         let batches = Batches { originals: &originals, manifest: &manifest, seed: &seed, size: shape.input };
         batches.each(self.batch as usize, steps.len(), |number, batch| {
             let report = trainer
@@ -137,8 +143,13 @@ impl Stage for Train {
             cx.metric("loss", report.loss);
             cx.progress(seen, images, "images");
             let done = number + 1;
-            if done < total && (done.is_multiple_of(every) || cx.is_interrupted()) {
+            let is_time = match self.save_every {
+                Some(every) => done.is_multiple_of(u64::from(every)),
+                None => saved.elapsed() >= SAVE_AFTER,
+            };
+            if done < total && (is_time || cx.is_interrupted()) {
                 save(cx, done, &shape, &trainer, &steps)?;
+                saved = Stopwatch::new();
                 cx.checkpoint()?;
             }
             Ok(())

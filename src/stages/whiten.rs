@@ -6,7 +6,7 @@ use crate::format::whitening::write_mean;
 use crate::format::{self, Features, RowsWriter, vectors};
 use crate::learn::pca::Scatter;
 use crate::stages::{FEATURES, VECTORS};
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -62,37 +62,47 @@ impl Stage for Whiten {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let features = Features::open(&cx.input("features")?.parts("part-")?)?;
-        let (total, dims) = (features.rows(), self.dims as usize);
-        let mut scatter = Scatter::new(features.dims())?;
-        for at in 0..features.batches() {
-            cx.checkpoint()?;
-            let (rows, numbers) = features.batch(at);
-            scatter.add(&numbers)?;
-            cx.progress(rows.end as u64, 2 * total as u64, "rows");
+        // Once for the scatter, once to project.
+        let steps = 2 * cx.input("features")?.artifact.parts.len() as u64;
+        let (mut scatter, mut total) = (None, 0);
+        for (at, part) in (1..).zip(cx.input("features")?.each("part-")) {
+            let features = Features::open(&[part?])?;
+            let scatter: &mut Scatter = match &mut scatter {
+                Some(scatter) => scatter,
+                none => none.insert(Scatter::new(features.dims())?),
+            };
+            for batch in 0..features.batches() {
+                cx.checkpoint()?;
+                scatter.add(&features.batch(batch).1)?;
+            }
+            total += features.rows();
+            cx.progress(at, steps, "parts");
         }
+        let scatter = scatter.context("the features have no parts")?;
+        let (features, dims) = (scatter.dims(), self.dims as usize);
         let whitening = scatter.finish(dims, self.eigen_power)?;
         let kept = format::Whitening {
-            dims: features.dims(),
+            dims: features,
             eigenvalues: whitening.eigenvalues.clone(),
             components: whitening.components.clone(),
         };
         cx.write_part("whitening.arrow", |out| kept.write(out).map(drop))?;
         cx.write_part("mean.arrow", |out| write_mean(out, &whitening.mean).map(drop))?;
-        let voice = cx.voice();
-        cx.write_part("part-00000.arrow", |out| -> anyhow::Result<()> {
-            let mut writer = RowsWriter::<f32, _>::create(out, vectors::plan(dims, ImageId(0), total))?;
-            let mut projected = Vec::new();
-            for at in 0..features.batches() {
-                voice.checkpoint()?;
-                let (rows, numbers) = features.batch(at);
+        let mut out = cx.output().create()?;
+        let mut writer = RowsWriter::<f32, _>::create(&mut out, vectors::plan(dims, ImageId(0), total))?;
+        let mut projected = Vec::new();
+        for (at, part) in (steps / 2 + 1..).zip(cx.input("features")?.each("part-")) {
+            let features = Features::open(&[part?])?;
+            for batch in 0..features.batches() {
+                cx.checkpoint()?;
+                let (rows, numbers) = features.batch(batch);
                 projected.resize(rows.len() * dims, 0.0);
                 whitening.apply(&numbers, &mut projected)?;
                 writer.push(&projected)?;
-                voice.progress((total + rows.end) as u64, 2 * total as u64, "rows");
             }
-            writer.finish()?;
-            Ok(())
-        })
+            cx.progress(at, steps, "parts");
+        }
+        writer.finish()?;
+        cx.output().finish(out, "part-00000.arrow")
     }
 }

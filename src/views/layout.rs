@@ -69,7 +69,10 @@ impl Layout<'_> {
             }
             _ if places::is_large(node) && node.asked_for => {
                 let mut parts = record.artifact.parts.iter();
-                parts.try_for_each(|part| self.share(record, &part.name, &at(places::folder_of(&part.name))?))
+                parts.try_for_each(|part| {
+                    let to = at(places::folder_of(&part.name))?.join(part.plain_name());
+                    files::share(&self.store.path_of(part), &to)
+                })
             }
             _ => Ok(()),
         }

@@ -39,7 +39,7 @@ pub(super) fn files(plan: &Plan, node: &Node, artifact: &Artifact) -> Vec<PathBu
             steps.into_iter().chain(weights).collect()
         }
         noun if LARGE.contains(&noun) && node.asked_for => {
-            artifact.parts.iter().map(|part| at(folder_of(&part.name), &part.name)).collect()
+            artifact.parts.iter().map(|part| at(folder_of(&part.name), &part.plain_name())).collect()
         }
         _ => Vec::new(),
     }

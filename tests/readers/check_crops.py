@@ -29,8 +29,8 @@ for part in sorted((args.out / "crops").glob("part-*.arrow")):
     table = pyarrow.ipc.open_file(pyarrow.memory_map(str(part))).read_all()
     for batch in table.to_batches():
         pixels = batch.column("pixels").flatten().to_numpy().reshape(-1, args.crop, args.crop, 3)
-        for image_id, ours in zip(batch.column("image_id").to_pylist(), pixels):
-            theirs = numpy.asarray(view(Image.open(args.images / paths[image_id]).convert("RGB")))
+        for ours in pixels:
+            theirs = numpy.asarray(view(Image.open(args.images / paths[seen]).convert("RGB")))
             difference = numpy.abs(ours.astype(int) - theirs.astype(int))
             samples += difference.size
             differing += int((difference > 0).sum())

@@ -26,7 +26,7 @@ def column(path, name):
     values = table.column(name).combine_chunks()
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks)
-    ids = table.column("image_id").to_numpy()
+    ids = np.arange(len(table))
     return ids, values.flatten().to_numpy(zero_copy_only=False).reshape(len(ids), -1)
 
 

@@ -71,6 +71,13 @@ fn committed_samples_still_hold_their_values() {
     assert_eq!((features.dims(), features.batch(0).1.as_ref()), (5, &sample_numbers(20)[..]));
     let half = Features::open(&[committed("features-v1/half.arrow")]).unwrap();
     assert_eq!((half.first(), half.batch(0).1.as_ref()), (ImageId(4), &sample_numbers(10)[..]));
+    let (pixels, crop) = crops::open(&[committed("crops-v2/part-00000.arrow")]).unwrap();
+    assert_eq!((crop, pixels.whole().unwrap()), (2, &sample_pixels(3)[..]));
+    let part = committed("features-v2/part-00000.arrow");
+    let features = Features::open(&[part.clone(), part]).unwrap();
+    assert_eq!((features.rows(), features.batch(1).1.as_ref()), (8, &sample_numbers(20)[..]));
+    let half = Features::open(&[committed("features-v2/half.arrow")]).unwrap();
+    assert_eq!((half.first(), half.batch(0).1.as_ref()), (ImageId(0), &sample_numbers(10)[..]));
     let vectors = vectors::open(&[committed("vectors-v1/part-00000.arrow")]).unwrap();
     assert_eq!(vectors.whole().unwrap(), sample_numbers(8));
     assert_eq!(Whitening::open(&committed("vectors-v1/whitening.arrow")).unwrap(), sample_whitening());
@@ -137,7 +144,9 @@ pub fn quietly<T>(test: impl FnOnce() -> T) -> T {
 fn every_reader_refuses_every_other_kind() {
     for (name, bytes) in samples() {
         for (other, _) in samples() {
-            let same = name == other || (name.starts_with("features") && other.starts_with("features"));
+            // One reader takes every version and precision of these.
+            let one = |noun: &str| name.starts_with(noun) && other.starts_with(noun);
+            let same = name == other || one("features-v") || one("crops-v");
             assert_eq!(open(other, &bytes).is_ok(), same, "the reader of {other} given {name}");
         }
     }
@@ -207,7 +216,7 @@ fn rows_leave_the_writer_as_they_come() {
 
 #[test]
 fn rows_are_lent_from_the_file_at_multiples_of_64_bytes() {
-    let plan = RowsPlan { batch_rows: 100, ..features::plan(16, ImageId(7), 250) };
+    let plan = RowsPlan { batch_rows: 100, ..features::plan(16, 250) };
     let bytes = part(plan, &sample_numbers(250 * 16));
     let start = bytes.as_ptr() as usize;
     let Features::Single(rows) = Features::open(std::slice::from_ref(&bytes)).unwrap() else { panic!("single") };
@@ -294,7 +303,7 @@ fn check_rows<T: Element + PartialEq>(numbers: &[T], width: usize, batch_rows: u
     let parts: Vec<Bytes> = [(0, cut), (cut, rows)]
         .into_iter()
         .map(|(start, end)| {
-            let plan = features::plan(width, ImageId(5 + start as u32), end - start);
+            let plan = features_1(width, ImageId(5 + start as u32), end - start);
             let mut writer = RowsWriter::create(Vec::new(), RowsPlan { batch_rows, ..plan }).unwrap();
             for piece in numbers[start * width..end * width].chunks(push * width) {
                 writer.push(piece).unwrap();
@@ -302,7 +311,7 @@ fn check_rows<T: Element + PartialEq>(numbers: &[T], width: usize, batch_rows: u
             writer.finish().unwrap().into()
         })
         .collect();
-    let table = Rows::<T>::open(&features::FEATURES, &parts).unwrap();
+    let table = Rows::<T>::open(&features::FEATURES_1, &parts).unwrap();
     assert_eq!((table.rows(), table.width()), (rows, width));
     assert!(table.iter().flat_map(|(_, numbers)| numbers).eq(numbers));
     for row in 0..rows {

@@ -30,3 +30,4 @@ mod tidy;
 mod toys;
 mod upkeep;
 mod walk;
+mod workers;

@@ -32,7 +32,8 @@ fn a_run_hires_nobody_unless_something_must_run() {
     let first = space.run(&plan);
     let nobody = |_| Err(EngineError::NoCrew { why: "there is nobody".to_owned() });
     let run = || {
-        let settings = Settings { device: cpu(), to: Vec::new(), cancel: Cancel::default(), hire: Some(&nobody) };
+        let settings =
+            Settings { device: cpu(), to: Vec::new(), cancel: Cancel::default(), hire: Some(&nobody), in_flight: 1 };
         Executor::new(&plan, &space.store, &settings, &()).run()
     };
     assert_eq!(run().unwrap().hit, plan.len());

@@ -4,6 +4,7 @@ use crate::hookfs::HookFs;
 use crate::space::{Output, Space};
 use crate::toys::{Act, Draft, Number, Run, Shards, TestSpace, cpu, run_on, sum, write};
 use dcpipe::base::{ImageId, Seed};
+use dcpipe::engine::crew::IN_FLIGHT;
 use dcpipe::engine::event::Collect;
 use dcpipe::engine::{
     Cancel, Context, EngineError, Event, Executor, Keep, Noun, Observer, Plan, Pool, Port, Settings, Stage,
@@ -63,7 +64,7 @@ impl<F: Fn(&Event) -> bool + Send + Sync> Observer for StopAt<F> {
 fn run_until(space: &TestSpace, plan: &Plan, when: impl Fn(&Event) -> bool + Send + Sync) -> Run {
     let (heard, cancel) = (Arc::new(Collect::default()), Cancel::default());
     let observer = StopAt { heard: Arc::clone(&heard), cancel: cancel.clone(), when };
-    let settings = Settings { device: cpu(), to: Vec::new(), cancel, hire: None };
+    let settings = Settings { device: cpu(), to: Vec::new(), cancel, hire: None, in_flight: IN_FLIGHT };
     let result = Executor::new(plan, &space.store, &settings, &observer).run();
     let events = std::mem::take(&mut *heard.0.lock().unwrap());
     Run { result, events }

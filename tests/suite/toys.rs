@@ -3,6 +3,7 @@
 use crate::hookfs::HookFs;
 use crate::simfs::SimFs;
 use dcpipe::base::{Artifact, Digest, Epoch};
+use dcpipe::engine::crew::IN_FLIGHT;
 use dcpipe::engine::event::Collect;
 use dcpipe::engine::fate::Fate;
 use dcpipe::engine::forecast::{Line, forecast};
@@ -383,7 +384,7 @@ impl TestSpace {
 /// Runs a plan and keeps everything that was said.
 pub fn run_on(store: &Store, plan: &Plan, to: Vec<NodeId>, cancel: Cancel) -> Run {
     let heard = Arc::new(Collect::default());
-    let settings = Settings { device: cpu(), to, cancel, hire: None };
+    let settings = Settings { device: cpu(), to, cancel, hire: None, in_flight: IN_FLIGHT };
     let result = Executor::new(plan, store, &settings, &heard).run();
     let events = std::mem::take(&mut *heard.0.lock().expect("events"));
     Run { result, events }

@@ -39,10 +39,22 @@ impl<'a> Executor<'a> {
     where
         'a: 'scope,
     {
-        let key = self.nodes.of(id).key.clone().expect("BUG: a node starts without a key");
-        match take(self.store, &key, self.nodes.of(id).digest) {
+        let known = self.nodes.of_mut(id);
+        if let Some(newer) = known.newer.take() {
+            (known.key, known.is_renewed) = (Some(newer), true);
+        }
+        let key = known.key.clone().expect("BUG: a node starts without a key");
+        let was = self.nodes.of(id).digest.filter(|_| !self.nodes.of(id).is_renewed);
+        match take(self.store, &key, was) {
             Ok(Taken::Ours(lock)) => self.nodes.of_mut(id).lock = Some(lock),
-            Ok(Taken::Made(record)) => return self.hit(id, Arc::new(record)),
+            Ok(Taken::Made(record)) => {
+                let record = Arc::new(record);
+                self.hit(id, Arc::clone(&record));
+                if self.nodes.of(id).digest != Some(record.artifact.digest()) {
+                    self.lookup.relearn(&mut self.nodes, id, record);
+                }
+                return;
+            }
             Ok(Taken::Theirs) => {
                 if self.waited.insert(id) {
                     // Before the other one can be done with it and delete it: what it makes is wanted here, too.
@@ -204,6 +216,10 @@ impl<'a> Executor<'a> {
     /// A node that was rebuilt gave other bytes.
     fn drifted(&mut self, id: NodeId, was: Digest, record: Record) {
         let (node, is) = (self.nodes.name(id), record.artifact.digest());
+        if std::mem::take(&mut self.nodes.of_mut(id).is_renewed) {
+            // What an earlier program made may lie in other parts.
+            return self.lookup.relearn(&mut self.nodes, id, Arc::new(record));
+        }
         self.observer.observe(&Event::Drifted { node: node.clone(), was, is });
         self.nodes.of_mut(id).drifts += 1;
         if self.nodes.of(id).drifts > MAX_DRIFTS {

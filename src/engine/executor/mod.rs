@@ -39,6 +39,8 @@ pub struct Settings<'a> {
     pub cancel: Cancel,
     /// Hires who does the work, once there is some; without it, threads of this process do.
     pub hire: Option<Hire<'a>>,
+    /// How many shards of one node are worked on at a time; [`crate::engine::crew::IN_FLIGHT`] is good.
+    pub in_flight: usize,
 }
 
 /// How a run ended.
@@ -79,7 +81,7 @@ impl<'a> Executor<'a> {
             lookup: Lookup::new(plan),
             claims: Claims::new(store, &plan.name),
             retention: Retention::new(store),
-            jobs: Jobs::default(),
+            jobs: Jobs::new(settings.in_flight),
             waiting: BTreeSet::new(),
             waited: BTreeSet::new(),
             failure: None,
@@ -259,7 +261,7 @@ impl<'a> Executor<'a> {
 
     /// What stands under a node's key is known: it is a hit, or runs, or both, one after the other.
     fn looked(&mut self, id: NodeId, looked: Result<Looked, StoreError>) {
-        let Looked { key, seen, missing } = match looked {
+        let Looked { key, newer, seen, missing } = match looked {
             Ok(looked) => looked,
             Err(error) => return self.fail(id, error.into()),
         };
@@ -271,7 +273,8 @@ impl<'a> Executor<'a> {
         let stand = seen.as_ref().map_or(Stand::Gone, |seen| seen.stand);
         let is_lost = || seen.as_ref().is_some_and(|seen| self.store.lost_to_damage(&seen.record.artifact));
         let fate = fate(Found { missing, stand, is_lost: &is_lost }, &need);
-        self.nodes.of_mut(id).key = Some(key);
+        let known = self.nodes.of_mut(id);
+        (known.key, known.newer) = (Some(key), newer);
         if let Some(Seen { record, .. }) = &seen {
             self.hit(id, Arc::clone(record));
         }

@@ -109,15 +109,23 @@ pub fn sample_tensors(kind: &'static Kind) -> Vec<u8> {
     write_tensors(Vec::new(), kind, &tensors, &metadata).unwrap()
 }
 
+/// A part of features as the first version wrote it, with ids.
+pub fn features_1(dims: usize, first: ImageId, rows: usize) -> RowsPlan {
+    RowsPlan { kind: &features::FEATURES_1, first, ..features::plan(dims, rows) }
+}
+
 /// Every sample: its path under `tests/data/formats/`, and its bytes.
 pub fn samples() -> Vec<(&'static str, Bytes)> {
     let mean: Vec<f64> = sample_numbers(5).into_iter().map(f64::from).collect();
     vec![
         ("dataset-v1/images.parquet", write_images(Vec::new(), sample_images().into_iter()).unwrap().into()),
         ("dataset-v1/bad.parquet", write_bad(Vec::new(), &sample_bad()).unwrap().into()),
-        ("crops-v1/part-00000.arrow", part(crops::plan(2, ImageId(0), 3), &sample_pixels(3))),
-        ("features-v1/part-00000.arrow", part(features::plan(5, ImageId(0), 4), &sample_numbers(20))),
-        ("features-v1/half.arrow", part(features::plan(5, ImageId(4), 2), &sample_halves(10))),
+        ("crops-v1/part-00000.arrow", part(RowsPlan { kind: &crops::CROPS_1, ..crops::plan(2, 3) }, &sample_pixels(3))),
+        ("crops-v2/part-00000.arrow", part(crops::plan(2, 3), &sample_pixels(3))),
+        ("features-v1/part-00000.arrow", part(features_1(5, ImageId(0), 4), &sample_numbers(20))),
+        ("features-v1/half.arrow", part(features_1(5, ImageId(4), 2), &sample_halves(10))),
+        ("features-v2/part-00000.arrow", part(features::plan(5, 4), &sample_numbers(20))),
+        ("features-v2/half.arrow", part(features::plan(5, 2), &sample_halves(10))),
         ("vectors-v1/part-00000.arrow", part(vectors::plan(2, ImageId(0), 4), &sample_numbers(8))),
         ("vectors-v1/whitening.arrow", sample_whitening().write(Vec::new()).unwrap().into()),
         ("vectors-v1/mean.arrow", whitening::write_mean(Vec::new(), &mean).unwrap().into()),
@@ -144,8 +152,8 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
     match (name, file) {
         (_, "images.parquet") => Dataset::open(bytes).map(|dataset| assert!(dataset.iter().count() == dataset.len())),
         (_, "bad.parquet") => open_bad(bytes).map(drop),
-        ("crops-v1/part-00000.arrow", _) => crops::open(parts).map(drop),
-        ("features-v1/part-00000.arrow" | "features-v1/half.arrow", _) => Features::open(parts).map(drop),
+        ("crops-v1/part-00000.arrow" | "crops-v2/part-00000.arrow", _) => crops::open(parts).map(drop),
+        (name, _) if name.starts_with("features-v") => Features::open(parts).map(drop),
         ("vectors-v1/part-00000.arrow", _) => vectors::open(parts).map(drop),
         (_, "whitening.arrow") => Whitening::open(bytes).map(drop),
         (_, "mean.arrow") => whitening::open_mean(bytes).map(drop),
