@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 
 import oracle
 from oracle import DONE
@@ -41,12 +42,21 @@ def family_1(bench):
             journal = (FLUSHED, LOST)[number // 2 % 2]
             name, wrong = at_the_end(bench, space) if number % 2 else on_the_way(bench, space, journal)
             cut(folder, journal)  # Where it was cut before, there is nothing left to cut.
-            subprocess.run(["umount", folder], check=True)
+            unmount(folder)
             if not mounted(disk, folder):
                 wrong.append("the disk cannot be mounted again")
             group.case(f"{name}, journal {'lost' if journal == LOST else 'written'}", wrong + bench.after(space))
         finally:
             subprocess.run(["umount", folder], check=False)
+
+
+def unmount(folder):
+    """A worker dies with its run, a moment after it."""
+    for _ in range(100):
+        if subprocess.run(["umount", folder], capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"{folder} is still in use")
 
 
 def mounted(disk, folder):
