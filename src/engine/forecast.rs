@@ -99,7 +99,8 @@ fn look_up(
             Err(error) => return Err(error.into()),
         }
     }
-    let fate = Fate::Run(why::miss_reason(store, history.of(&node.name()), &key));
+    let keys: Vec<_> = [Some(&key), before.as_ref()].into_iter().flatten().collect();
+    let fate = Fate::Run(why::miss_reason(store, history.of(&node.name()), &keys));
     Ok(Line { node: id, fate, key: Some(key), record: None, bytes: None, stand: damaged })
 }
 
@@ -117,21 +118,38 @@ fn pending(plan: &Plan, lines: &[Option<Line>], id: NodeId) -> Fate {
 /// Hits whose bytes are gone and needed become runs, from the last node back to the first.
 fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
     for id in plan.order().iter().rev() {
-        let runs = |consumer: &&NodeId| {
-            matches!(lines[consumer.index()].as_ref().map(|line| &line.fate), Some(Fate::Run(_) | Fate::Pending { .. }))
-        };
         let node = plan.node(*id);
-        let need = match plan.consumers(*id).iter().find(runs) {
-            Some(reader) => Need::Reader(plan.node(*reader).name()),
-            None if node.asked_for => Need::AskedFor,
-            None if node.keep.stays(node.epoch, plan.epochs) => Need::Retained,
-            None => Need::Nobody,
+        let Some(line) = lines[id.index()].as_ref().filter(|line| line.fate == Fate::Hit) else { continue };
+        let Some(record) = &line.record else { continue };
+        let retained = match node.asked_for {
+            true => Some(Need::AskedFor),
+            false => node.keep.stays(node.epoch, plan.epochs).then_some(Need::Retained),
         };
-        let Some(line) = lines[id.index()].as_mut().filter(|line| line.fate == Fate::Hit) else { continue };
-        let Some(record) = line.record.as_ref().filter(|_| need != Need::Nobody) else { continue };
+        let lacking = plan.consumers(*id).iter().find_map(|reader| lacked_by(plan, store, lines, *id, *reader, record));
         // A forecast never modifies the store; a run quarantines and reports.
-        let stand = store.stand(&record.artifact);
-        line.stand = Some(stand);
-        line.fate = fate(Found { missing: None, stand, is_lost: &|| store.lost_to_damage(&record.artifact) }, &need);
+        let Some((need, stand)) = lacking.or_else(|| Some((retained?, store.stand(&record.artifact)))) else {
+            continue;
+        };
+        let fate = fate(Found { missing: None, stand, is_lost: &|| store.lost_to_damage(&record.artifact) }, &need);
+        if let Some(line) = &mut lines[id.index()] {
+            (line.stand, line.fate) = (Some(stand), fate);
+        }
     }
+}
+
+/// What a reader that runs lacks of a node's bytes: of those parts that it reads.
+fn lacked_by(
+    plan: &Plan,
+    store: &Store,
+    lines: &[Option<Line>],
+    id: NodeId,
+    reader: NodeId,
+    record: &Record,
+) -> Option<(Need, Stand)> {
+    lines[reader.index()].as_ref().filter(|line| line.fate != Fate::Hit)?;
+    let reader = plan.node(reader);
+    let ports = reader.inputs.iter().filter(|(_, from)| *from == id);
+    let stands = ports.map(|(port, _)| store.stand(&record.artifact.only(reader.stage.def().reads(port))));
+    let worst = stands.max().filter(|stand| *stand != Stand::Whole)?;
+    Some((Need::Reader(reader.name()), worst))
 }

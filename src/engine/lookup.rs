@@ -72,7 +72,7 @@ pub(super) fn look(
         }
     }
     let key = keys.first().expect("BUG: a node without a key").clone();
-    let missing = Some(why::miss_reason(store, earlier.iter().copied(), &key));
+    let missing = Some(why::miss_reason(store, earlier.iter().copied(), &keys.iter().collect::<Vec<_>>()));
     Ok(Looked { key, newer: None, seen: None, missing })
 }
 

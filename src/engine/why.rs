@@ -4,16 +4,16 @@ use crate::base::StageKey;
 use crate::engine::{KeyText, MissReason};
 use crate::store::Store;
 
-/// Why a node with this key runs, given the keys that its name had before, newest first.
-pub fn miss_reason(store: &Store, before: impl IntoIterator<Item = StageKey>, key: &KeyText) -> MissReason {
+/// Why a node with this key runs, given the keys that its name had before, newest first. `keys` are its key and the key
+/// that an earlier program would have made: what differs from a record of that program is told in its own words.
+pub fn miss_reason(store: &Store, before: impl IntoIterator<Item = StageKey>, keys: &[&KeyText]) -> MissReason {
     let mut before = before.into_iter().peekable();
-    if before.peek() == Some(&key.key()) {
+    if before.peek().is_some_and(|last| keys.iter().any(|key| key.key() == *last)) {
         return MissReason::NeverFinished;
     }
-    match before.find_map(|key| store.record(key).ok().flatten()) {
-        Some(record) => MissReason::KeyChanged { lines: difference(&record.key_text, key.as_str()) },
-        None => MissReason::FirstRun,
-    }
+    let Some(record) = before.find_map(|key| store.record(key).ok().flatten()) else { return MissReason::FirstRun };
+    let lines = keys.iter().map(|key| difference(&record.key_text, key.as_str())).min_by_key(Vec::len);
+    MissReason::KeyChanged { lines: lines.unwrap_or_default() }
 }
 
 /// The lines that only one of two key texts has: `-` for the old, `+` for the new, next to each other by their name.

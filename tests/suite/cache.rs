@@ -1,8 +1,8 @@
 //! cache: what runs again and what does not.
 
-use crate::toys::{Add, Cap, Draft, Draw, Look, Need, Number, TestSpace, cpu, little};
+use crate::toys::{Act, Add, Cap, Draft, Draw, Look, NUMBER, Need, Number, TestSpace, cpu, little, sum, write};
 use dcpipe::engine::fate::Fate;
-use dcpipe::engine::{EngineError, Event, MissReason};
+use dcpipe::engine::{Context, EngineError, Event, Keep, MissReason, Noun, Pool, Port};
 use std::path::Path;
 
 #[test]
@@ -242,4 +242,44 @@ fn to_stops_after_the_node() {
     assert!(space.holds(&run, &plan, "vectors@1"));
     let all = space.run_to(&plan, &["clusters"]);
     assert!(all.finished().contains(&"clusters@3".to_owned()) && !all.finished().contains(&"weights@3".to_owned()));
+}
+
+/// Reads one part of two.
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+struct ReadsOne {
+    add: u64,
+}
+
+impl dcpipe::engine::Stage for ReadsOne {
+    const VERB: &'static str = "reads_one";
+    const VERSION: u32 = 1;
+    const INPUTS: &'static [Port] = &[Port::required("a", "number").reading(&["n"])];
+    const OUTPUT: Noun = NUMBER;
+    const POOL: Pool = Pool::Light;
+    const KEEP: Keep = Keep::All;
+
+    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let number = sum(cx)?;
+        write(cx, number + self.add)
+    }
+}
+
+#[test]
+fn a_part_that_nobody_reads_is_in_no_key_and_rebuilds_nothing() {
+    let space = TestSpace::new();
+    let plan = |other: u64, add: u64| {
+        let two = Act::new(&format!("two {other}"), move |cx: &mut Context<'_>| {
+            write(cx, 5)?;
+            cx.write_part("other", |out| writeln!(out, "{other}"))
+        });
+        Draft::new().node("two", two, &[]).node("one", ReadsOne { add }, &[("a", "two")]).plan()
+    };
+    let first = space.run(&plan(1, 0));
+    // Another part changes: the reader's key does not.
+    assert_eq!(space.run(&plan(2, 0)).finished(), ["two@0"]);
+    // The other part is gone: the reader runs without it, as the forecast says.
+    space.store.evict(first.artifact(&plan(1, 0), "two").part("other").unwrap().object).unwrap();
+    let told = space.forecast(&plan(1, 7));
+    assert_eq!(told.iter().filter(|(_, fate)| *fate != Fate::Hit).count(), 1, "{told:?}");
+    assert_eq!(space.run(&plan(1, 7)).finished(), ["one@0"]);
 }

@@ -57,7 +57,7 @@ fn a_worker_that_dies_fails_its_action_by_name_and_the_same_command_resumes() {
         let is_training = |events: &[Event]| {
             events.iter().any(|event| matches!(event, Event::NodeStarted { node, .. } if node == "weights@1"))
         };
-        assert!(run.until(&is_training), "{:?}", run.wait());
+        assert!(run.until(is_training), "{:?}", run.wait());
         send(worker_of(run.child.id()).expect("a worker"), signal);
         let output = run.wait().ended(1).complains_of(&["its worker", how, "Its last words", "these are last words"]);
         // Whatever else was at work in it fails as well.
@@ -75,7 +75,7 @@ fn a_worker_that_dies_fails_its_action_by_name_and_the_same_command_resumes() {
 fn a_run_that_is_killed_leaves_no_worker_behind() {
     let space = Space::filled();
     let mut run = space.start(&["run", "tiny.yaml", "--json"]);
-    assert!(run.until(&|events: &[Event]| events.iter().any(|event| matches!(event, Event::Progress { .. }))));
+    assert!(run.until(|events: &[Event]| events.iter().any(|event| matches!(event, Event::Progress { .. }))));
     let worker = worker_of(run.child.id()).expect("a worker");
     run.child.kill().unwrap();
     run.wait();
