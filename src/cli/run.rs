@@ -32,6 +32,8 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     match until(args, &cancel, &environment) {
         Err(CliError::Store(StoreError::InUse { .. })) if cancel.is_requested() => Err(interrupted()),
         Err(CliError::Engine(EngineError::Interrupted)) => Err(interrupted()),
+        // It was asked for by a signal to the whole group, which ended who was to tell the device.
+        Err(CliError::Environment(_)) if cancel.is_requested() => Err(interrupted()),
         done => done,
     }
 }

@@ -10,7 +10,9 @@ use crate::engine::crew::wire::Hello;
 use crate::pipeline;
 use crate::store::Store;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
+use std::os::fd::FromRawFd;
 use std::path::Path;
 
 /// The arguments of a worker on a store.
@@ -20,8 +22,9 @@ pub fn arguments(store: &Path, threads: Option<usize>, closely: Closely) -> Vec<
         Closely::Sample => "sample",
         Closely::Full => "full",
     };
-    let mut arguments: Vec<OsString> =
-        vec!["work".into(), "--store".into(), store.into(), "--verify".into(), closely.into()];
+    let mut at = OsString::from("--store=");
+    at.push(store);
+    let mut arguments: Vec<OsString> = vec!["work".into(), at, "--verify".into(), closely.into()];
     arguments.extend(threads.into_iter().flat_map(|count| ["--threads".into(), count.to_string().into()]));
     arguments
 }
@@ -30,13 +33,29 @@ pub fn arguments(store: &Path, threads: Option<usize>, closely: Closely) -> Vec<
 pub fn work(args: &WorkArgs) -> Result<(), CliError> {
     // A signal to the whole group, as Ctrl-C is, is the run's to deal with.
     signals::ignore_all();
-    serve(
-        io::stdin().lock(),
-        io::stdout(),
-        |hello| open(args, hello).map_err(|error| error.to_string()),
-        || std::process::exit(0),
-    );
+    let answers = answers().map_err(|error| CliError::Environment(format!("could not open the answers: {error}")))?;
+    serve(io::stdin().lock(), answers, |hello| open(args, hello).map_err(|error| error.to_string()), leave);
     Ok(())
+}
+
+/// Standard output under another number: what a library prints goes to standard error, and into no answer.
+#[expect(unsafe_code, reason = "std does not duplicate descriptors")]
+fn answers() -> io::Result<File> {
+    // SAFETY: both are open, and the new one is nobody else's.
+    unsafe {
+        let answers = libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 3);
+        if answers < 0 || libc::dup2(2, 1) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(File::from_raw_fd(answers))
+    }
+}
+
+/// Ends at once: libraries that take themselves down while others of their threads work may never come to an end.
+#[expect(unsafe_code, reason = "std runs what was registered for the exit")]
+fn leave() -> ! {
+    // SAFETY: it takes a number and does not return.
+    unsafe { libc::_exit(0) }
 }
 
 fn open(args: &WorkArgs, hello: &Hello) -> Result<Workplace, CliError> {

@@ -89,7 +89,9 @@ pub fn perform(site: Site<'_>, action: &Action, emit: &(dyn Fn(Event) + Sync)) -
         emit(Event::Note { node: String::new(), text });
     }
     match (result, site.store.take_stuck()) {
-        (_, Some(StoreError::Stuck { path, why })) => Err(ActionError::Stuck { path, why }),
+        (_, Some(StoreError::Stuck { path, why })) => {
+            Err(ActionError::Stuck { path: path.to_string_lossy().into_owned(), why })
+        }
         (_, Some(error)) => Err(ActionError::Failed { error: error.to_string() }),
         (result, None) => result.map_err(|error| explained(&error)),
     }

@@ -2,7 +2,6 @@
 
 use crate::store::StoreError;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// A plan that cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -101,10 +100,10 @@ pub enum ActionError {
         what: String,
     },
     /// A file is in the way in the store.
-    #[error("{} {why}", path.display())]
+    #[error("{path} {why}")]
     Stuck {
-        /// The file.
-        path: PathBuf,
+        /// The file, as far as its name is text.
+        path: String,
         /// What is wrong with it.
         why: String,
     },

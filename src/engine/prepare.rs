@@ -135,8 +135,13 @@ pub(super) fn gather(
     let shards: Vec<String> = slots.iter().map(|slot| slot.shard.part.clone()).collect();
     let parts = slots.into_iter().flat_map(|slot| slot.made.unwrap_or_default()).collect();
     let artifact = Artifact { kind: output.name.to_owned(), format: output.format, parts };
+    let told = |error: StoreError| explained(&error.into());
+    // Shards of an earlier run may have been deleted since they were found.
+    if !site.store.has(&artifact).map_err(told)? {
+        return Err(ActionError::Missing { what: format!("parts of {} were deleted while it was made", node.name()) });
+    }
     let record = Record::new(&node.name(), key.as_str(), artifact, Facts::new(), wall_ms);
-    let record = site.store.commit(&record).map_err(|error| ActionError::Failed { error: error.to_string() })?;
+    let record = site.store.commit(&record).map_err(told)?;
     shards.iter().for_each(|shard| site.store.remove_record(key.shard(shard).key()));
     Ok(record)
 }

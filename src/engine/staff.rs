@@ -8,7 +8,7 @@ use crate::engine::desk::Desk;
 use crate::engine::error::{ActionError, EngineError};
 use crate::engine::lookup::{Ahead, Looked};
 use crate::engine::prepare::Prepared;
-use crate::engine::{KeyText, NodeId};
+use crate::engine::{KeyText, NodeId, panics};
 use crate::store::{Record, StoreError};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -22,6 +22,8 @@ pub(super) enum Message {
     Looked(NodeId, Vec<Option<Digest>>, Result<Looked, StoreError>),
     Prepared(Action, KeyText, Result<Prepared, ActionError>),
     Gathered(NodeId, Result<Record, ActionError>),
+    /// A chore panicked.
+    Broken(String),
 }
 
 /// Those who work for a run, and how they reach its loop.
@@ -53,7 +55,10 @@ impl<'scope, 'env> Staff<'scope, 'env> {
     /// Has a chore done by a thread of this process.
     pub(super) fn hand(&mut self, chore: impl FnOnce(Site<'scope>) -> Message + Send + 'scope) {
         let (site, sender) = (self.site, self.sender.clone());
-        self.desk.hand(move || drop(sender.send(chore(site))));
+        self.desk.hand(move || {
+            let message = panics::caught(|| chore(site)).unwrap_or_else(Message::Broken);
+            drop(sender.send(message));
+        });
     }
 
     /// Has an action done by the crew, which is hired now if it was not before.

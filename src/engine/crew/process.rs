@@ -222,14 +222,18 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// Has the kernel end a worker whose run is gone, so that a killed run leaves nobody at work.
+/// Has the kernel end a worker whose run is gone, so that a killed run leaves nobody at work. What asks a run to stop, such
+/// as Ctrl-C to its group, is the run's to deal with: a worker ignores it from its first moment.
 #[expect(unsafe_code, reason = "std does not set a parent-death signal")]
 fn die_with_parent(command: &mut Command) {
-    // SAFETY: prctl and getppid may be called between fork and exec, and nothing else is.
+    // SAFETY: prctl, signal and getppid may be called between fork and exec, and nothing else is.
     unsafe {
         let parent = libc::getpid();
         command.pre_exec(move || {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            for asked in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1] {
+                libc::signal(asked, libc::SIG_IGN);
+            }
             // It may have died before that.
             if libc::getppid() == parent { Ok(()) } else { Err(std::io::Error::other("the run is gone")) }
         });

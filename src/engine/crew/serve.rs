@@ -32,7 +32,8 @@ pub fn serve(
     let output = Mutex::new(output);
     let say = |answer: &Answer| {
         let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut line = serde_json::to_vec(answer).expect("BUG: an answer is plain data");
+        // A run hears of an answer that cannot be said by the end of its worker.
+        let Ok(mut line) = serde_json::to_vec(answer) else { leave() };
         line.push(b'\n');
         // Nobody listens any more.
         if output.write_all(&line).and_then(|()| output.flush()).is_err() {
@@ -69,7 +70,8 @@ pub fn serve(
                     say(&Answer::Failed { id, error: ActionError::Failed { error } });
                 }
                 Ok(Order::Stop) => cancel.request(),
-                Ok(Order::Hello(_)) | Err(_) => {}
+                Ok(Order::Hello(_)) => {}
+                Err(_) => leave(), // Of another version: its run hears that it has ended.
             }
         }
         leave();

@@ -44,11 +44,12 @@ impl<'a> Executor<'a> {
             (known.key, known.is_renewed) = (Some(newer), true);
         }
         let key = known.key.clone().expect("BUG: a node starts without a key");
-        let was = self.nodes.of(id).digest.filter(|_| !self.nodes.of(id).is_renewed);
-        match take(self.store, &key, was) {
+        let (was, is_renewed) = (known.digest, known.is_renewed);
+        match take(self.store, &key, was, is_renewed) {
             Ok(Taken::Ours(lock)) => self.nodes.of_mut(id).lock = Some(lock),
             Ok(Taken::Made(record)) => {
                 let record = Arc::new(record);
+                self.nodes.of_mut(id).is_renewed = false;
                 self.hit(id, Arc::clone(&record));
                 if self.nodes.of(id).digest != Some(record.artifact.digest()) {
                     self.lookup.relearn(&mut self.nodes, id, record);
@@ -157,7 +158,9 @@ impl<'a> Executor<'a> {
     /// A run that nobody works for is over.
     fn needs_crew(&mut self, id: NodeId, begun: Result<(), EngineError>) {
         if let Err(error) = begun {
-            self.failure.get_or_insert(error);
+            // A signal to the whole group may have ended the worker before it could ignore it.
+            let is_asked = self.settings.cancel.is_requested();
+            self.failure.get_or_insert(if is_asked { EngineError::Interrupted } else { error });
             self.done(id, Err(ActionError::Interrupted));
         }
     }
@@ -167,6 +170,11 @@ impl<'a> Executor<'a> {
         if let (Err(ActionError::Missing { .. }), true) = (&result, self.nodes.of(id).vanished < MAX_RUNS) {
             // Deleted between the look and the reading: the next round sees it.
             self.nodes.of_mut(id).vanished += 1;
+            return self.step_back(id, Vec::new());
+        }
+        let is_failure = |error: &ActionError| !matches!(error, ActionError::Interrupted | ActionError::Stuck { .. });
+        if self.nodes.of(id).outdated && result.as_ref().err().is_some_and(is_failure) {
+            // What it read is not what the run reads by now: it is looked up again.
             return self.step_back(id, Vec::new());
         }
         self.jobs.leave(id, self.pool(id));
@@ -179,7 +187,9 @@ impl<'a> Executor<'a> {
                 self.failure.get_or_insert(EngineError::Interrupted);
                 return;
             }
-            Err(ActionError::Stuck { path, why }) => return self.fail(id, StoreError::Stuck { path, why }.into()),
+            Err(ActionError::Stuck { path, why }) => {
+                return self.fail(id, StoreError::Stuck { path: path.into(), why }.into());
+            }
             Err(error) => return self.fail(id, EngineError::Stage { node, error }),
         };
         let (artifact, bytes) = (record.artifact.digest(), record.artifact.bytes());
@@ -187,6 +197,7 @@ impl<'a> Executor<'a> {
         let known = self.nodes.of_mut(id);
         known.runs += 1;
         let (runs, is_outdated) = (known.runs, std::mem::take(&mut known.outdated));
+        let is_renewed = std::mem::take(&mut known.is_renewed);
         let wall_s = record.wall_ms as f64 / 1e3;
         self.observer.observe(&Event::NodeFinished { node: node.clone(), key: record.key(), artifact, bytes, wall_s });
         if runs > MAX_RUNS {
@@ -198,7 +209,7 @@ impl<'a> Executor<'a> {
         self.retention.hold(id, &record.artifact);
         match self.nodes.of(id).digest {
             None => self.lookup.learn(&mut self.nodes, id, Arc::new(record)),
-            Some(was) if was != artifact => self.drifted(id, was, record),
+            Some(was) if was != artifact => self.drifted(id, was, record, is_renewed),
             Some(_) => {}
         }
         let observer = self.observer;
@@ -214,9 +225,9 @@ impl<'a> Executor<'a> {
     }
 
     /// A node that was rebuilt gave other bytes.
-    fn drifted(&mut self, id: NodeId, was: Digest, record: Record) {
+    fn drifted(&mut self, id: NodeId, was: Digest, record: Record, is_renewed: bool) {
         let (node, is) = (self.nodes.name(id), record.artifact.digest());
-        if std::mem::take(&mut self.nodes.of_mut(id).is_renewed) {
+        if is_renewed {
             // What an earlier program made may lie in other parts.
             return self.lookup.relearn(&mut self.nodes, id, Arc::new(record));
         }

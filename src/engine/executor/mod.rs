@@ -210,6 +210,8 @@ impl<'a> Executor<'a> {
             }
             Message::Prepared(action, key, prepared) => self.prepared((action, key), prepared, staff),
             Message::Gathered(id, result) => self.done(id, result),
+            // It would be waited for for ever.
+            Message::Broken(panic) => panic!("BUG: a chore {panic}"),
         }
     }
 
@@ -274,7 +276,7 @@ impl<'a> Executor<'a> {
         let is_lost = || seen.as_ref().is_some_and(|seen| self.store.lost_to_damage(&seen.record.artifact));
         let fate = fate(Found { missing, stand, is_lost: &is_lost }, &need);
         let known = self.nodes.of_mut(id);
-        (known.key, known.newer) = (Some(key), newer);
+        (known.key, known.newer, known.is_renewed) = (Some(key), newer, false);
         if let Some(Seen { record, .. }) = &seen {
             self.hit(id, Arc::clone(record));
         }
