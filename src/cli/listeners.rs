@@ -17,14 +17,8 @@ use std::time::Duration;
 /// How often a run looks whether another one of its name has ended.
 const TURN: Duration = Duration::from_millis(100);
 
-/// The listeners of a run, which open their files with its first event.
+/// The listeners of a run.
 pub struct Listeners<'a> {
-    args: &'a RunArgs,
-    space: &'a Workspace,
-    opened: OnceLock<Result<Opened<'a>, CliError>>,
-}
-
-struct Opened<'a> {
     results: Results<'a>,
     others: Vec<Box<dyn Observer + 'a>>,
     refusal: Refusal,
@@ -55,21 +49,9 @@ impl Remembering {
 }
 
 impl<'a> Listeners<'a> {
-    /// Nothing is opened or written yet.
-    pub fn new(args: &'a RunArgs, space: &'a Workspace) -> Self {
-        Self { args, space, opened: OnceLock::new() }
-    }
-
-    /// Opens them before the run, which is not worth beginning where that fails.
-    pub fn open(self) -> Result<Self, CliError> {
-        let opened = Opened::new(self.args, self.space)?;
-        Ok(Self { opened: OnceLock::from(Ok(opened)), ..self })
-    }
-
     /// Ends the run.
     pub fn finish(self, end: End, cancel: &Cancel) -> Result<(), CliError> {
-        let Some(opened) = self.opened.into_inner() else { return Ok(()) };
-        let Opened { results, others, refusal } = opened?;
+        let Self { results, others, refusal } = self;
         drop(others);
         if end != End::Broken {
             wait_for_turn(&results, cancel)?;
@@ -98,15 +80,14 @@ impl<'a> Listeners<'a> {
 
 impl Observer for Listeners<'_> {
     fn observe(&self, event: &Event) {
-        if let Ok(Opened { results, others, .. }) = self.opened.get_or_init(|| Opened::new(self.args, self.space)) {
-            results.observe(event);
-            others.observe(event);
-        }
+        (&self.results).observe(event);
+        self.others.observe(event);
     }
 }
 
-impl<'a> Opened<'a> {
-    fn new(args: &RunArgs, space: &'a Workspace) -> Result<Self, CliError> {
+impl<'a> Listeners<'a> {
+    /// Opens their files before the run, which is not worth beginning where that fails.
+    pub fn open(args: &RunArgs, space: &'a Workspace) -> Result<Self, CliError> {
         let plan = &space.loaded.plan;
         remember(&space.store, &last_run(args, space));
         write_resolved(&space.store, &plan.name, &space.loaded.resolved)?;

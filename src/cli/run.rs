@@ -60,7 +60,7 @@ fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError
     let hire = |reports| -> Result<Box<dyn Crew>, EngineError> { Ok(Box::new(workers(args, space, reports))) };
     let hire: Option<Hire<'_>> = if this().runs { None } else { Some(&hire) };
     let settings = Settings { device: &space.device, to, cancel: cancel.clone(), hire, in_flight: IN_FLIGHT };
-    let listeners = Listeners::new(args, space).open()?;
+    let listeners = Listeners::open(args, space)?;
     let outcome = Executor::new(plan, &space.store, &settings, &listeners).run();
     let end = match &outcome {
         Err(_) => End::Broken,

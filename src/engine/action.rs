@@ -5,13 +5,13 @@ use crate::base::{Artifact, Part, Seed, StageKey};
 use crate::engine::checkpoint::found;
 use crate::engine::context::{Context, Input, Inputs, Shared};
 use crate::engine::error::{ActionError, DamagedInput, Interrupted};
-use crate::engine::keys::{key_before, key_of};
+use crate::engine::keys::key_of;
 use crate::engine::output::Output;
 use crate::engine::work::Shard;
 use crate::engine::{Cancel, Device, Event, Facts, KeyText, NodeId, Plan, panics};
 use crate::format::FormatError;
 use crate::store::{OTHER_BYTES, Record, Store, StoreError};
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -138,16 +138,9 @@ fn attempt(site: Site<'_>, action: &Action, emit: &(dyn Fn(Event) + Sync)) -> an
 impl Action {
     /// The text of the action's key, which must be the key that the run looked up.
     fn key_text(&self, site: Site<'_>) -> anyhow::Result<KeyText> {
-        let ports = self.records();
-        let key = key_of(site.plan, self.node, &ports, site.device)?;
-        if key.key() == self.key {
-            return Ok(key);
-        }
-        // What an earlier program recorded is rebuilt under its own name.
-        let before = key_before(&key, &*site.plan.node(self.node).stage, &ports, site.device);
-        before
-            .filter(|before| before.key() == self.key)
-            .context("what it reads changed since the run looked at it; run the same command again")
+        let key = key_of(site.plan, self.node, &self.records(), site.device)?;
+        ensure!(key.key() == self.key, "what it reads changed since the run looked at it; run the same command again");
+        Ok(key)
     }
 
     /// The port and record of each input.
