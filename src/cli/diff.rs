@@ -10,6 +10,7 @@ use crate::cli::{runs, text};
 use crate::engine::NodeId;
 use crate::engine::key::input_of;
 use crate::engine::keys::read_at;
+use crate::engine::plan::is_implied;
 use crate::engine::why::difference;
 use crate::format::metrics::{METRICS, Metric, open_metrics};
 use crate::store::{Record, Stand, Store};
@@ -44,7 +45,9 @@ pub fn diff(args: &DiffArgs) -> Result<(), CliError> {
     runs::check(&args.store, &args.one)?;
     runs::check(&args.store, &args.other)?;
     let store = open_store(&args.store, &|| true)?;
-    let pairs = pairs(nodes(&store, &args.one), nodes(&store, &args.other));
+    let mut pairs = pairs(nodes(&store, &args.one), nodes(&store, &args.other));
+    // They differ where, and because, the nodes do whose tables they are.
+    pairs.retain(|pair| !is_implied(&pair.node));
     let mut told = String::new();
     let mut rows = vec![["node", "what", &args.one, &args.other].map(str::to_owned).to_vec()];
     rows.extend(pairs.iter().map(|pair| {

@@ -12,9 +12,11 @@ use crate::store::{Disk, Store, StoreIo};
 use crate::views::{End, Lacks, Results};
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, OnceLock};
+use std::thread::Scope;
 use std::time::Duration;
 
-/// How often a run looks whether another one of its name has ended.
+/// How often a run looks whether another one of its name has ended: they share a results folder, and the second lays its
+/// results out when the first has ended.
 const TURN: Duration = Duration::from_millis(100);
 
 /// The listeners of a run.
@@ -53,25 +55,32 @@ impl<'a> Listeners<'a> {
     pub fn finish(self, end: End, cancel: &Cancel) -> Result<(), CliError> {
         let Self { results, others, refusal } = self;
         drop(others);
-        if end != End::Broken {
-            wait_for_turn(&results, cancel)?;
-        }
         let folder = results.folder().display().to_string();
-        let Lacks { mut complaints, bare, unproven } = results.finish(end);
+        let mut told = false;
+        let waits = &mut || {
+            if !std::mem::replace(&mut told, true) {
+                text::note(&format!(
+                    "done; waiting to lay the results out: another run of this name writes to {folder}"
+                ));
+            }
+            std::thread::sleep(TURN);
+            !cancel.is_requested()
+        };
+        let lacks = results.finish(end, waits);
+        let lacks = lacks.map_err(|error| CliError::Files(format!("could not write to {folder}: {error:#}")))?;
+        let Some(Lacks { mut complaints, gone }) = lacks else {
+            return Err(CliError::Locked(format!(
+                "everything is in the store, but another run of this name still writes to {folder}; when it has ended \
+                 the same command lays these results out"
+            )));
+        };
         complaints.extend(refusal.get().map(|error| format!("events are missing from standard output: {error}")));
-        if !unproven.is_empty() {
-            text::note(&format!(
-                "nothing says what the files of {} in {folder} hold: the folder's .index.json was gone, or not of this \
-                 program, and their bytes are gone from the store. They are left as they are; delete them if in doubt",
-                listed(&unproven)
-            ));
-        }
-        if let [first, ..] = &*bare {
+        if let [first, ..] = &*gone {
             let noun = first.split('@').next().unwrap_or(first);
             text::note(&format!(
-                "files of {} are not all in the results, and the bytes to lay them out from are gone; keep: [{noun}] has \
-                 them made again",
-                listed(&bare)
+                "files of {} are not all in the results, for their bytes were deleted from the store; keep: [{noun}] \
+                 rebuilds them",
+                listed(&gone)
             ));
         }
         if complaints.is_empty() { Ok(()) } else { Err(CliError::Files(complaints.join("\n"))) }
@@ -80,18 +89,18 @@ impl<'a> Listeners<'a> {
 
 impl Observer for Listeners<'_> {
     fn observe(&self, event: &Event) {
-        (&self.results).observe(event);
+        self.results.observe(event);
         self.others.observe(event);
     }
 }
 
 impl<'a> Listeners<'a> {
     /// Opens their files before the run, which is not worth beginning where that fails.
-    pub fn open(args: &RunArgs, space: &'a Workspace) -> Result<Self, CliError> {
+    pub fn open(args: &RunArgs, space: &'a Workspace, scope: &'a Scope<'a, '_>) -> Result<Self, CliError> {
         let plan = &space.loaded.plan;
         remember(&space.store, &last_run(args, space));
         write_resolved(&space.store, &plan.name, &space.loaded.resolved)?;
-        let results = Results::open(&args.out.join(&plan.name), plan, &space.store).map_err(|error| {
+        let results = Results::open(scope, &args.out.join(&plan.name), plan, &space.store).map_err(|error| {
             let out = args.out.display();
             CliError::Files(format!("could not prepare {out}: {error:#}; name another folder with --out"))
         })?;
@@ -117,28 +126,6 @@ fn listed(names: &[String]) -> String {
     const NAMED: usize = 5;
     let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > NAMED { format!("{named} and {} more", names.len() - NAMED) } else { named }
-}
-
-/// Two runs of one name share a results folder: the second lays its results out when the first has ended.
-fn wait_for_turn(results: &Results<'_>, cancel: &Cancel) -> Result<(), CliError> {
-    let folder = results.folder().display();
-    let mut told = false;
-    loop {
-        if results.catch_up().map_err(|error| CliError::Files(format!("could not write to {folder}: {error:#}")))? {
-            return Ok(());
-        }
-        if cancel.is_requested() {
-            return Err(CliError::Locked(format!(
-                "everything is in the store, but another run of this name still writes to {folder}; when it has ended \
-                 the same command lays these results out"
-            )));
-        }
-        if !told {
-            text::note(&format!("done; waiting to lay the results out: another run of this name writes to {folder}"));
-            told = true;
-        }
-        std::thread::sleep(TURN);
-    }
 }
 
 fn voice(args: &RunArgs) -> Voice {

@@ -7,7 +7,7 @@ use crate::cli::text;
 use crate::cli::verify::existing;
 use crate::cli::workspace::Workspace;
 use crate::engine::fate::Fate;
-use crate::engine::forecast::forecast;
+use crate::engine::forecast::{Line, forecast};
 use crate::store::{Stand, Store};
 
 /// dcpipe ls
@@ -28,9 +28,18 @@ fn all(store: &Store) -> Vec<Vec<String>> {
     rows
 }
 
+/// Whether a line goes without saying: tables that are there, or are not since what they are of is not.
+fn is_aside(space: &Workspace, line: &Line) -> bool {
+    let stand = line.record.as_ref().map(|record| space.store.stand(&record.artifact));
+    space.loaded.plan.node(line.node).is_implied && stand.is_none_or(|stand| stand == Stand::Whole)
+}
+
 fn nodes(space: &Workspace) -> Result<Vec<Vec<String>>, CliError> {
     let mut rows = vec![["node", "record", "bytes", "parts", "there", "took", "digest"].map(str::to_owned).to_vec()];
     for line in forecast(&space.loaded.plan, &space.store, &space.device)? {
+        if is_aside(space, &line) {
+            continue;
+        }
         let name = space.loaded.plan.node(line.node).name();
         let Some(record) = &line.record else {
             let state = if matches!(line.fate, Fate::Pending { .. }) { "pending" } else { "none" };

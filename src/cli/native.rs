@@ -3,7 +3,7 @@
 use crate::cli::error::CliError;
 use crate::cli::threads;
 use crate::engine::Device;
-use crate::learn::torch::{TORCH, VOIDING};
+use crate::learn::torch::{TORCH, VOIDING, reproducible};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,13 +31,16 @@ pub fn command(threads: Option<usize>) -> Result<Command, CliError> {
     Ok(command)
 }
 
-/// The command of a worker: nothing in its environment lets libraries compute with fewer bits than a key says.
+/// The command of a worker: nothing in its environment lets libraries compute with fewer bits than a key says, or other
+/// ones on another number of threads.
 ///
 /// # Errors
 /// As [`command`].
 pub fn worker(threads: Option<usize>) -> Result<Command, CliError> {
     let mut command = command(threads)?;
     VOIDING.iter().for_each(|name| _ = command.env_remove(name));
+    let unset = reproducible().iter().filter(|(name, _)| std::env::var_os(name).is_none());
+    unset.for_each(|(name, value)| _ = command.env(name, value));
     Ok(command)
 }
 

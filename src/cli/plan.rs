@@ -6,8 +6,9 @@ use crate::cli::text;
 use crate::cli::workspace::Workspace;
 use crate::engine::fate::Fate;
 use crate::engine::forecast::{Line, forecast};
-use crate::engine::{MissReason, Plan};
+use crate::engine::{MissReason, NodeId, Plan};
 use crate::store::Stand;
+use std::collections::BTreeSet;
 
 /// Why a node whose record is there and wrong would run.
 pub const DAMAGED: &str = "its record is damaged";
@@ -23,7 +24,9 @@ pub fn plan(args: &PlanArgs) -> Result<(), CliError> {
         return text::out(&text);
     }
     let mut rows = vec![["node", "what", "bytes", "why"].map(str::to_owned).to_vec()];
-    rows.extend(lines.iter().map(|line| row(&space.loaded.plan, line)));
+    let hits: BTreeSet<NodeId> = lines.iter().filter(|line| line.fate == Fate::Hit).map(|line| line.node).collect();
+    let told = lines.iter().filter(|line| !is_aside(&space.loaded.plan, line, &hits));
+    rows.extend(told.map(|line| row(&space.loaded.plan, line)));
     let count = |want: fn(&Fate) -> bool| lines.iter().filter(|line| want(&line.fate)).count();
     let (hit, run) = (count(|f| *f == Fate::Hit), count(|f| matches!(f, Fate::Run(_))));
     let pending = count(|f| matches!(f, Fate::Pending { .. }));
@@ -36,6 +39,11 @@ pub fn plan(args: &PlanArgs) -> Result<(), CliError> {
         text::bytes(to_write)
     );
     text::out(&(text::table(&rows) + &summary))
+}
+
+/// Whether a line goes without saying: tables run where what they are of runs.
+fn is_aside(plan: &Plan, line: &Line, hits: &BTreeSet<NodeId>) -> bool {
+    plan.followed(line.node).is_some_and(|of| hits.contains(&line.node) || !hits.contains(&of))
 }
 
 fn row(plan: &Plan, line: &Line) -> Vec<String> {

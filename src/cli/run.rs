@@ -57,17 +57,20 @@ fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError
     for name in &args.to {
         to.extend(plan.find(name).map_err(EngineError::from)?);
     }
+    let to = plan.with_tables(to);
     let hire = |reports| -> Result<Box<dyn Crew>, EngineError> { Ok(Box::new(workers(args, space, reports))) };
     let hire: Option<Hire<'_>> = if this().runs { None } else { Some(&hire) };
     let settings = Settings { device: &space.device, to, cancel: cancel.clone(), hire, in_flight: IN_FLIGHT };
-    let listeners = Listeners::open(args, space)?;
-    let outcome = Executor::new(plan, &space.store, &settings, &listeners).run();
-    let end = match &outcome {
-        Err(_) => End::Broken,
-        Ok(_) if settings.to.is_empty() => End::Complete,
-        Ok(_) => End::Partial,
-    };
-    let finished = listeners.finish(end, cancel);
+    let (outcome, finished) = std::thread::scope(|scope| {
+        let listeners = Listeners::open(args, space, scope)?;
+        let outcome = Executor::new(plan, &space.store, &settings, &listeners).run();
+        let end = match &outcome {
+            Err(_) => End::Broken,
+            Ok(_) if settings.to.is_empty() => End::Complete,
+            Ok(_) => End::Partial,
+        };
+        Ok::<_, CliError>((outcome, listeners.finish(end, cancel)))
+    })?;
     match outcome {
         Err(error) => Err(error.into()),
         // Met while the results were laid out.

@@ -1,16 +1,18 @@
 //! show: what a node made: its files, their columns, the first rows, statistics.
 
+use crate::base::Noun;
 use crate::cli::args::ShowArgs;
 use crate::cli::error::CliError;
 use crate::cli::text;
 use crate::cli::workspace::Workspace;
 use crate::engine::forecast::forecast;
 use crate::engine::{EngineError, NodeId};
+use crate::format::dataset::PACK;
 use crate::format::{Description, describe};
 use crate::store::{Record, Stand, Store};
 use std::fmt::Write;
 
-/// Parts described in full; of the others only the names.
+/// Parts of a family that are described in full; of the others only the names.
 const DESCRIBED: usize = 4;
 
 /// dcpipe show
@@ -49,7 +51,7 @@ pub fn show(args: &ShowArgs) -> Result<(), CliError> {
         text::bytes(artifact.bytes()),
         artifact.digest()
     );
-    parts(&space.store, &record, args.rows, &mut told)?;
+    parts(&space.store, &record, plan.node(node).stage.def().output, args.rows, &mut told)?;
     text::out(&told)
 }
 
@@ -60,10 +62,14 @@ fn of_last_run(space: &Workspace, nodes: &[NodeId]) -> Option<(NodeId, Record)> 
     nodes.iter().rev().find_map(|id| Some((*id, record(id)?)))
 }
 
-fn parts(store: &Store, record: &Record, rows: usize, told: &mut String) -> Result<(), CliError> {
-    for (at, part) in record.artifact.parts.iter().enumerate() {
-        let _ = writeln!(told, "\n{} ({})", part.name, text::bytes(part.bytes));
-        if at >= DESCRIBED || part.name.ends_with(".pack") {
+fn parts(store: &Store, record: &Record, noun: Noun, rows: usize, told: &mut String) -> Result<(), CliError> {
+    let mut of_families = 0;
+    for part in &record.artifact.parts {
+        let row = noun.row(&part.name);
+        let means = row.map_or(String::new(), |row| format!(": {}", row.means));
+        let _ = writeln!(told, "\n{} ({}){means}", part.name, text::bytes(part.bytes));
+        of_families += usize::from(row.is_some_and(|row| row.is_many));
+        if of_families > DESCRIBED || part.name == PACK {
             continue;
         }
         let lost = match store.stand_of(part) {

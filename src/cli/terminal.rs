@@ -3,6 +3,7 @@
 use crate::base::clock::Stopwatch;
 use crate::cli::plan::in_words;
 use crate::cli::text;
+use crate::engine::plan::is_implied;
 use crate::engine::{Event, Observer};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -107,6 +108,9 @@ impl Terminal {
 impl Observer for Terminal {
     fn observe(&self, event: &Event) {
         match event {
+            // It follows the node whose tables it makes, and takes no time to speak of.
+            Event::NodeStarted { node, .. } | Event::NodeFinished { node, .. }
+                if is_implied(node) && self.voice < Voice::Verbose => {}
             Event::RunStarted { run, nodes, device, .. } if self.voice > Voice::Quiet => {
                 self.say(&format!("{run}: {nodes} nodes on {device}"));
             }

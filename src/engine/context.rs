@@ -1,11 +1,11 @@
 //! context: what a running stage may touch: its inputs, its output, its random streams, and a voice.
 
+use crate::base::Noun;
 use crate::base::{Artifact, Epoch, Part, Seed, StageKey};
 use crate::engine::device::Device;
 use crate::engine::error::Interrupted;
 use crate::engine::event::Event;
 use crate::engine::key::KeyText;
-use crate::engine::noun::Noun;
 use crate::engine::output::Output;
 use crate::store::{Record, Store};
 use anyhow::{Context as _, anyhow};

@@ -1,6 +1,6 @@
 //! keys: makes the key of a node from its stage, its inputs, and the device; and the key that an earlier program made.
 
-use crate::base::{Digest, Seed};
+use crate::base::{Digest, Epoch, Seed};
 use crate::engine::key::{KeyText, input_of, one_line};
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::stage::{AnyStage, Before};
@@ -11,6 +11,19 @@ use std::fmt::Write;
 
 /// What a node reads: each connected port with the record of what is there.
 pub type Ports<'a> = [(&'static str, &'a Record)];
+
+/// What decides a node's bytes besides its stage and its inputs.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Where it draws.
+    pub seed: Option<Seed>,
+    /// Library versions, where bits depend on them.
+    pub numerics: Option<String>,
+    /// Where it stands in the output.
+    pub epoch: Option<Epoch>,
+    /// What a source observed.
+    pub observed: Option<Digest>,
+}
 
 /// Makes the key of `id` from its inputs' records and, for a source, from a look at the outside world, which may take as
 /// long as a data set is large.
@@ -24,7 +37,9 @@ pub fn key_of(plan: &Plan, id: NodeId, inputs: &Ports<'_>, device: &Device) -> R
     let observed = if stage.def().observes { stage.observe() } else { Ok(None) };
     let observed = observed.map_err(|error| EngineError::Observe { node: node.name(), error })?;
     let digests: Vec<_> = inputs.iter().map(|(port, record)| (*port, read_at(stage, port, record))).collect();
-    Ok(KeyText::of(stage, &digests, seed.as_ref(), stage.numerics(device).as_deref(), observed))
+    let told =
+        Told { seed, numerics: stage.numerics(device), epoch: stage.def().tells_epoch.then_some(node.epoch), observed };
+    Ok(KeyText::of(stage, &digests, &told))
 }
 
 /// The key under which a program before this one recorded the same node: the stage's earlier version and output, and
@@ -57,14 +72,8 @@ pub fn read_at(stage: &dyn AnyStage, port: &str, record: &Record) -> Digest {
 
 impl KeyText {
     /// Builds the text from what decides the bytes: the stage and its version, its parameters, the content of its
-    /// inputs, the seed where it draws, library versions where bits depend on them, what a source observed.
-    pub fn of(
-        stage: &dyn AnyStage,
-        inputs: &[(&str, Digest)],
-        seed: Option<&Seed>,
-        numerics: Option<&str>,
-        observed: Option<Digest>,
-    ) -> Self {
+    /// inputs, and what else is told.
+    pub fn of(stage: &dyn AnyStage, inputs: &[(&str, Digest)], told: &Told) -> Self {
         let def = stage.def();
         // Sorted by us: the order of a JSON object may change with a feature of its crate.
         let mut params = Vec::new();
@@ -77,9 +86,10 @@ impl KeyText {
         let _ = writeln!(text, "dcpipe-key 1\nstage {} {}", def.verb, def.version);
         let _ = writeln!(text, "output {} {}", def.output.name, def.output.format);
         let heads = [
-            numerics.map(|n| format!("numerics {}", one_line(n))),
-            seed.map(|s| format!("seed {}", one_line(s.line()))),
-            observed.map(|digest| format!("observed {digest}")),
+            told.numerics.as_ref().map(|n| format!("numerics {}", one_line(n))),
+            told.seed.as_ref().map(|s| format!("seed {}", one_line(s.line()))),
+            told.epoch.map(|epoch| format!("epoch {epoch}")),
+            told.observed.map(|digest| format!("observed {digest}")),
         ];
         for line in heads.into_iter().flatten().chain(params).chain(ports) {
             text.push_str(&line);

@@ -3,7 +3,7 @@
 use crate::base::Epoch;
 use crate::base::graph::order_or_cycle;
 use crate::engine::{AnyStage, Facts, Keep, PlanError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Index of a node in its plan.
@@ -31,6 +31,13 @@ pub struct Node {
     pub keep: Keep,
     /// Whether a person asked for the bytes, so that missing ones are made again.
     pub asked_for: bool,
+    /// Whether the pipeline does not write it: it makes tables of its first input.
+    pub is_implied: bool,
+}
+
+/// Whether a node's name is one that no pipeline writes: those have a dot.
+pub fn is_implied(name: &str) -> bool {
+    name.contains('.')
 }
 
 impl Node {
@@ -122,6 +129,29 @@ impl Plan {
         }
         let found: Vec<_> = self.order.iter().copied().filter(|id| self.node(*id).noun == name).collect();
         if found.is_empty() { Err(self.unknown(name)) } else { Ok(found) }
+    }
+
+    /// The node that makes the tables of this one, where there is one.
+    pub fn tables_of(&self, id: NodeId) -> Option<NodeId> {
+        let follows = |reader: &NodeId| self.followed(*reader) == Some(id);
+        self.consumers(id).iter().copied().find(follows)
+    }
+
+    /// The node whose tables this one makes, where it makes tables.
+    pub fn followed(&self, id: NodeId) -> Option<NodeId> {
+        let node = self.node(id);
+        node.inputs.first().filter(|_| node.is_implied).map(|(_, from)| *from)
+    }
+
+    /// These nodes, and the tables of all that leads to them: who asks for a node reads those.
+    pub fn with_tables(&self, to: Vec<NodeId>) -> Vec<NodeId> {
+        let (mut seen, mut stack) = (BTreeSet::new(), to.clone());
+        while let Some(id) = stack.pop() {
+            if seen.insert(id) {
+                stack.extend(self.node(id).inputs.iter().map(|(_, from)| *from));
+            }
+        }
+        to.into_iter().chain(seen.into_iter().filter_map(|id| self.tables_of(id))).collect()
     }
 
     /// The node of a name at an epoch.

@@ -80,9 +80,9 @@ impl<'a> Retention<'a> {
             }
             self.elsewhere.is_fresh = true;
         }
-        let spared = nodes.plan.node(id).stage.def().spared;
+        let noun = nodes.plan.node(id).stage.def().output;
         let mut freed = 0;
-        for part in record.artifact.parts.iter().rev().filter(|part| !spared.contains(&&*part.name)) {
+        for part in record.artifact.parts.iter().rev().filter(|part| !noun.spares(&part.name)) {
             if self.has_other_owner(nodes, id, part.object)
                 || self.elsewhere.keeps(part.object)
                 || !self.store.contains(part)

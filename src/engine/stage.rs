@@ -1,11 +1,11 @@
 //! stage: a verb. A pure function from artifacts and parameters to one artifact; the struct is the parameters.
 
+use crate::base::Noun;
 use crate::base::tree::Tree;
 use crate::base::tree_reader::TreeError;
 use crate::base::{Digest, Epoch};
 use crate::engine::context::{Context, Inputs};
 use crate::engine::device::Device;
-use crate::engine::noun::Noun;
 use crate::engine::work::{Shard, Work};
 use anyhow::bail;
 use schemars::JsonSchema;
@@ -105,8 +105,10 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const DRAWS: bool = false;
     /// Whether it looks at the outside world ([`Stage::observe`]), which may take as long as a data set is large.
     const OBSERVES: bool = false;
-    /// Small parts of its output that people read: they stay in the store when the rest goes.
-    const SPARED: &'static [&'static str] = &[];
+    /// Whether the epoch stands in its output, and so in its key.
+    const TELLS_EPOCH: bool = false;
+    /// Whether no pipeline writes it: a node of it follows every node whose noun has tables and that it has a port for.
+    const IMPLIED: bool = false;
 
     /// Library versions and device kind, where the output's bits depend on them.
     fn numerics(&self, device: &Device) -> Option<String> {
@@ -216,8 +218,10 @@ pub struct StageDef {
     pub draws: bool,
     /// [`Stage::OBSERVES`]
     pub observes: bool,
-    /// [`Stage::SPARED`]
-    pub spared: &'static [&'static str],
+    /// [`Stage::TELLS_EPOCH`]
+    pub tells_epoch: bool,
+    /// [`Stage::IMPLIED`]
+    pub is_implied: bool,
     /// Makes the stage from its parameters as they were written.
     pub parse: fn(&Tree) -> Result<Box<dyn AnyStage>, TreeError>,
     /// The JSON Schema of the parameters.
@@ -246,7 +250,8 @@ pub trait Registered: Stage {
         keep: Self::KEEP,
         draws: Self::DRAWS,
         observes: Self::OBSERVES,
-        spared: Self::SPARED,
+        tells_epoch: Self::TELLS_EPOCH,
+        is_implied: Self::IMPLIED,
         parse: |tree| Self::deserialize(tree).map(|stage| Box::new(stage) as Box<dyn AnyStage>),
         schema: |generator| generator.subschema_for::<Self>(),
     };

@@ -7,6 +7,7 @@ use super::table_writer::{Column, write_groups};
 use crate::base::ClusterId;
 use bytes::Bytes;
 use std::io::Write;
+use std::ops::Range;
 
 const K_KEY: &str = "dcpipe.k";
 /// So many centroids may be claimed whatever the rows. Beyond that, k-means makes no more of them than there are rows.
@@ -113,16 +114,19 @@ pub struct Iteration {
 
 /// Writes `iterations.parquet`.
 pub fn write_iterations<W: Write + Send>(out: W, iterations: &[Iteration]) -> Result<W> {
-    write_groups(out, &ITERATIONS, &Metadata::new(), iterations.len(), |rows| {
-        let all = || iterations[rows.clone()].iter();
-        vec![
-            Column::i32(rows.start as i32..rows.end as i32),
-            Column::f64(all().map(|one| one.objective)),
-            Column::i32(all().map(|one| one.splits as i32)),
-            Column::i32(all().map(|one| one.empty as i32)),
-            Column::i64(all().map(|one| one.moved as i64)),
-        ]
-    })
+    write_groups(out, &ITERATIONS, &Metadata::new(), iterations.len(), |rows| columns(iterations, rows))
+}
+
+/// The columns of some rows of `iterations.parquet`.
+pub(super) fn columns(iterations: &[Iteration], rows: Range<usize>) -> Vec<Column> {
+    let all = || iterations[rows.clone()].iter();
+    vec![
+        Column::i32(rows.start as i32..rows.end as i32),
+        Column::f64(all().map(|one| one.objective)),
+        Column::i32(all().map(|one| one.splits as i32)),
+        Column::i32(all().map(|one| one.empty as i32)),
+        Column::i64(all().map(|one| one.moved as i64)),
+    ]
 }
 
 /// Reads `iterations.parquet`.

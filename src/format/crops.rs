@@ -2,7 +2,7 @@
 
 use super::error::{Result, damaged};
 use super::kind::{Container, Field, Holds, Kind, Scalar, field};
-use super::rows::Rows;
+use super::rows::{FIRST_PART, Rows};
 use super::rows_writer::RowsPlan;
 use crate::base::ImageId;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub static CROPS: Kind = Kind {
     noun: "crops",
     version: 2,
-    file: "part-00000.arrow",
+    file: FIRST_PART,
     container: Container::Arrow,
     fields: &[PIXELS],
     metadata: &[(CROP_KEY, "side of the square, in pixels")],
@@ -23,7 +23,7 @@ pub static CROPS: Kind = Kind {
 pub static CROPS_1: Kind = Kind {
     noun: "crops",
     version: 1,
-    file: "part-00000.arrow",
+    file: FIRST_PART,
     container: Container::Arrow,
     fields: &[field("image_id", Holds::One(Scalar::I64), "rank in the dataset; a part's ids have no gap"), PIXELS],
     metadata: &[(CROP_KEY, "side of the square, in pixels")],

@@ -36,6 +36,9 @@ pub static IMAGES: Kind = Kind {
     rows: "by image_id",
 };
 
+/// The part of a dataset that carries its images: their files' bytes, one after the other.
+pub const PACK: &str = "images.pack";
+
 /// An image of the dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image<'a> {

@@ -3,7 +3,7 @@
 use super::error::Result;
 use super::ipc_reader::IpcFile;
 use super::kind::{ColumnType, Container, Field, Holds, Kind, Scalar, field};
-use super::rows::Rows;
+use super::rows::{FIRST_PART, Rows};
 use super::rows_writer::RowsPlan;
 use crate::base::ImageId;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use std::ops::Range;
 pub static FEATURES: Kind = Kind {
     noun: "features",
     version: 2,
-    file: "part-00000.arrow",
+    file: FIRST_PART,
     container: Container::Arrow,
     fields: &[FEATURE],
     metadata: &[],
@@ -27,7 +27,7 @@ pub static FEATURES: Kind = Kind {
 pub static FEATURES_1: Kind = Kind {
     noun: "features",
     version: 1,
-    file: "part-00000.arrow",
+    file: FIRST_PART,
     container: Container::Arrow,
     fields: &[field("image_id", Holds::One(Scalar::I64), "rank in the dataset; a part's ids have no gap"), FEATURE],
     metadata: &[],

@@ -160,6 +160,11 @@ impl Kind {
         format!("{}/v{}", self.noun, self.version)
     }
 
+    /// The name of its file, as a list of one.
+    pub const fn files(&'static self) -> &'static [&'static str] {
+        std::slice::from_ref(&self.file)
+    }
+
     /// Refuses a file of another noun, version or other columns.
     pub(super) fn check(&self, metadata: &Metadata, columns: &[(String, ColumnType)]) -> Result<()> {
         let expected = self.tag();

@@ -7,6 +7,7 @@ use super::table_writer::{Column, write_groups};
 use crate::base::{ClusterId, ImageId, PseudoLabel};
 use bytes::Bytes;
 use std::io::Write;
+use std::ops::Range;
 
 const K_KEY: &str = "dcpipe.k";
 const CLASSES_KEY: &str = "dcpipe.classes";
@@ -54,14 +55,17 @@ impl Manifest {
         }
         let metadata: Metadata =
             [(K_KEY.to_owned(), self.k.to_string()), (CLASSES_KEY.to_owned(), self.classes.to_string())].into();
-        write_groups(out, &MANIFEST, &metadata, rows, |rows| {
-            vec![
-                Column::i64(rows.start as i64..rows.end as i64),
-                Column::i64(self.image_id[rows.clone()].iter().map(|id| i64::from(id.0))),
-                Column::i32(self.cluster_id[rows.clone()].iter().map(|id| id.0 as i32)),
-                Column::i32(self.pseudo_label[rows].iter().map(|label| label.0 as i32)),
-            ]
-        })
+        write_groups(out, &MANIFEST, &metadata, rows, |rows| self.columns(rows))
+    }
+
+    /// The columns of some rows.
+    pub(super) fn columns(&self, rows: Range<usize>) -> Vec<Column> {
+        vec![
+            Column::i64(rows.start as i64..rows.end as i64),
+            Column::i64(self.image_id[rows.clone()].iter().map(|id| i64::from(id.0))),
+            Column::i32(self.cluster_id[rows.clone()].iter().map(|id| id.0 as i32)),
+            Column::i32(self.pseudo_label[rows].iter().map(|label| label.0 as i32)),
+        ]
     }
 
     /// Reads `manifest.parquet`.

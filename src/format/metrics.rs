@@ -32,10 +32,13 @@ pub struct Metric {
 
 /// Writes `metrics.parquet`.
 pub fn write_metrics<W: Write + Send>(out: W, metrics: &[Metric]) -> Result<W> {
-    write_groups(out, &METRICS, &Metadata::new(), metrics.len(), |rows| {
-        let all = || metrics[rows.clone()].iter();
-        vec![Column::text(all().map(|metric| &metric.name)), Column::f64(all().map(|metric| metric.value))]
-    })
+    write_groups(out, &METRICS, &Metadata::new(), metrics.len(), |rows| metric_columns(&metrics[rows]))
+}
+
+/// The columns of some rows of `metrics.parquet`.
+pub(super) fn metric_columns(metrics: &[Metric]) -> Vec<Column> {
+    let all = || metrics.iter();
+    vec![Column::text(all().map(|metric| &metric.name)), Column::f64(all().map(|metric| metric.value))]
 }
 
 /// Reads `metrics.parquet`.
@@ -76,15 +79,18 @@ pub struct Step {
 
 /// Writes `steps.parquet`, with `metadata` beside the format's own.
 pub fn write_steps<W: Write + Send>(out: W, steps: &[Step], metadata: &Metadata) -> Result<W> {
-    write_groups(out, &STEPS, metadata, steps.len(), |rows| {
-        let all = || steps[rows.clone()].iter();
-        vec![
-            Column::i64(all().map(|step| step.step as i64)),
-            Column::i64(all().map(|step| step.images as i64)),
-            Column::f64(all().map(|step| step.loss)),
-            Column::f64(all().map(|step| step.lr)),
-        ]
-    })
+    write_groups(out, &STEPS, metadata, steps.len(), |rows| step_columns(&steps[rows]))
+}
+
+/// The columns of some rows of `steps.parquet`.
+pub(super) fn step_columns(steps: &[Step]) -> Vec<Column> {
+    let all = || steps.iter();
+    vec![
+        Column::i64(all().map(|step| step.step as i64)),
+        Column::i64(all().map(|step| step.images as i64)),
+        Column::f64(all().map(|step| step.loss)),
+        Column::f64(all().map(|step| step.lr)),
+    ]
 }
 
 /// Reads `steps.parquet`.

@@ -9,6 +9,16 @@ use bytes::Bytes;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+/// What the names of parts of rows begin with.
+pub const PART: &str = "part-";
+/// The name of the first part.
+pub(super) const FIRST_PART: &str = "part-00000.arrow";
+
+/// The name of the part of that number, without a tag.
+pub fn part_name(number: usize) -> String {
+    format!("{PART}{number:05}.arrow")
+}
+
 /// A table lying in mapped parts: image ids without a gap from the first, and `width` numbers for each.
 #[derive(Debug)]
 pub struct Rows<T> {

@@ -1,11 +1,13 @@
 //! schema: every kind of file there is, and each as a page a person reads.
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
-use super::{centroids, clusters, crops, dataset, features, manifest, metrics, search, vectors, weights, whitening};
+use super::{
+    centroids, clusters, crops, dataset, features, manifest, metrics, search, tables, vectors, weights, whitening,
+};
 use std::fmt::Write;
 
 /// Every kind of file there is.
-pub static KINDS: [&Kind; 18] = [
+pub static KINDS: [&Kind; 23] = [
     &dataset::IMAGES,
     &dataset::BAD,
     &crops::CROPS,
@@ -24,6 +26,11 @@ pub static KINDS: [&Kind; 18] = [
     &weights::MOMENTUM,
     &metrics::STEPS,
     &metrics::METRICS,
+    &tables::CLUSTERS,
+    &tables::ITERATIONS,
+    &tables::MANIFEST,
+    &tables::METRICS,
+    &tables::STEPS,
 ];
 
 /// Where the page of a kind stands under `schemas/`.

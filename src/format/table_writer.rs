@@ -189,7 +189,7 @@ impl<W: Write + Send> TableWriter<W> {
     }
 }
 
-/// Writes a whole table with columns of one's own choice, for the views; `tag` is its `dcpipe.schema`.
+/// Writes a whole table with columns of one's own choice; `tag` is its `dcpipe.schema`.
 pub fn write_table<W: Write + Send>(out: W, tag: &str, columns: Vec<(&str, Column)>, metadata: &Metadata) -> Result<W> {
     let (names, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
     let mut writer = TableWriter::create(out, tag, &names, metadata);

@@ -2,7 +2,7 @@
 
 use super::error::Result;
 use super::kind::{Container, Holds, Kind, Scalar, field};
-use super::rows::Rows;
+use super::rows::{FIRST_PART, Rows};
 use super::rows_writer::RowsPlan;
 use crate::base::ImageId;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 pub static VECTORS: Kind = Kind {
     noun: "vectors",
     version: 1,
-    file: "part-00000.arrow",
+    file: FIRST_PART,
     container: Container::Arrow,
     fields: &[
         field("image_id", Holds::One(Scalar::I64), "rank in the dataset; a part's ids have no gap"),

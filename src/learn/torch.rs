@@ -15,6 +15,20 @@ pub const TORCH: &str = "2.11.0";
 pub const VOIDING: [&str; 3] =
     ["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE"];
 
+/// Environment variables under which a matrix product's bits do not depend on the number of threads. MKL, which is in
+/// libtorch, reads this one at its first product. On processors that are not Intel's it knows no faster path that would
+/// differ, and takes a slow one when told this.
+pub fn reproducible() -> &'static [(&'static str, &'static str)] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let leaf = std::arch::x86_64::__cpuid(0);
+        if [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel" {
+            return &[("MKL_CBWR", "AUTO,STRICT")];
+        }
+    }
+    &[]
+}
+
 #[expect(unsafe_code, reason = "two symbols of the native libraries, one asked only for its address")]
 unsafe extern "C" {
     /// BLAS; whichever library of the process answers to the name first.

@@ -6,6 +6,7 @@
 
 mod error;
 mod every;
+mod implied;
 mod keep;
 mod load;
 mod params;

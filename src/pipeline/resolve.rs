@@ -3,6 +3,7 @@
 use crate::base::tree::{Entry, Tree, Value};
 use crate::engine::{Keep, Registry, StageDef};
 use crate::pipeline::error::Fault;
+use crate::pipeline::implied::imply;
 use crate::pipeline::params::make;
 use crate::pipeline::spec::{NodeSpec, Section, Spec};
 use crate::pipeline::suggest::{did_you_mean, list};
@@ -24,10 +25,11 @@ pub(super) fn resolve(
     let epochs = epochs(spec)?;
     let keep = keep::of(spec)?;
     let mut vars = Vars::new(&spec.vars, environment);
-    let once = templates(spec, Section::Once, registry, &mut vars, &keep)?;
-    let each_epoch = templates(spec, Section::EachEpoch, registry, &mut vars, &keep)?;
+    let mut once = templates(spec, Section::Once, registry, &mut vars, &keep)?;
+    let mut each_epoch = templates(spec, Section::EachEpoch, registry, &mut vars, &keep)?;
     circle(spec, Section::Once, &once)?;
     circle(spec, Section::EachEpoch, &each_epoch)?;
+    imply(&mut once, &mut each_epoch, registry);
     let nodes = once.len() + each_epoch.iter().map(|template| template.every.count(epochs)).sum::<usize>();
     if nodes > MAX_NODES {
         let span = spec.epochs.as_ref().map_or(spec.start, |tree| tree.span);
@@ -38,12 +40,12 @@ pub(super) fn resolve(
 
 /// The registry's line of the node's stage.
 pub(super) fn stage_of(node: &NodeSpec, registry: Registry) -> Result<&'static StageDef, Fault> {
-    let verbs = || registry.iter().map(|def| def.verb);
+    let verbs = || registry.iter().filter(|def| !def.is_implied).map(|def| def.verb);
     let Value::Text(verb) = &node.stage.value else {
         return Err(Fault::new(node.stage.span, format!("a stage is a verb, but this is {}", node.stage.described()))
             .hint(format!("the stages are {}", list(verbs()))));
     };
-    registry.iter().find(|def| def.verb == verb).copied().ok_or_else(|| {
+    registry.iter().find(|def| def.verb == verb && !def.is_implied).copied().ok_or_else(|| {
         Fault::new(node.stage.span, format!("there is no stage `{verb}`"))
             .hint(did_you_mean(verb, verbs()))
             .hint(format!("the stages are {}", list(verbs())))
@@ -65,7 +67,16 @@ fn templates(
         let with = replaced(node, vars)?;
         let stages = stages(section, node, def, &with)?;
         let asked = keep.iter().find(|(noun, _)| *noun == node.noun.text).map(|(_, keep)| *keep);
-        templates.push(Template { noun: node.noun.text.clone(), def, with, stages, wires, every, asked });
+        templates.push(Template {
+            noun: node.noun.text.clone(),
+            def,
+            with,
+            stages,
+            wires,
+            every,
+            asked,
+            is_implied: false,
+        });
     }
     Ok(templates)
 }

@@ -23,7 +23,7 @@ pub(super) fn text(pipeline: &Resolved) -> String {
         if !templates.is_empty() {
             let _ = writeln!(out, "{key}:");
         }
-        for template in templates {
+        for template in templates.iter().filter(|template| !template.is_implied) {
             node(&mut out, template);
         }
     }

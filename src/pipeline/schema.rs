@@ -14,6 +14,7 @@ pub(super) fn generator() -> SchemaGenerator {
 /// The JSON Schema of a pipeline whose stages are those of `registry`.
 pub fn schema(registry: Registry) -> Value {
     let mut generator = generator();
+    let registry: Vec<_> = registry.iter().copied().filter(|def| !def.is_implied).collect();
     let with: Vec<Value> = registry.iter().map(|def| (def.schema)(&mut generator).to_value()).collect();
     let mut definitions = generator.take_definitions(true);
     let stages: Vec<Value> = registry.iter().zip(&with).map(|(def, with)| stage(def, with, &definitions)).collect();

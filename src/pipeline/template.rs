@@ -33,6 +33,8 @@ pub(super) struct Template {
     pub(super) every: Every,
     /// How long its bytes stay, where the file says.
     pub(super) asked: Option<Keep>,
+    /// Whether the file does not write it.
+    pub(super) is_implied: bool,
 }
 
 /// What a port reads; numbers count the nodes of a section in the file's order.

@@ -51,5 +51,6 @@ fn node(template: &Template, epoch: Epoch, pipeline: &Resolved, now: &Places, ne
         inputs: inputs.collect(),
         keep: template.keep(),
         asked_for: template.is_asked_for(epoch, pipeline.epochs),
+        is_implied: template.is_implied,
     }
 }

@@ -1,7 +1,9 @@
 //! cluster: vectors -> clusters: k-means, with every image's cluster, the centroids, and how it went.
 
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
-use crate::format::clusters::write_iterations;
+use crate::format::centroids::CENTROIDS;
+use crate::format::clusters::{self, ITERATIONS, write_iterations};
+use crate::format::rows::PART;
 use crate::format::search::{SEARCH, Search};
 use crate::format::{self, Centroids, Iteration, vectors};
 use crate::learn::kmeans::Lloyd;
@@ -32,7 +34,7 @@ fn default_iterations() -> u32 {
 impl Stage for Cluster {
     const VERB: &'static str = "cluster";
     const VERSION: u32 = 1;
-    const INPUTS: &'static [Port] = &[Port::required("vectors", VECTORS.name).reading(&["part-"])];
+    const INPUTS: &'static [Port] = &[Port::required("vectors", VECTORS.name).reading(&[PART])];
     const OUTPUT: Noun = CLUSTERS;
     const POOL: Pool = Pool::Cpu;
     const KEEP: Keep = Keep::All;
@@ -53,7 +55,7 @@ impl Stage for Cluster {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let table = vectors::open(&cx.input("vectors")?.parts("part-")?)?;
+        let table = vectors::open(&cx.input("vectors")?.parts(PART)?)?;
         let vectors: Vec<&[f32]> = table.iter().map(|(_, numbers)| numbers).collect();
         let dims = table.width();
         let mut assigner = assigner_on(cx.device())?;
@@ -78,9 +80,9 @@ impl Stage for Cluster {
         let empty = sizes.iter().filter(|size| **size == 0).count();
         cx.metric("empty", empty as f64);
         let centroids = Centroids { dims, sizes, centroids: lloyd.centroids };
-        cx.write_part("clusters.parquet", |out| clusters.write(out).map(drop))?;
-        cx.write_part("centroids.arrow", |out| centroids.write(out).map(drop))?;
-        cx.write_part("iterations.parquet", |out| write_iterations(out, &iterations).map(drop))
+        cx.write_part(clusters::CLUSTERS.file, |out| clusters.write(out).map(drop))?;
+        cx.write_part(CENTROIDS.file, |out| centroids.write(out).map(drop))?;
+        cx.write_part(ITERATIONS.file, |out| write_iterations(out, &iterations).map(drop))
     }
 }
 

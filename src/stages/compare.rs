@@ -1,7 +1,9 @@
 //! compare: clusters, the last epoch's clusters, labels -> metrics: how good and how stable a clustering is.
 
 use crate::engine::{Context, Keep, Noun, Pool, Port, Stage};
-use crate::format::metrics::write_metrics;
+use crate::format::clusters;
+use crate::format::dataset::IMAGES;
+use crate::format::metrics::{self, write_metrics};
 use crate::format::{Clusters, Dataset, Metric};
 use crate::learn::agreement::{Contingency, Spread};
 use crate::stages::{CLUSTERS, DATASET, METRICS};
@@ -18,17 +20,17 @@ impl Stage for Compare {
     const VERB: &'static str = "compare";
     const VERSION: u32 = 1;
     const INPUTS: &'static [Port] = &[
-        Port::required("dataset", DATASET.name).reading(&["images.parquet"]),
-        Port::required("clusters", CLUSTERS.name).reading(&["clusters.parquet"]),
-        Port::optional("before", CLUSTERS.name).reading(&["clusters.parquet"]),
+        Port::required("dataset", DATASET.name).reading(IMAGES.files()),
+        Port::required("clusters", CLUSTERS.name).reading(clusters::CLUSTERS.files()),
+        Port::optional("before", CLUSTERS.name).reading(clusters::CLUSTERS.files()),
     ];
     const OUTPUT: Noun = METRICS;
     const POOL: Pool = Pool::Light;
     const KEEP: Keep = Keep::All;
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let dataset = Dataset::open(&cx.input("dataset")?.part("images.parquet")?)?;
-        let clusters = Clusters::open(&cx.input("clusters")?.part("clusters.parquet")?)?;
+        let dataset = Dataset::open(&cx.input("dataset")?.part(IMAGES.file)?)?;
+        let clusters = Clusters::open(&cx.input("clusters")?.part(clusters::CLUSTERS.file)?)?;
         let ids = ids(&clusters);
         ensure!(ids.len() == dataset.len(), "{} images were clustered, the dataset has {}", ids.len(), dataset.len());
         let spread = Spread::of(&ids, clusters.k)?;
@@ -43,7 +45,7 @@ impl Stage for Compare {
             ("mean_distance", mean(&clusters.distance)),
         ];
         if let Some(before) = cx.input_if_any("before") {
-            let before = Clusters::open(&before.part("clusters.parquet")?)?;
+            let before = Clusters::open(&before.part(clusters::CLUSTERS.file)?)?;
             let table = Contingency::of(&ids, &self::ids(&before))?;
             found.extend([
                 ("nmi_previous", table.nmi_arithmetic()),
@@ -57,7 +59,7 @@ impl Stage for Compare {
             cx.metric(name, *value);
         }
         let metrics: Vec<_> = found.into_iter().map(|(name, value)| Metric { name: name.to_owned(), value }).collect();
-        cx.write_part("metrics.parquet", |out| write_metrics(out, &metrics).map(drop))
+        cx.write_part(metrics::METRICS.file, |out| write_metrics(out, &metrics).map(drop))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::base::{Digest, ImageId};
 use crate::engine::{Before, Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
-use crate::format::{Dataset, RowsWriter, crops};
+use crate::format::rows::part_name;
+use crate::format::{Dataset, RowsWriter, crops, dataset};
 use crate::image::{CentreView, JPEG_LIBRARY};
 use crate::stages::cuts::cut;
 use crate::stages::originals::{IMAGES, Originals};
@@ -66,11 +67,11 @@ impl Stage for Decode {
     }
 
     fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
-        let dataset = Dataset::open(&inputs.at("dataset")?.part("images.parquet")?)?;
+        let dataset = Dataset::open(&inputs.at("dataset")?.part(dataset::IMAGES.file)?)?;
         let images: Vec<Digest> = dataset.iter().map(|image| image.digest).collect();
         let shard = |(at, rows): (usize, Range<usize>)| {
             let content: Vec<u8> = images[rows.clone()].iter().flat_map(|image| *image.as_bytes()).collect();
-            let shard = Shard::new(format!("part-{at:05}.arrow"), rows.start as u64..rows.end as u64);
+            let shard = Shard::new(part_name(at), rows.start as u64..rows.end as u64);
             shard.reading_rows("dataset", Digest::of(&content))
         };
         Ok(Work::Shards(cut(&images).into_iter().enumerate().map(shard).collect()))

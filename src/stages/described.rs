@@ -20,7 +20,8 @@ impl<S: Stage> Stage for Described<S> {
     const KEEP: Keep = S::KEEP;
     const DRAWS: bool = S::DRAWS;
     const OBSERVES: bool = S::OBSERVES;
-    const SPARED: &'static [&'static str] = S::SPARED;
+    const IMPLIED: bool = S::IMPLIED;
+    const TELLS_EPOCH: bool = S::TELLS_EPOCH;
 
     fn numerics(&self, device: &Device) -> Option<String> {
         Stage::numerics(&self.0, device)

@@ -2,6 +2,7 @@
 
 use crate::base::Part;
 use crate::engine::{Before, Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
+use crate::format::rows::part_name;
 use crate::format::{Rows, RowsWriter, crops, features};
 use crate::learn::arch::NetShape;
 use crate::learn::device;
@@ -81,7 +82,7 @@ impl Stage for Extract {
         let shard = |(at, part): (usize, &Part)| {
             let start = end;
             end += part.bytes.saturating_sub(head) / row;
-            Shard::new(format!("part-{at:05}.arrow"), start..end).reading("crops", vec![part.name.clone()])
+            Shard::new(part_name(at), start..end).reading("crops", vec![part.name.clone()])
         };
         Ok(Work::Shards(parts.iter().enumerate().map(shard).collect()))
     }

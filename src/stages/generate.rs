@@ -2,7 +2,7 @@
 
 use crate::base::{Digest, ImageId};
 use crate::engine::{Before, Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
-use crate::format::dataset::{BadImage, Image, write_bad, write_images};
+use crate::format::dataset::{BAD, BadImage, IMAGES, Image, PACK, write_bad, write_images};
 use crate::image::demo::kinds;
 use crate::image::{JPEG_LIBRARY, encode_jpeg};
 use crate::stages::DATASET;
@@ -95,9 +95,9 @@ impl Stage for Generate {
             });
             offset += bytes;
         }
-        cx.write_part("images.parquet", |out| write_images(out, images.iter().copied()).map(drop))?;
-        cx.write_part("bad.parquet", |out| write_bad(out, &[] as &[BadImage]).map(drop))?;
-        cx.write_part("images.pack", |out| files.iter().try_for_each(|file| out.write_all(file)))?;
+        cx.write_part(IMAGES.file, |out| write_images(out, images.iter().copied()).map(drop))?;
+        cx.write_part(BAD.file, |out| write_bad(out, &[] as &[BadImage]).map(drop))?;
+        cx.write_part(PACK, |out| files.iter().try_for_each(|file| out.write_all(file)))?;
         cx.fact("images", u64::from(self.images));
         Ok(())
     }

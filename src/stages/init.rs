@@ -4,7 +4,7 @@ use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::Metadata;
 use crate::learn::arch::{Arch, NetShape};
 use crate::learn::initial::initial_trunk;
-use crate::stages::{WEIGHTS, weights};
+use crate::stages::{FIRST_WEIGHTS, weights};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ impl Stage for Init {
     const VERB: &'static str = "init";
     const VERSION: u32 = 1;
     const INPUTS: &'static [Port] = &[];
-    const OUTPUT: Noun = WEIGHTS;
+    const OUTPUT: Noun = FIRST_WEIGHTS;
     const POOL: Pool = Pool::Cpu;
     const KEEP: Keep = Keep::UntilUsed;
     const DRAWS: bool = true;

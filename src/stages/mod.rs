@@ -6,6 +6,7 @@ pub mod compare;
 mod cuts;
 pub mod decode;
 mod described;
+pub mod export;
 pub mod extract;
 pub mod generate;
 pub mod init;
@@ -16,26 +17,10 @@ pub mod train;
 pub mod weights;
 pub mod whiten;
 
+use crate::engine::Registry;
 use crate::engine::stage::Registered;
-use crate::engine::{Noun, Registry};
+pub use crate::format::noun::*;
 use described::Described;
-
-/// Image list of a dataset, and what of it could not be used.
-pub const DATASET: Noun = Noun { name: "dataset", format: 1 };
-/// Deterministic centre crops, u8 RGB.
-pub const CROPS: Noun = Noun { name: "crops", format: 2 };
-/// A network's parameters and its momentum.
-pub const WEIGHTS: Noun = Noun { name: "weights", format: 1 };
-/// Raw network outputs.
-pub const FEATURES: Noun = Noun { name: "features", format: 2 };
-/// Whitened, L2-normalised features, and the whitening.
-pub const VECTORS: Noun = Noun { name: "vectors", format: 1 };
-/// Which image is in which cluster, and the centroids.
-pub const CLUSTERS: Noun = Noun { name: "clusters", format: 1 };
-/// The epoch's reading order.
-pub const MANIFEST: Noun = Noun { name: "manifest", format: 1 };
-/// Numbers about a clustering.
-pub const METRICS: Noun = Noun { name: "metrics", format: 1 };
 
 macro_rules! verbs {
     ($($stage:ty),* $(,)?) => {
@@ -55,6 +40,7 @@ verbs![
     cluster::Cluster,
     compare::Compare,
     decode::Decode,
+    export::Export,
     extract::Extract,
     generate::Generate,
     init::Init,

@@ -2,6 +2,7 @@
 
 use crate::base::{Digest, ImageId};
 use crate::engine::Input;
+use crate::format::dataset::{self, PACK};
 use crate::format::{Dataset, FormatError};
 use crate::image::{self, Limits, Picture};
 use anyhow::{Context, bail, ensure};
@@ -28,7 +29,7 @@ impl Originals {
     /// Links below the folder are followed wherever they lead, as the scan has followed them: what comes through this
     /// door has the digest that was scanned, or does not come through.
     pub fn open(input: &Input<'_>) -> anyhow::Result<Self> {
-        let dataset = Dataset::open(&input.part("images.parquet")?)?;
+        let dataset = Dataset::open(&input.part(dataset::IMAGES.file)?)?;
         if let Some((row, image)) = dataset.iter().enumerate().find(|(_, image)| !is_below(image.path)) {
             bail!(
                 "image {row}: images.parquet gives its path as {:?}, which is no file below the data set's folder. No scan \
@@ -36,7 +37,7 @@ impl Originals {
                 image.path
             );
         }
-        Ok(Self { dataset, root: input.source.clone(), pack: input.part_if_any("images.pack")? })
+        Ok(Self { dataset, root: input.source.clone(), pack: input.part_if_any(PACK)? })
     }
 
     /// Reads and decodes an image, after checking that it still has the bytes that were scanned.
@@ -68,7 +69,7 @@ impl Originals {
             let (start, end) = (offset as usize, offset.saturating_add(image.bytes) as usize);
             let wrong = |what| {
                 let reason = format!("image {id} ({}) {what}", image.path);
-                FormatError::Damaged { kind: "images.pack".to_owned(), reason }
+                FormatError::Damaged { kind: PACK.to_owned(), reason }
             };
             if start > end || end > pack.len() {
                 return Err(wrong("lies outside it").into());

@@ -1,7 +1,7 @@
 //! sample: clusters -> manifest: the epoch's reading order, every cluster equally often.
 
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
-use crate::format::{self, Clusters};
+use crate::format::{self, Clusters, clusters, manifest};
 use crate::learn::sampler::{self, Draw};
 use crate::stages::{CLUSTERS, MANIFEST};
 use anyhow::ensure;
@@ -24,7 +24,7 @@ pub struct Sample {
 impl Stage for Sample {
     const VERB: &'static str = "sample";
     const VERSION: u32 = 1;
-    const INPUTS: &'static [Port] = &[Port::required("clusters", CLUSTERS.name).reading(&["clusters.parquet"])];
+    const INPUTS: &'static [Port] = &[Port::required("clusters", CLUSTERS.name).reading(clusters::CLUSTERS.files())];
     const OUTPUT: Noun = MANIFEST;
     const POOL: Pool = Pool::Light;
     // Small, and what people look at when they ask what was trained on.
@@ -41,7 +41,7 @@ impl Stage for Sample {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let clusters = Clusters::open(&cx.input("clusters")?.part("clusters.parquet")?)?;
+        let clusters = Clusters::open(&cx.input("clusters")?.part(clusters::CLUSTERS.file)?)?;
         let length = self.length.map_or(clusters.cluster_id.len(), |length| length as usize);
         let drawn = sampler::draw(&clusters.cluster_id, clusters.k, length, self.draw, cx.seed()?)?;
         cx.metric("classes", f64::from(drawn.classes));
@@ -52,6 +52,6 @@ impl Stage for Sample {
             cluster_id: drawn.cluster,
             pseudo_label: drawn.label,
         };
-        cx.write_part("manifest.parquet", |out| manifest.write(out).map(drop))
+        cx.write_part(manifest::MANIFEST.file, |out| manifest.write(out).map(drop))
     }
 }

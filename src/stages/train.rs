@@ -2,8 +2,8 @@
 
 use crate::base::clock::Stopwatch;
 use crate::engine::{Before, Context, Device, Facts, Input, Keep, Noun, Pool, Port, Stage};
-use crate::format::metrics::{open_steps, write_steps};
-use crate::format::{FormatError, Manifest, Metadata, Step};
+use crate::format::metrics::{STEPS, open_steps, write_steps};
+use crate::format::{FormatError, Manifest, Metadata, Step, manifest};
 use crate::image::JPEG_LIBRARY;
 use crate::learn::arch::NetShape;
 use crate::learn::device;
@@ -88,7 +88,6 @@ impl Stage for Train {
     const POOL: Pool = Pool::Device;
     const KEEP: Keep = Keep::Every(10);
     const DRAWS: bool = true;
-    const SPARED: &'static [&'static str] = &[STEPS_PART];
 
     fn numerics(&self, device: &Device) -> Option<String> {
         Some(format!("{}, {JPEG_LIBRARY}", device.numerics))
@@ -112,12 +111,12 @@ impl Stage for Train {
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let originals = Originals::open(cx.input("dataset")?)?;
-        let manifest = Manifest::open(&cx.input("manifest")?.part("manifest.parquet")?)?;
+        let manifest = Manifest::open(&cx.input("manifest")?.part(manifest::MANIFEST.file)?)?;
         let total = manifest.image_id.len().div_ceil(self.batch as usize) as u64;
         // No clustering makes more clusters than there are images; a head for what a wrong file says would not fit.
         let (k, images) = (manifest.k as usize, originals.dataset.len());
         if k > images.max(CLAIMED_K) {
-            let (kind, reason) = ("manifest.parquet".to_owned(), format!("{k} clusters of {images} images"));
+            let (kind, reason) = (manifest::MANIFEST.file.to_owned(), format!("{k} clusters of {images} images"));
             return Err(FormatError::Damaged { kind, reason }.into());
         }
         let start = self.start(cx, &manifest, total)?;
@@ -157,11 +156,10 @@ impl Stage for Train {
         let mean = steps.iter().map(|step| step.loss * step.images as f64).sum::<f64>() / seen.max(1) as f64;
         cx.metric("loss", mean);
         weights::write(cx.output(), &shape, &trainer.weights()?, Some(&trainer.momentum()?), &Metadata::new())?;
-        cx.write_part(STEPS_PART, |out| write_steps(out, &steps, &Metadata::new()).map(drop))
+        cx.write_part(STEPS.file, |out| write_steps(out, &steps, &Metadata::new()).map(drop))
     }
 }
 
-const STEPS_PART: &str = "steps.parquet";
 /// In the files of a save: the key of the node whose it is.
 const OWNER_KEY: &str = "dcpipe.save";
 
@@ -194,7 +192,7 @@ impl Train {
 fn reopen(saved: &Input<'_>) -> anyhow::Result<Start> {
     let (shape, state) = weights::read(saved)?;
     let (head, momentum) = (train::head(&state)?, weights::read_momentum(saved)?);
-    Ok(Start { shape, state, momentum, head, steps: open_steps(&saved.part(STEPS_PART)?)? })
+    Ok(Start { shape, state, momentum, head, steps: open_steps(&saved.part(STEPS.file)?)? })
 }
 
 fn name_of(steps: u64) -> String {
@@ -207,6 +205,6 @@ fn save(cx: &mut Context<'_>, done: u64, shape: &NetShape, trainer: &Trainer, st
     let metadata: Metadata = [(OWNER_KEY.to_owned(), cx.key().to_string())].into();
     cx.save(&name_of(done), |out| {
         weights::write(out, shape, &trainer.weights()?, Some(&trainer.momentum()?), &metadata)?;
-        out.write_part(STEPS_PART, |out| write_steps(out, steps, &metadata).map(drop))
+        out.write_part(STEPS.file, |out| write_steps(out, steps, &metadata).map(drop))
     })
 }

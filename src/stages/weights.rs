@@ -11,9 +11,9 @@ use anyhow::{Context as _, bail};
 const SHAPE_KEY: &str = "dcpipe.net";
 
 /// The part with the tensors that PyTorch's `load_state_dict` takes.
-pub const WEIGHTS_PART: &str = "weights.safetensors";
+pub const WEIGHTS_PART: &str = WEIGHTS.file;
 /// The part with the momentum of the body.
-pub const MOMENTUM_PART: &str = "momentum.safetensors";
+pub const MOMENTUM_PART: &str = MOMENTUM.file;
 
 /// Reads the network's shape and tensors.
 pub fn read(input: &Input<'_>) -> anyhow::Result<(NetShape, StateDict)> {

@@ -2,7 +2,8 @@
 
 use crate::base::ImageId;
 use crate::engine::{Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
-use crate::format::whitening::write_mean;
+use crate::format::rows::{PART, part_name};
+use crate::format::whitening::{MEAN, WHITENING, write_mean};
 use crate::format::{self, Features, RowsWriter, vectors};
 use crate::learn::pca::Scatter;
 use crate::stages::{FEATURES, VECTORS};
@@ -65,7 +66,7 @@ impl Stage for Whiten {
         // Once for the scatter, once to project.
         let steps = 2 * cx.input("features")?.artifact.parts.len() as u64;
         let (mut scatter, mut total) = (None, 0);
-        for (at, part) in (1..).zip(cx.input("features")?.each("part-")) {
+        for (at, part) in (1..).zip(cx.input("features")?.each(PART)) {
             let features = Features::open(&[part?])?;
             let scatter: &mut Scatter = match &mut scatter {
                 Some(scatter) => scatter,
@@ -86,12 +87,12 @@ impl Stage for Whiten {
             eigenvalues: whitening.eigenvalues.clone(),
             components: whitening.components.clone(),
         };
-        cx.write_part("whitening.arrow", |out| kept.write(out).map(drop))?;
-        cx.write_part("mean.arrow", |out| write_mean(out, &whitening.mean).map(drop))?;
+        cx.write_part(WHITENING.file, |out| kept.write(out).map(drop))?;
+        cx.write_part(MEAN.file, |out| write_mean(out, &whitening.mean).map(drop))?;
         let mut out = cx.output().create()?;
         let mut writer = RowsWriter::<f32, _>::create(&mut out, vectors::plan(dims, ImageId(0), total))?;
         let mut projected = Vec::new();
-        for (at, part) in (steps / 2 + 1..).zip(cx.input("features")?.each("part-")) {
+        for (at, part) in (steps / 2 + 1..).zip(cx.input("features")?.each(PART)) {
             let features = Features::open(&[part?])?;
             for batch in 0..features.batches() {
                 cx.checkpoint()?;
@@ -103,6 +104,6 @@ impl Stage for Whiten {
             cx.progress(at, steps, "parts");
         }
         writer.finish()?;
-        cx.output().finish(out, "part-00000.arrow")
+        cx.output().finish(out, &part_name(0))
     }
 }

@@ -83,8 +83,8 @@ impl Store {
         right
     }
 
-    /// Read and not mapped, so that what the disk cannot read is an error that names the file.
-    pub(super) fn hash(&self, path: &Path, bytes: u64) -> std::io::Result<Digest> {
+    /// The digest of a file. Read and not mapped, so that what the disk cannot read is an error that names the file.
+    pub fn hash(&self, path: &Path, bytes: u64) -> std::io::Result<Digest> {
         let mut file = self.io().open(path, bytes)?;
         let mut hasher = blake3::Hasher::new();
         let mut block = vec![0; bytes.min(BLOCK) as usize];

@@ -3,8 +3,6 @@
 use crate::format::Dataset;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use rayon::prelude::*;
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -18,12 +16,16 @@ pub fn share(from: &Path, to: &Path) -> anyhow::Result<()> {
     if same_file(from, to) {
         return Ok(()); // Renaming one link of a file onto another does nothing, and leaves the first.
     }
+    let folder = to.parent().unwrap_or(to);
+    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    clear(folder);
     let tmp = aside(to);
     let link = || match std::fs::hard_link(from, &tmp) {
         Err(error)
             if matches!(error.raw_os_error(), Some(libc::EXDEV | libc::EPERM | libc::EMLINK | libc::ENOTSUP)) =>
         {
-            std::fs::copy(from, &tmp).map(drop)
+            // What the list says of a file must hold after a power cut.
+            std::fs::copy(from, &tmp).and_then(|_| std::fs::File::open(&tmp)?.sync_all())
         }
         done => done,
     };
@@ -68,33 +70,6 @@ pub fn remove(folder: &Path, file: &Path) {
 pub fn clear(folder: &Path) {
     let there = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     there.filter(|path| is_aside(path)).for_each(|path| drop(std::fs::remove_file(path)));
-}
-
-/// So many files are put on the disk one after the other.
-const FEW: usize = 16;
-
-/// Puts files below `folder`, and their names, on the disk, and says which could not be. Those are removed: nobody knows
-/// what the disk holds of them, and the system would call them well the next time.
-pub fn sync(folder: &Path, files: &[PathBuf]) -> Vec<(PathBuf, io::Error)> {
-    let sync = |path: &Path| std::fs::File::open(path).and_then(|file| file.sync_all());
-    let write = |file: &PathBuf| match sync(&folder.join(file)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let _ = std::fs::remove_file(folder.join(file));
-            Some((file.clone(), error))
-        }
-        _ => None,
-    };
-    let mut failed: Vec<_> = match files.len() {
-        0..FEW => files.iter().filter_map(write).collect(),
-        _ => files.par_iter().filter_map(write).collect(),
-    };
-    let folders: BTreeSet<_> = files.iter().flat_map(|file| file.ancestors().skip(1)).collect();
-    for below in folders {
-        if let Err(error) = sync(&folder.join(below)) {
-            failed.push((below.to_owned(), error));
-        }
-    }
-    failed
 }
 
 /// Replaces a small file, by one that is on the disk.

@@ -1,11 +1,9 @@
-//! views: artifacts as plain files for people and other tools; they read the store and never write to it.
+//! views: what a run made, where people look for it: links to the store's files; they read the store and never write to it.
 
 pub mod files;
-mod layout;
-mod ledger;
+mod list;
 mod places;
 mod results;
-mod tables;
 mod turn;
 
 pub use results::{End, Lacks, Results};

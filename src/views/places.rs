@@ -1,104 +1,125 @@
-//! places: where a node's files are, below the results folder.
+//! places: where a node's parts are below the results folder, by the table of nouns.
 
-use crate::base::Artifact;
-use crate::engine::{Node, Plan};
-use crate::views::{files, tables};
+use crate::base::noun::{FileName, Folder, Place, When};
+use crate::base::{Artifact, Part};
+use crate::engine::{Node, NodeId, Plan};
+use crate::format::noun::{DATASET, NOUNS};
+use crate::views::files;
 use anyhow::bail;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The noun whose files are at the top.
-pub(super) const DATASET: &str = "dataset";
-pub(super) const IMAGES: &str = "images.parquet";
-pub(super) const BAD: &str = "bad.parquet";
-pub(super) const STEPS: &str = "steps.parquet";
-/// Large, and laid out only where they were asked for.
-const LARGE: [&str; 3] = ["crops", "features", "vectors"];
+/// What a table is called in the folder of its epoch.
+const TABLE: &str = "part-0.parquet";
 
-/// Whether anything of a node is laid out as the plan has it; if not, there is no need to look for its bytes.
-pub(super) fn has_place(node: &Node) -> bool {
-    node.asked_for || !is_large(node)
+/// Whether the bytes of a node's parts are there when a run is over.
+pub(super) fn is_kept(plan: &Plan, node: &Node) -> bool {
+    node.asked_for || node.keep.stays(node.epoch, plan.epochs)
 }
 
-/// Whether a node's bytes are worth more than to be read by people.
-pub(super) fn is_large(node: &Node) -> bool {
-    LARGE.contains(&node.stage.def().output.name)
+fn is_due(plan: &Plan, node: &Node, when: When) -> bool {
+    match when {
+        When::Always => true,
+        When::Kept => is_kept(plan, node),
+        When::AskedFor => node.asked_for,
+    }
 }
 
-/// The files that a node's artifact is laid out in.
-pub(super) fn files(plan: &Plan, node: &Node, artifact: &Artifact) -> Vec<PathBuf> {
-    let folders = folders(node);
-    let at = |which: usize, file: &str| Path::new(&folders[which]).join(epoch(node)).join(file);
-    match node.stage.def().output.name {
-        DATASET => [IMAGES, BAD].map(|file| top(plan, node).join(file)).to_vec(),
-        "clusters" => vec![at(0, tables::FILE), at(1, tables::FILE), at(2, "centroids.arrow")],
-        "manifest" | "metrics" => vec![at(0, tables::FILE)],
-        "weights" => {
-            let steps = artifact.part(STEPS).map(|_| at(1, tables::FILE));
-            let weights = node.keep.stays(node.epoch, plan.epochs).then(|| weights_file(node));
-            steps.into_iter().chain(weights).collect()
-        }
-        noun if LARGE.contains(&noun) && node.asked_for => {
-            artifact.parts.iter().map(|part| at(folder_of(&part.name), &part.plain_name())).collect()
-        }
-        _ => Vec::new(),
+/// The places of a node's parts. A table is called as the part that it is made of.
+fn places<'p>(plan: &'p Plan, node: &'p Node) -> impl Iterator<Item = Place> + 'p {
+    let of = namesake(plan, node).stage.def().output;
+    let rows = node.stage.def().output.parts.iter().filter(move |row| of.row(row.name).is_some());
+    rows.filter_map(|row| row.place)
+}
+
+/// Whether anything of a node is in the results.
+pub(super) fn has_place(plan: &Plan, node: &Node) -> bool {
+    places(plan, node).any(|place| is_due(plan, node, place.when))
+}
+
+/// The files of a node's artifact below the results, and the part that each holds.
+pub(super) fn files<'a>(plan: &Plan, node: &Node, artifact: &'a Artifact) -> Vec<(PathBuf, &'a Part)> {
+    let noun = node.stage.def().output;
+    let file = |part: &'a Part| {
+        let place = noun.row(&part.name)?.place.filter(|place| is_due(plan, node, place.when))?;
+        let folder = folder(plan, node, place.folder);
+        let path = match place.file {
+            FileName::Plain => folder.join(epoch(node)).join(part.plain_name()),
+            FileName::Table => folder.join(epoch(node)).join(TABLE),
+            FileName::Epoch(ending) => folder.join(format!("epoch={:04}.{ending}", node.epoch.0)),
+        };
+        Some((path, part))
+    };
+    artifact.parts.iter().filter_map(file).collect()
+}
+
+/// The node after which the folders of `node` are called: of tables, the one whose they are.
+fn namesake<'p>(plan: &'p Plan, node: &'p Node) -> &'p Node {
+    let followed = node.inputs.first().filter(|_| node.is_implied);
+    followed.map_or(node, |(_, from)| plan.node(*from))
+}
+
+fn folder(plan: &Plan, node: &Node, folder: Folder) -> PathBuf {
+    let of = namesake(plan, node);
+    match folder {
+        Folder::Top => top(plan, node),
+        Folder::Own => PathBuf::from(&of.noun),
+        // Two nodes of one kind must not share a folder.
+        Folder::Beside(word) if of.noun == of.stage.def().output.name => PathBuf::from(word),
+        Folder::Beside(word) => PathBuf::from(format!("{}-{word}", of.noun)),
     }
 }
 
 /// The folder of a data set: the results folder itself for the one called so, or, where none is, for the first.
-pub(super) fn top(plan: &Plan, node: &Node) -> PathBuf {
+fn top(plan: &Plan, node: &Node) -> PathBuf {
     let nodes = plan.order().iter().map(|id| plan.node(*id));
-    let all: Vec<_> = nodes.filter(|node| node.stage.def().output.name == DATASET).map(|node| &node.noun).collect();
-    let chosen = all.iter().find(|noun| **noun == DATASET).or(all.first());
+    let all: Vec<_> = nodes.filter(|node| is_dataset(node)).map(|node| &node.noun).collect();
+    let chosen = all.iter().find(|noun| **noun == DATASET.name).or(all.first());
     if chosen == Some(&&node.noun) { PathBuf::new() } else { PathBuf::from(&node.noun) }
+}
+
+/// Whether a node is a data set, whose images may lie in a pack.
+pub(super) fn is_dataset(node: &Node) -> bool {
+    node.stage.def().output.name == DATASET.name
+}
+
+/// The folder into which the images that a data set carries are unpacked.
+pub(super) fn images(plan: &Plan, node: &Node) -> PathBuf {
+    top(plan, node).join("images")
+}
+
+/// The folders of a plan's files, with the node of each; every epoch's node of a name shares its folders. What is at the
+/// top has none of its own.
+pub(super) fn folders(plan: &Plan) -> Vec<(PathBuf, NodeId)> {
+    let firsts = plan.order().iter().filter(|id| plan.node(**id).epoch.0 <= 1);
+    let of = |id: &NodeId| {
+        let node = plan.node(*id);
+        let own = places(plan, node).filter(|place| place.folder != Folder::Top);
+        own.map(|place| (folder(plan, node, place.folder), *id)).collect::<Vec<_>>()
+    };
+    firsts.flat_map(of).collect()
 }
 
 /// Refuses a plan two of whose nodes would be laid out in one folder.
 pub(super) fn check(plan: &Plan) -> anyhow::Result<()> {
-    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
-    for node in plan.order().iter().map(|id| plan.node(*id)).filter(|node| node.epoch.0 <= 1) {
-        for folder in folders(node) {
-            if let Some(other) = taken.insert(folder.clone(), &node.noun).filter(|other| *other != node.noun) {
-                bail!("{other} and {} would both be laid out in {folder}/: give one of them another name", node.noun);
-            }
+    let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    for (folder, id) in folders(plan) {
+        let noun = &namesake(plan, plan.node(id)).noun;
+        if let Some(other) = taken.insert(folder.clone(), noun).filter(|other| other != noun) {
+            let folder = folder.display();
+            bail!("{other} and {noun} would both be laid out in {folder}/: give one of them another name");
         }
     }
     Ok(())
 }
 
-/// Which of its folders a part of something large is in.
-pub(super) fn folder_of(part: &str) -> usize {
-    usize::from(!part.starts_with("part-"))
-}
-
-/// The folders that a node's files are in, below the results; the first is named after the node.
-pub(super) fn folders(node: &Node) -> Vec<String> {
-    let noun = &node.noun;
-    // Two nodes of one kind must not share a folder: what is not called as usual gets its name in front.
-    let beside = |word: &str, usual: &str| if noun == usual { word.to_owned() } else { format!("{noun}-{word}") };
-    let more = match node.stage.def().output.name {
-        DATASET => return Vec::new(),
-        "clusters" => vec![beside("iterations", "clusters"), beside("centroids", "clusters")],
-        "weights" => vec![beside("steps", "weights")],
-        "vectors" => vec![beside("whitening", "vectors")],
-        _ => Vec::new(),
-    };
-    std::iter::once(noun.clone()).chain(more).collect()
-}
-
 /// Whether dcpipe gives a file of an epoch's folder this name.
 pub(super) fn is_name(file: &str) -> bool {
-    [tables::FILE, "centroids.arrow", "whitening.arrow", "mean.arrow"].contains(&file)
-        || (file.starts_with("part-") && file.ends_with(".arrow"))
-        || files::is_aside(Path::new(file))
-}
-
-/// The file of a node's weights.
-pub(super) fn weights_file(node: &Node) -> PathBuf {
-    Path::new(&node.noun).join(format!("epoch={:04}.safetensors", node.epoch.0))
+    let mut rows = NOUNS.iter().flat_map(|noun| noun.parts);
+    file == TABLE || rows.any(|row| row.place.is_some() && row.is(file)) || files::is_aside(Path::new(file))
 }
 
 /// The Hive folder of an epoch; none for what is made once.
-pub(super) fn epoch(node: &Node) -> String {
+fn epoch(node: &Node) -> String {
     if node.epoch.0 == 0 { String::new() } else { format!("epoch={:04}", node.epoch.0) }
 }

@@ -1,63 +1,44 @@
-//! results: the folder `<out>/<name>/`, kept up to date while the run goes.
+//! results: the folder `<out>/<name>/`: links to what a run made, kept up to date while it goes.
 
-use crate::base::{Digest, StageKey};
+use crate::base::{Digest, Part, StageKey};
 use crate::engine::{Event, Node, NodeId, Observer, Plan};
-use crate::store::Store;
-use crate::views::files;
-use crate::views::layout::{Datasets, Layout};
-use crate::views::ledger::Ledger;
-use crate::views::places::{self, DATASET};
+use crate::format::Dataset;
+use crate::format::dataset::{IMAGES, PACK};
+use crate::store::{Record, Stand, Store};
+use crate::views::list::List;
 use crate::views::turn::Turn;
+use crate::views::{files, places};
 use anyhow::Context;
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{Scope, ScopedJoinHandle};
 
-/// Listens to a run and lays out its results.
-pub struct Results<'a> {
-    layout: Layout<'a>,
-    state: Mutex<State>,
-}
-
-struct State {
-    /// The right to write to the folder; while another run has it, what this one made is laid out later.
-    turn: Option<Turn>,
-    /// The data sets that are known by now, by node.
-    datasets: Datasets,
-    later: Vec<Made>,
-    ledger: Ledger,
-    /// Nodes whose files hold something else than before this run.
-    replaced: Vec<String>,
-    complaints: Vec<String>,
-    /// Nodes that could not be laid out and are tried again at the end; none from then on.
-    again: Option<Vec<Made>>,
-    /// Nodes that are to have files, have not all of them, and whose bytes are gone.
-    bare: Vec<String>,
-}
-
-/// What could not be laid out.
-#[derive(Default)]
-pub struct Lacks {
-    /// What failed, a sentence each.
-    pub complaints: Vec<String>,
-    /// Nodes whose bytes are gone.
-    pub bare: Vec<String>,
-    /// Nodes whose files are as they were found: neither a ledger nor their bytes say what they should hold.
-    pub unproven: Vec<String>,
+/// Listens to a run. Another thread puts its results where people look for them: a run never waits for that.
+pub struct Results<'scope> {
+    folder: PathBuf,
+    heard: Sender<Made>,
+    keeper: ScopedJoinHandle<'scope, Keeper<'scope>>,
 }
 
 /// What a node made, or was found to have made.
-#[derive(Clone)]
 struct Made {
     node: String,
     key: StageKey,
     artifact: Digest,
     /// By this run, just now.
-    now: bool,
-    /// Why it could not be laid out the first time.
-    failed: Option<String>,
+    is_new: bool,
+}
+
+/// What is not as it should be in the results.
+#[derive(Default)]
+pub struct Lacks {
+    /// What failed, a sentence each.
+    pub complaints: Vec<String>,
+    /// Nodes whose bytes were deleted from the store, and are not in the results either.
+    pub gone: Vec<String>,
 }
 
 /// How far a run came.
@@ -71,195 +52,243 @@ pub enum End {
     Broken,
 }
 
-impl Made {
-    fn of(node: &str, key: StageKey, artifact: Digest, now: bool) -> Self {
-        Self { node: node.to_owned(), key, artifact, now, failed: None }
-    }
-}
-
-impl<'a> Results<'a> {
+impl<'scope> Results<'scope> {
     /// Opens the folder, which is made where there is none.
-    pub fn open(folder: &Path, plan: &'a Plan, store: &'a Store) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// Where it cannot be, or where two nodes of the plan would share a file.
+    pub fn open(
+        scope: &'scope Scope<'scope, '_>,
+        folder: &Path,
+        plan: &'scope Plan,
+        store: &'scope Store,
+    ) -> anyhow::Result<Self> {
         places::check(plan)?;
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
-        if turn.is_some() {
-            files::clear(folder);
-        }
-        let state = State {
-            turn,
-            datasets: Datasets::new(),
+        let mut keeper = Keeper {
+            folder: folder.to_owned(),
+            plan,
+            store,
+            shelf: None,
             later: Vec::new(),
-            ledger: without_wrong(Ledger::open(folder), store),
             replaced: Vec::new(),
-            complaints: Vec::new(),
-            again: Some(Vec::new()),
-            bare: Vec::new(),
+            left: HashSet::new(),
+            lacks: Lacks::default(),
         };
-        let layout = Layout { folder: folder.to_owned(), plan, store };
-        Ok(Self { layout, state: Mutex::new(state) })
-    }
-
-    /// Lays out what could not be while another run wrote to the folder. False while it still does.
-    pub fn catch_up(&self) -> anyhow::Result<bool> {
-        let later = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.turn.is_none() {
-                let folder = self.folder();
-                state.turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
-                if state.turn.is_none() {
-                    return Ok(false);
-                }
-                files::clear(folder);
-                state.ledger = without_wrong(Ledger::open(folder), self.layout.store);
-            }
-            std::mem::take(&mut state.later)
-        };
-        later.into_iter().for_each(|made| self.update(made));
-        Ok(true)
+        keeper.take_turn()?;
+        let (heard, made) = channel();
+        Ok(Self { folder: folder.to_owned(), heard, keeper: scope.spawn(move || keeper.keep(&made)) })
     }
 
     /// Where the results are.
     pub fn folder(&self) -> &Path {
-        &self.layout.folder
+        &self.folder
     }
 
-    /// Ends the run, and says what could not be laid out.
+    /// Ends the run, and says what is missing. While another run writes to the folder, `waits` is asked whether to look
+    /// again; where it does not want to, nothing is put there, and the answer is `None`.
     ///
-    /// A complete run leaves only its own files between its own. One that stopped where it was asked to removes what was
-    /// made from something that it replaced. A broken one removes nothing: the same command goes on.
-    pub fn finish(self, end: End) -> Lacks {
-        let again = self.state.lock().unwrap_or_else(PoisonError::into_inner).again.take();
-        again.into_iter().flatten().for_each(|made| self.update(made));
-        let (folder, plan) = (&self.layout.folder, self.layout.plan);
-        let State { turn, mut ledger, replaced, mut complaints, bare, .. } =
-            self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Some(turn) = turn else { return Lacks { complaints, bare, unproven: Vec::new() } };
-        if !turn.is_there() {
-            let folder = folder.display();
-            complaints
-                .push(format!("{folder} was moved or deleted meanwhile; the same command lays out what is missing"));
-            return Lacks { complaints, bare, unproven: Vec::new() };
-        }
-        ledger = without_wrong(ledger, self.layout.store); // Found while this run went; the next lays them out.
-        match end {
-            End::Complete if complaints.is_empty() => {
-                ledger.remove_rest();
-                // Every epoch's node of a noun shares its folders; one look at them is enough.
-                let firsts = plan.order().iter().map(|id| plan.node(*id)).filter(|node| node.epoch.0 <= 1);
-                let places: Vec<_> =
-                    firsts.flat_map(|node| places::folders(node).into_iter().map(|f| (f, &node.noun))).collect();
-                places.par_iter().for_each(|(below, noun)| ledger.clean(&folder.join(below), noun));
-            }
-            End::Partial => ledger.remove(&downstream(plan, &replaced)),
-            End::Complete | End::Broken => {}
-        }
-        let unproven = ledger.unproven();
-        let closed = ledger.close();
-        let lost = ledger.failed();
-        complaints.extend(lost.map(|(file, why)| {
-            format!(
-                "could not put {} on the disk: {why}; the same command lays it out again",
-                folder.join(file).display()
-            )
-        }));
-        if let Err(error) = closed {
-            let what =
-                "; its .index.json says which of its files are whose: if something else is in its place, delete it";
-            complaints.push(format!("could not write to {}: {error}{what}", folder.display()));
-        }
-        Lacks { complaints, bare, unproven }
-    }
-
-    /// Lays out a node's files as soon as it is this run's turn: what is evicted before that cannot be laid out any more.
-    fn hear(&self, made: Made) {
-        // What fails here is tried again when the run ends, and said then.
-        if self.catch_up().unwrap_or(false) {
-            return self.update(made);
-        }
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).later.push(made);
-    }
-
-    /// Lays out a node's files, unless those that are there hold the same.
-    fn update(&self, made: Made) {
-        let (layout, name) = (&self.layout, made.node.as_str());
-        let Some(node) = self.node(name) else { return };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut *state;
-        if node.stage.def().output.name == DATASET {
-            state.datasets.insert(made.node.clone(), (made.key, made.artifact));
-        }
-        let nowhere = !places::has_place(node) && !state.ledger.knows(name);
-        let holds = layout.holds(node, made.artifact, &state.datasets);
-        let known = !nowhere && state.ledger.accept(name, holds);
-        // What was made now may have been made because what was there, perhaps as a link in here, was found wrong.
-        if nowhere || (known && !made.now) {
-            return;
-        }
-        let done = (|| {
-            let Some(record) = layout.store.record(made.key)? else { return Ok(()) };
-            let files = places::files(layout.plan, node, &record.artifact);
-            if !layout.has_bytes(node, &record) {
-                let whole = state.ledger.carry(name, holds, &files, |file| layout.proves(file, &record, holds));
-                let is_owed = node.keep.stays(node.epoch, layout.plan.epochs) || !places::is_large(node);
-                match &made.failed {
-                    _ if whole || !is_owed => {}
-                    // It was there to be laid out, and was not kept for a second try.
-                    Some(why) => {
-                        anyhow::bail!("{why}; its bytes are gone since: keep: [{}] has them made again", node.noun)
-                    }
-                    None => state.bare.push(made.node.clone()),
-                }
-                return Ok(());
-            }
-            state.bare.retain(|other| other != name); // It has been made again.
-            if state.ledger.holds(name).is_some_and(|held| held != Some(holds)) {
-                state.replaced.push(made.node.clone());
-            }
-            layout.lay_out(node, &record, &state.datasets)?;
-            if files.is_empty() { Ok(()) } else { Ok(state.ledger.note(name, holds, &files, made.now)?) }
-        })();
-        let done: anyhow::Result<()> = done;
-        match (done, &mut state.again) {
-            (Ok(()), _) => {}
-            // What it needs besides its own bytes may be made again in this run.
-            (Err(error), Some(again)) => again.push(Made { now: true, failed: Some(format!("{error:#}")), ..made }),
-            (Err(error), None) => {
-                state.complaints.push(format!("could not write the results of {name}: {error:#}"));
+    /// A complete run leaves only its own files between its own. One that stopped where it was asked to deletes what was
+    /// made from something that it replaced. A broken one deletes nothing: the same command goes on.
+    ///
+    /// # Errors
+    /// Where the folder cannot be locked.
+    pub fn finish(self, end: End, waits: &mut dyn FnMut() -> bool) -> anyhow::Result<Option<Lacks>> {
+        drop(self.heard);
+        let mut keeper = self.keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        while !keeper.take_turn()? {
+            if end == End::Broken || !waits() {
+                return Ok((end == End::Broken).then(Lacks::default));
             }
         }
-    }
-
-    fn node(&self, name: &str) -> Option<&Node> {
-        let found: Option<NodeId> = self.layout.plan.find(name).ok().and_then(|found| found.first().copied());
-        found.map(|id| self.layout.plan.node(id))
-    }
-
-    /// Removes what shares its bytes with an evicted artifact: kept, it would keep the disk full. Tables are copies, and
-    /// stay.
-    fn evicted(&self, name: &str) {
-        let Some(node) = self.node(name) else { return };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match node.stage.def().output.name {
-            _ if state.turn.is_none() => {}
-            "weights" => {
-                let file = places::weights_file(node);
-                state.ledger.let_go(name, |own| own == file);
-            }
-            _ if places::is_large(node) => state.ledger.let_go(name, |_| true),
-            _ => {}
-        }
+        Ok(Some(keeper.finish(end)))
     }
 }
 
-/// Takes away the files that share their bytes with something that was found wrong: as a link they are wrong as well.
-fn without_wrong(mut ledger: Ledger, store: &Store) -> Ledger {
+impl Observer for Results<'_> {
+    fn observe(&self, event: &Event) {
+        let (node, key, artifact, is_new) = match event {
+            Event::NodeHit { node, key, artifact } => (node, *key, *artifact, false),
+            Event::NodeFinished { node, key, artifact, .. } => (node, *key, *artifact, true),
+            _ => return,
+        };
+        // Who keeps the folder ends when this sender does, or by a panic, which is told when the run ends.
+        let _ = self.heard.send(Made { node: node.clone(), key, artifact, is_new });
+    }
+}
+
+/// Who puts results into the folder.
+struct Keeper<'a> {
+    folder: PathBuf,
+    plan: &'a Plan,
+    store: &'a Store,
+    /// The right to write to the folder, and the list of what is there; nothing while another run writes to it.
+    shelf: Option<(Turn, List)>,
+    /// What was made meanwhile, or could not be put there the first time.
+    later: Vec<Made>,
+    /// Nodes whose files show something else than before this run.
+    replaced: Vec<String>,
+    /// Files that are not what they should be, are not known to be dcpipe's, and cannot be made right.
+    left: HashSet<PathBuf>,
+    lacks: Lacks,
+}
+
+impl Keeper<'_> {
+    fn keep(mut self, heard: &Receiver<Made>) -> Self {
+        while let Ok(made) = heard.recv() {
+            // What fails here is tried again when the run ends, and told then.
+            match self.take_turn() {
+                Ok(true) if self.show(&made).is_ok() => {}
+                _ => self.later.push(made),
+            }
+        }
+        self
+    }
+
+    /// Takes the right to write to the folder, and reads its list. False while another run writes to it.
+    fn take_turn(&mut self) -> anyhow::Result<bool> {
+        if self.shelf.is_none() {
+            let folder = &self.folder;
+            let turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
+            let Some(turn) = turn else { return Ok(false) };
+            files::clear(folder);
+            let mut list = List::open(folder);
+            remove_wrong(&mut list, self.store);
+            self.shelf = Some((turn, list));
+            let later = std::mem::take(&mut self.later);
+            self.later = later.into_iter().filter(|made| self.show(made).is_err()).collect();
+        }
+        Ok(true)
+    }
+
+    /// Puts the files of a node into the folder, unless they are there.
+    fn show(&mut self, made: &Made) -> anyhow::Result<()> {
+        let Ok(&[id]) = self.plan.find(&made.node).as_deref() else { return Ok(()) };
+        let Some((_, list)) = &mut self.shelf else { return Ok(()) };
+        let (plan, node, kept) = (self.plan, self.plan.node(id), places::is_kept(self.plan, self.plan.node(id)));
+        if !places::has_place(plan, node) && !list.knows(&made.node) {
+            return Ok(());
+        }
+        // What was made now may have been made because what was there, perhaps as a link in here, was found wrong.
+        if !made.is_new && list.accept(&made.node, made.artifact, kept) {
+            return Ok(());
+        }
+        let Some(record) = self.store.record(made.key)? else { return Ok(()) };
+        if list.shows_another(&made.node, made.artifact) {
+            self.replaced.push(plan.followed(id).map_or_else(|| made.node.clone(), |of| plan.node(of).name()));
+        }
+        let (mut there, mut is_whole) = (Vec::new(), true);
+        for (file, part) in places::files(plan, node, &record.artifact) {
+            match self.store.stand_of(part) {
+                Stand::Whole => files::share(&self.store.path_of(part), &self.folder.join(&file))?,
+                // The results may have it still, as a copy or a link.
+                _ if is(self.store, &self.folder.join(&file), part) => {}
+                _ => {
+                    is_whole = false;
+                    match list.is_own(&made.node, &file) {
+                        true => files::remove(&self.folder, &file),
+                        false => _ = self.left.insert(self.folder.join(&file)),
+                    }
+                    continue;
+                }
+            }
+            there.push(file);
+        }
+        if is_whole && places::is_dataset(node) {
+            unpack(&self.folder.join(places::images(plan, node)), self.store, &record)?;
+        }
+        list.note(&made.node, made.artifact, is_whole, kept, &there);
+        self.lacks.gone.retain(|other| *other != made.node);
+        if !is_whole {
+            self.lacks.gone.push(made.node.clone());
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, end: End) -> Lacks {
+        for made in std::mem::take(&mut self.later) {
+            if let Err(error) = self.show(&made) {
+                let node = self.plan.find(&made.node).ok().and_then(|found| self.plan.followed(*found.first()?));
+                let node = node.map_or_else(|| made.node.clone(), |of| self.plan.node(of).name());
+                self.lacks.complaints.push(format!("could not write the results of {node}: {error:#}"));
+            }
+        }
+        let (folder, mut lacks) = (self.folder, self.lacks);
+        let Some((turn, mut list)) = self.shelf else { return lacks };
+        if !turn.is_there() {
+            let folder = folder.display();
+            let what = format!("{folder} was moved or deleted meanwhile; the same command lays out what is missing");
+            lacks.complaints.push(what);
+            return lacks;
+        }
+        remove_wrong(&mut list, self.store); // Found while this run went; the next puts it there again.
+        match end {
+            End::Complete if lacks.complaints.is_empty() => {
+                list.remove_rest();
+                self.left.extend(list.shown());
+                clean(&folder, self.plan, &self.left);
+            }
+            End::Partial => list.remove(&downstream(self.plan, &self.replaced)),
+            End::Complete | End::Broken => {}
+        }
+        if let Err(error) = list.close() {
+            let what =
+                "; its .index.json says which of its files are whose: if something else is in its place, delete it";
+            lacks.complaints.push(format!("could not write to {}: {error}{what}", folder.display()));
+        }
+        lacks
+    }
+}
+
+/// Whether a file is, to the last bit, this part.
+fn is(store: &Store, file: &Path, part: &Part) -> bool {
+    let is_long = std::fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() == part.bytes);
+    is_long && store.hash(file, part.bytes).is_ok_and(|digest| digest == part.object.0)
+}
+
+/// Writes the images that a data set carries as files.
+fn unpack(folder: &Path, store: &Store, record: &Record) -> anyhow::Result<()> {
+    let parts = record.artifact.part(IMAGES.file).zip(record.artifact.part(PACK));
+    let Some((images, pack)) = parts.filter(|(_, pack)| store.contains(pack)) else { return Ok(()) };
+    files::unpack(folder, &Dataset::open(&store.map(images)?)?, &store.map(pack)?)
+}
+
+/// Deletes what shares its bytes with something that was found wrong: as a link it is wrong as well.
+fn remove_wrong(list: &mut List, store: &Store) {
     let place = |path: &Path| std::fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
     let wrong: BTreeSet<_> = store.quarantined().iter().filter_map(|(path, _)| place(path)).collect();
     if !wrong.is_empty() {
-        ledger.remove_files(|path| place(path).is_some_and(|place| wrong.contains(&place)));
+        list.remove_wrong(|path| place(path).is_some_and(|place| wrong.contains(&place)));
     }
-    ledger
+}
+
+/// Deletes files of epochs that this run does not show and no list names. Only for a run that reached its end: one that
+/// did not has no say about what it has not come to. Only files by names that dcpipe itself gives are touched.
+fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
+    let filled: HashSet<&Path> = shown.iter().filter_map(|file| file.parent()).collect();
+    let is_folder = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    let is_ours = |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(places::is_name);
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let remove = |path: &Path| drop(path.strip_prefix(root).map(|file| files::remove(root, file)));
+    let folders: BTreeSet<PathBuf> = places::folders(plan).into_iter().map(|(folder, _)| root.join(folder)).collect();
+    folders.into_par_iter().filter(|folder| is_folder(folder)).for_each(|folder| {
+        for path in below(&folder).into_iter().filter(|path| !shown.contains(path) && !filled.contains(&**path)) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let epoch = name.strip_prefix("epoch=").map(|rest| rest.split('.').next().unwrap_or_default());
+            let is_epoch = epoch.is_some_and(|epoch| epoch.parse::<u32>().is_ok());
+            match (is_folder(&path), is_epoch) {
+                (true, true) => {
+                    below(&path).iter().filter(|file| is_ours(file)).for_each(|file| remove(file));
+                    let _ = std::fs::remove_dir(&path); // Only if it is empty.
+                }
+                (false, is_epoch) if is_epoch || is_ours(&path) => remove(&path),
+                _ => {}
+            }
+        }
+        let _ = std::fs::remove_dir(&folder); // Only if it is empty.
+    });
 }
 
 /// The nodes that read, directly or not, what one of `names` makes.
@@ -267,23 +296,13 @@ fn downstream(plan: &Plan, names: &[String]) -> Vec<String> {
     let mut after = vec![false; plan.len()];
     let mut found = Vec::new();
     for id in plan.order() {
-        let node = plan.node(*id);
-        if node.inputs.iter().any(|(_, from)| after[from.index()]) {
+        let node: &Node = plan.node(*id);
+        let reads = |from: &NodeId| after[from.index()];
+        if node.inputs.iter().any(|(_, from)| reads(from)) {
             found.push(node.name());
             after[id.index()] = true;
         }
         after[id.index()] |= names.contains(&node.name());
     }
     found
-}
-
-impl Observer for &Results<'_> {
-    fn observe(&self, event: &Event) {
-        match event {
-            Event::NodeHit { node, key, artifact } => self.hear(Made::of(node, *key, *artifact, false)),
-            Event::NodeFinished { node, key, artifact, .. } => self.hear(Made::of(node, *key, *artifact, true)),
-            Event::Evicted { node, .. } => self.evicted(node),
-            _ => {}
-        }
-    }
 }

@@ -186,7 +186,7 @@ fn show_needs_no_images() {
 #[test]
 fn ls_lists_runs_and_nodes() {
     let space = Space::after_a_run();
-    in_order(&space.run(&["ls"]).ok().stdout, &["run", "nodes", "pipeline", "tiny", "15", "pipeline.yaml"]);
+    in_order(&space.run(&["ls"]).ok().stdout, &["run", "nodes", "pipeline", "tiny", "23", "pipeline.yaml"]);
     let nodes = space.run(&["ls", "tiny.yaml"]).ok().stdout;
     assert_eq!(nodes.lines().count(), 16, "{nodes}");
     let line = |node: &str| nodes.lines().find(|line| line.starts_with(node)).unwrap();
@@ -270,7 +270,7 @@ fn a_run_tells_plain_lines_where_nobody_watches_and_nothing_when_quiet() {
     let space = Space::after_a_run();
     let plain = space.run(&["run", "tiny.yaml"]).ok();
     assert_eq!(plain.stdout, "");
-    assert!(plain.stderr.contains("0 ran, 15 hit in ") && !plain.stderr.contains('\u{1b}'), "{}", plain.stderr);
+    assert!(plain.stderr.contains("0 ran, 23 hit in ") && !plain.stderr.contains('\u{1b}'), "{}", plain.stderr);
     let verbose =
         space.run(&["run", "tiny.yaml", "-v", "--set", "clusters.iterations=7", "--to", "clusters@1"]).ok().stderr;
     in_order(

@@ -149,6 +149,7 @@ fn chain(n: u32, keep: Keep) -> Plan {
         inputs: if i == 0 { Vec::new() } else { vec![("a", NodeId(i - 1))] },
         keep,
         asked_for: false,
+        is_implied: false,
     };
     Plan::new("chain".to_owned(), 1, n, (0..n).map(node).collect()).expect("a good plan")
 }
@@ -195,6 +196,7 @@ fn a_fan_of_20_000_nodes_runs_on_few_threads() {
         inputs: Vec::new(),
         keep: Keep::UntilUsed,
         asked_for: false,
+        is_implied: false,
     };
     let node = |i: u32| Node {
         noun: "n".to_owned(),
@@ -203,6 +205,7 @@ fn a_fan_of_20_000_nodes_runs_on_few_threads() {
         inputs: vec![("a", NodeId(0))],
         keep: Keep::All,
         asked_for: false,
+        is_implied: false,
     };
     let plan = Plan::new("fan".to_owned(), 1, 20_000, std::iter::once(first).chain((1..=20_000).map(node)).collect());
     let plan = plan.expect("a good plan");
@@ -217,7 +220,15 @@ fn five_hundred_epochs() -> Plan {
     let mut nodes: Vec<Node> = Vec::new();
     let mut push = |noun: &str, epoch: u32, stage: Arc<dyn AnyStage>, from: &[u32], keep: Keep| {
         let inputs = ["a", "b", "c"].into_iter().zip(from.iter().map(|id| NodeId(*id))).collect();
-        nodes.push(Node { noun: noun.to_owned(), epoch: Epoch(epoch), stage, inputs, keep, asked_for: false });
+        nodes.push(Node {
+            noun: noun.to_owned(),
+            epoch: Epoch(epoch),
+            stage,
+            inputs,
+            keep,
+            asked_for: false,
+            is_implied: false,
+        });
         nodes.len() as u32 - 1
     };
     let add = |add: u64| -> Arc<dyn AnyStage> { Arc::new(Add { add, option: None }) };
@@ -294,6 +305,7 @@ fn what_cannot_be_connected_is_refused_with_the_names() {
         inputs: vec![("a", NodeId(from))],
         keep: Keep::All,
         asked_for: false,
+        is_implied: false,
     };
     let error = |nodes| Plan::new("p".into(), 1, 1, nodes).err().expect("refused").to_string();
     assert_eq!(

@@ -303,7 +303,11 @@ proptest! {
         if let Err(error) = opened {
             let file = name.rsplit('/').next().and_then(|file| file.split('.').next()).unwrap();
             let folder = name.split("-v").next().unwrap();
-            let noun = if ["part-00000", "half"].contains(&file) { folder } else { file };
+            let noun = match folder {
+                "tables" => &format!("{file}-view"),
+                folder if ["part-00000", "half"].contains(&file) => folder,
+                _ => file,
+            };
             prop_assert!(error.contains(&format!("read {noun}/v")), "{}: {}", name, error);
         }
     }

@@ -1,7 +1,8 @@
 //! keys: the text whose digest names a record, and the differences that explain a run.
 
 use crate::toys::{Add, Draw, NUMBER, write};
-use dcpipe::base::{Digest, Seed};
+use dcpipe::base::{Digest, Epoch, Seed};
+use dcpipe::engine::keys::Told;
 use dcpipe::engine::{Context, Keep, KeyText, Noun, Pool, Port, Stage, why};
 use proptest::prelude::*;
 
@@ -9,22 +10,26 @@ use proptest::prelude::*;
 fn a_key_is_a_text_that_a_person_can_read() {
     let add = Add { add: 20, option: None };
     let one = Digest::of(b"one");
-    let text = KeyText::of(&add, &[("b", one), ("a", one)], None, Some("faiss 1.12.0 cpu"), None);
+    let text = KeyText::of(
+        &add,
+        &[("b", one), ("a", one)],
+        &Told { numerics: Some("faiss 1.12.0 cpu".to_owned()), ..Told::default() },
+    );
     let expected = "dcpipe-key 1\nstage add 1\noutput number 1\nnumerics faiss 1.12.0 cpu\nparam.add = 20\n";
     assert_eq!(text.as_str(), format!("{expected}input a = {one}\ninput b = {one}\n"));
-    let seed = Seed::of_node(31, "draw@17");
-    let text = KeyText::of(&Draw {}, &[], Some(&seed), None, Some(Digest::of(b"what was seen")));
-    let seen = Digest::of(b"what was seen");
+    let (seed, seen) = (Some(Seed::of_node(31, "draw@17")), Digest::of(b"what was seen"));
+    let told = Told { seed, epoch: Some(Epoch(17)), observed: Some(seen), ..Told::default() };
+    let text = KeyText::of(&Draw {}, &[], &told);
     assert_eq!(
         text.as_str(),
-        format!("dcpipe-key 1\nstage draw 1\noutput number 1\nseed 31 draw@17\nobserved {seen}\n")
+        format!("dcpipe-key 1\nstage draw 1\noutput number 1\nseed 31 draw@17\nepoch 17\nobserved {seen}\n")
     );
     assert_eq!(text.shard("007").as_str(), format!("{}shard 007\n", text.as_str()));
 }
 
 #[test]
 fn an_absent_option_leaves_no_line_and_so_old_keys_alone() {
-    let key = |option| KeyText::of(&Add { add: 1, option }, &[], None, None, None);
+    let key = |option| KeyText::of(&Add { add: 1, option }, &[], &Told::default());
     assert_eq!(key(None).as_str(), "dcpipe-key 1\nstage add 1\noutput number 1\nparam.add = 1\n");
     assert_eq!(why::difference(key(None).as_str(), key(Some(5)).as_str()), ["+ param.option = 5"]);
 }
@@ -67,7 +72,7 @@ proptest! {
     #[test]
     fn two_parameter_sets_have_one_key_only_if_they_are_one(a in value(), b in value()) {
         let parameters = |value: &serde_json::Value| Any(serde_json::json!({ "p": value }));
-        let key = |value| KeyText::of(&parameters(value), &[], None, None, None);
+        let key = |value| KeyText::of(&parameters(value), &[], &Told::default());
         prop_assert_eq!(key(&a) == key(&b), a == b, "{}", key(&a).as_str());
     }
 }

@@ -94,6 +94,15 @@ fn parts(node: &Node) -> Vec<(&'static str, Vec<u8>)> {
         }
         "weights" => vec![("weights.safetensors", some())],
         "vectors" => vec![("whitening.arrow", [some(), some()].concat()), ("part-00000.arrow", some())],
+        "tables" => {
+            let of = match node.inputs[0].0 {
+                "clusters" => &["clusters.parquet", "iterations.parquet"][..],
+                "manifest" => &["manifest.parquet"],
+                "metrics" => &["metrics.parquet"],
+                _ => &["steps.parquet"],
+            };
+            of.iter().map(|file| (*file, [file.as_bytes(), &some()].concat())).collect()
+        }
         _ => vec![("part-00000.arrow", some())],
     }
 }

@@ -5,6 +5,7 @@ use crate::made;
 use crate::space::{DCPIPE, Output, Space, start};
 use crate::toys::{TestSpace, cpu, little};
 use dcpipe::base::{Digest, Seed};
+use dcpipe::engine::keys::Told;
 use dcpipe::engine::{Cancel, Device, EngineError, Event, Executor, Facts, KeyText, Settings};
 use dcpipe::pipeline::load;
 use dcpipe::stages::{described, registry};
@@ -64,10 +65,12 @@ fn described_stages_say_what_those_that_run_say() {
                 let (stage, def) = (&node.stage, node.stage.def());
                 let keys = ["cpu", "cuda:0"].map(|name| {
                     let device = &Device { name: name.to_owned(), numerics: format!("numbers of {name}") };
-                    let seed = def.draws.then(|| Seed::of_node(31, &node.name()));
-                    KeyText::of(&**stage, &inputs, seed.as_ref(), stage.numerics(device).as_deref(), None)
+                    let (seed, numerics) = (def.draws.then(|| Seed::of_node(31, &node.name())), stage.numerics(device));
+                    let epoch = def.tells_epoch.then_some(node.epoch);
+                    KeyText::of(&**stage, &inputs, &Told { seed, numerics, epoch, observed: None })
                 });
-                let ports = (def.verb, def.version, def.inputs, def.output, def.pool, def.keep, def.draws);
+                let ports =
+                    (def.verb, def.version, def.inputs, def.output, def.pool, def.keep, (def.draws, def.is_implied));
                 (keys, ports, stage.params(), stage.source(), stage.estimate(&facts), stage.check(&facts).is_ok())
             });
             assert_eq!(of_a, of_b, "{}", a.name());
@@ -181,7 +184,7 @@ fn the_other_program_is_asked_for_a_device_that_only_a_driver_can_tell() {
         let told = ask(args);
         assert!(told.contains("+ numerics torch of a card"), "{told}");
     }
-    assert!(ask(&["plan", "tiny.yaml", "--device", "cpu"]).contains("15 hit"));
+    assert!(ask(&["plan", "tiny.yaml", "--device", "cpu"]).contains("23 hit"));
     assert!(ask(&["show", "metrics@2"]).starts_with("metrics@2: "), "the last run's device is known: cpu");
     assert!(ask(&["ls"]).contains("tiny"));
 }

@@ -23,7 +23,7 @@ macro_rules! toy {
             const VERB: &'static str = $verb;
             const VERSION: u32 = 1;
             const INPUTS: &'static [Port] = &[$($port),*];
-            const OUTPUT: Noun = Noun { name: $noun, format: 1 };
+            const OUTPUT: Noun = Noun::plain($noun, 1);
             const POOL: Pool = Pool::Light;
             const KEEP: Keep = $keep;
             fn check(&self, _: &dcpipe::engine::Facts) -> anyhow::Result<()> {

@@ -30,7 +30,7 @@ impl Stage for Points {
     const VERB: &'static str = "points";
     const VERSION: u32 = 1;
     const INPUTS: &'static [Port] = &[];
-    const OUTPUT: Noun = Noun { name: "vectors", format: 1 };
+    const OUTPUT: Noun = Noun::plain("vectors", 1);
     const POOL: Pool = Pool::Light;
     const KEEP: Keep = Keep::All;
 

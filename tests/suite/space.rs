@@ -22,19 +22,27 @@ pub const IMAGES: usize = 60;
 /// The pipeline of a space that was filled.
 pub const TINY: &str = include_str!("../data/walk/tiny.yaml");
 /// The nodes of `tiny.yaml`, sorted.
-pub const NODES: [&str; 15] = [
+pub const NODES: [&str; 23] = [
+    "clusters.tables@1",
+    "clusters.tables@2",
     "clusters@1",
     "clusters@2",
     "crops@0",
     "dataset@0",
     "features@1",
     "features@2",
+    "manifest.tables@1",
+    "manifest.tables@2",
     "manifest@1",
     "manifest@2",
+    "metrics.tables@1",
+    "metrics.tables@2",
     "metrics@1",
     "metrics@2",
     "vectors@1",
     "vectors@2",
+    "weights.tables@1",
+    "weights.tables@2",
     "weights@0",
     "weights@1",
     "weights@2",

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub const NUMBER: Noun = Noun { name: "number", format: 1 };
+pub const NUMBER: Noun = Noun::plain("number", 1);
 const PORTS: &[Port] = &[Port::optional("a", "number"), Port::optional("b", "number"), Port::optional("c", "number")];
 
 /// The sum of what is connected.
@@ -258,7 +258,15 @@ impl Draft {
         let inputs = from.iter().map(|(port, from)| (*port, self.id(from))).collect();
         let stage: Arc<dyn AnyStage> = Arc::new(stage);
         self.epochs = self.epochs.max(epoch.0);
-        self.nodes.push(Node { noun, epoch, keep: stage.def().keep, stage, inputs, asked_for: false });
+        self.nodes.push(Node {
+            noun,
+            epoch,
+            keep: stage.def().keep,
+            stage,
+            inputs,
+            asked_for: false,
+            is_implied: false,
+        });
         self
     }
 

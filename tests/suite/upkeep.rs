@@ -367,11 +367,11 @@ fn what_was_damaged_and_is_to_stay_is_made_again_and_no_result_is_lost() {
     assert!(results() == before);
     space.run(&["gc", "--quarantine"]).ok();
     assert_eq!(std::fs::read_dir(space.path(".dcpipe/quarantine")).unwrap().count(), 0);
-    // What somebody deleted is not made again, damaged once or not; what was laid out of it stays.
+    // What somebody deleted is not rebuilt, damaged once or not; what was laid out of it stays.
     for part in space.record("clusters@1").artifact.parts {
         std::fs::remove_file(space.store().path_of(&part)).unwrap();
     }
-    let gone = space.path("runs/tiny/clusters/epoch=0001/part-0.parquet");
+    let gone = space.path("runs/tiny/centroids/epoch=0001/centroids.arrow");
     std::fs::remove_file(&gone).unwrap();
     for _ in 0..2 {
         let told = space.run(&["run", "tiny.yaml"]).ok().stderr;

@@ -6,7 +6,7 @@ mod memory;
 use crate::base::Digest;
 use crate::base::clock::unix_ms;
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
-use crate::format::dataset::{BadImage, Image, write_bad, write_images};
+use crate::format::dataset::{BAD, BadImage, IMAGES, Image, write_bad, write_images};
 use crate::image::{self, Limits, Listed, Listing};
 use crate::stages::{DATASET, originals};
 use anyhow::{Context as _, bail, ensure};
@@ -111,8 +111,8 @@ impl Stage for Scan {
         bad.sort_by(|a, b| a.path.cmp(&b.path));
         self.judge(&bad, good.len(), cx)?;
         let images = good.iter().map(|(file, seen)| image_of(file, seen));
-        cx.write_part("images.parquet", |out| write_images(out, images.clone()).map(drop))?;
-        cx.write_part("bad.parquet", |out| write_bad(out, &bad).map(drop))?;
+        cx.write_part(IMAGES.file, |out| write_images(out, images.clone()).map(drop))?;
+        cx.write_part(BAD.file, |out| write_bad(out, &bad).map(drop))?;
         cx.fact("images", good.len() as u64);
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! samples: what stands in the files under `tests/data/formats/`, one of every kind.
 
 use bytes::Bytes;
-use dcpipe::base::{ClusterId, Digest, ImageId, PseudoLabel};
+use dcpipe::base::{ClusterId, Digest, Epoch, ImageId, PseudoLabel};
 use dcpipe::format::dataset::{open_bad, write_bad, write_images};
 use dcpipe::format::element::{Element, bytes_of};
 use dcpipe::format::metrics::{open_metrics, open_steps, write_metrics, write_steps};
 use dcpipe::format::search::Search;
+use dcpipe::format::table::Table;
+use dcpipe::format::tables::{self, Of};
 use dcpipe::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
 use dcpipe::format::{clusters, crops, features, vectors, whitening, *};
 use half::f16;
@@ -109,6 +111,19 @@ pub fn sample_tensors(kind: &'static Kind) -> Vec<u8> {
     write_tensors(Vec::new(), kind, &tensors, &metadata).unwrap()
 }
 
+fn of() -> Of {
+    Of { epoch: Epoch(3), artifact: Digest::of(b"what it shows") }
+}
+
+fn sample_dataset() -> Dataset {
+    Dataset::open(&write_images(Vec::new(), sample_images().into_iter()).unwrap().into()).unwrap()
+}
+
+/// Clusters of the images of [`sample_images`].
+fn sample_seen() -> Clusters {
+    Clusters { k: 5, cluster_id: [2, 0, 2].map(ClusterId).to_vec(), distance: vec![0.5; 3], margin: vec![0.25; 3] }
+}
+
 /// A part of features as the first version wrote it, with ids.
 pub fn features_1(dims: usize, first: ImageId, rows: usize) -> RowsPlan {
     RowsPlan { kind: &features::FEATURES_1, first, ..features::plan(dims, rows) }
@@ -140,6 +155,11 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
         ("weights-v1/weights.safetensors", sample_tensors(&WEIGHTS).into()),
         ("weights-v1/momentum.safetensors", sample_tensors(&MOMENTUM).into()),
         ("weights-v1/steps.parquet", write_steps(Vec::new(), &sample_steps(), &Metadata::new()).unwrap().into()),
+        ("tables-v1/clusters.parquet", of().clusters(Vec::new(), &sample_seen(), &sample_dataset()).unwrap().into()),
+        ("tables-v1/iterations.parquet", of().iterations(Vec::new(), &sample_iterations()).unwrap().into()),
+        ("tables-v1/manifest.parquet", of().manifest(Vec::new(), &sample_manifest()).unwrap().into()),
+        ("tables-v1/metrics.parquet", of().metrics(Vec::new(), &sample_metrics()).unwrap().into()),
+        ("tables-v1/steps.parquet", of().steps(Vec::new(), &sample_steps()).unwrap().into()),
         ("metrics-v1/metrics.parquet", write_metrics(Vec::new(), &sample_metrics()).unwrap().into()),
     ]
 }
@@ -149,7 +169,13 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
     let parts = std::slice::from_ref(bytes);
     let file = name.rsplit('/').next().unwrap();
     let _ = describe(file, bytes, 10);
+    let table = |kind| Table::open(kind, bytes).map(drop);
     match (name, file) {
+        ("tables-v1/clusters.parquet", _) => table(&tables::CLUSTERS),
+        ("tables-v1/iterations.parquet", _) => table(&tables::ITERATIONS),
+        ("tables-v1/manifest.parquet", _) => table(&tables::MANIFEST),
+        ("tables-v1/metrics.parquet", _) => table(&tables::METRICS),
+        ("tables-v1/steps.parquet", _) => table(&tables::STEPS),
         (_, "images.parquet") => Dataset::open(bytes).map(|dataset| assert!(dataset.iter().count() == dataset.len())),
         (_, "bad.parquet") => open_bad(bytes).map(drop),
         ("crops-v1/part-00000.arrow" | "crops-v2/part-00000.arrow", _) => crops::open(parts).map(drop),

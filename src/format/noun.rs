@@ -1,0 +1,134 @@
+//! noun: the table of nouns: every artifact there is, its parts, and where people find them.
+
+use super::{centroids, clusters, dataset, manifest, metrics, rows, tables, weights, whitening};
+use crate::base::Noun;
+use crate::base::noun::{FileName, Folder, PartRow, When};
+
+/// Image list of a dataset, and what of it could not be used.
+pub const DATASET: Noun = Noun {
+    name: "dataset",
+    format: 1,
+    parts: &[
+        PartRow::one(dataset::IMAGES.file, "every image, by image_id").at(Folder::Top, FileName::Plain, When::Always),
+        PartRow::one(dataset::BAD.file, "files that could not be used").at(Folder::Top, FileName::Plain, When::Always),
+        PartRow::one(dataset::PACK, "the images themselves, one after the other"),
+    ],
+    tables: None,
+};
+
+/// Deterministic centre crops, u8 RGB.
+pub const CROPS: Noun = Noun {
+    name: "crops",
+    format: 2,
+    parts: &[PartRow::many(rows::PART, "pixels, a row for each image").at(
+        Folder::Own,
+        FileName::Plain,
+        When::AskedFor,
+    )],
+    tables: None,
+};
+
+/// A network's parameters and its momentum, and how it was trained.
+pub const WEIGHTS: Noun = Noun {
+    name: "weights",
+    format: 1,
+    parts: &[
+        FIRST_WEIGHTS.parts[0],
+        PartRow::one(weights::MOMENTUM.file, "momentum of the body"),
+        PartRow::one(metrics::STEPS.file, "loss and learning rate of every step").spared(),
+    ],
+    tables: Some(&[]),
+};
+
+/// The same before the first epoch, when nothing was trained.
+pub const FIRST_WEIGHTS: Noun = Noun {
+    name: "weights",
+    format: 1,
+    parts: &[PartRow::one(weights::WEIGHTS.file, "parameters, as PyTorch's load_state_dict takes them").at(
+        Folder::Own,
+        FileName::Epoch("safetensors"),
+        When::Kept,
+    )],
+    tables: None,
+};
+
+/// Raw network outputs.
+pub const FEATURES: Noun = Noun {
+    name: "features",
+    format: 2,
+    parts: &[PartRow::many(rows::PART, "the network's output, a row for each image").at(
+        Folder::Own,
+        FileName::Plain,
+        When::AskedFor,
+    )],
+    tables: None,
+};
+
+/// Whitened, L2-normalised features, and the whitening.
+pub const VECTORS: Noun = Noun {
+    name: "vectors",
+    format: 1,
+    parts: &[
+        PartRow::one(whitening::WHITENING.file, "eigenvalues and components").at(WHITENING, FileName::Plain, ASKED),
+        PartRow::one(whitening::MEAN.file, "mean of the features").at(WHITENING, FileName::Plain, ASKED),
+        PartRow::many(rows::PART, "what is clustered, a row for each image").at(Folder::Own, FileName::Plain, ASKED),
+    ],
+    tables: None,
+};
+const WHITENING: Folder = Folder::Beside("whitening");
+const ASKED: When = When::AskedFor;
+
+/// Which image is in which cluster, and the centroids.
+pub const CLUSTERS: Noun = Noun {
+    name: "clusters",
+    format: 1,
+    parts: &[
+        PartRow::one(clusters::CLUSTERS.file, "the cluster of every image"),
+        PartRow::one(centroids::CENTROIDS.file, "the centroids and how many images each has").at(
+            Folder::Beside("centroids"),
+            FileName::Plain,
+            When::Kept,
+        ),
+        PartRow::one(clusters::ITERATIONS.file, "how k-means went"),
+    ],
+    // Paths and labels stand beside the clusters.
+    tables: Some(&[DATASET.name]),
+};
+
+/// The epoch's reading order.
+pub const MANIFEST: Noun = Noun {
+    name: "manifest",
+    format: 1,
+    parts: &[PartRow::one(manifest::MANIFEST.file, "which image is read at which position, and its target")],
+    tables: Some(&[]),
+};
+
+/// Numbers about a clustering.
+pub const METRICS: Noun = Noun {
+    name: "metrics",
+    format: 1,
+    parts: &[PartRow::one(metrics::METRICS.file, "named numbers")],
+    tables: Some(&[]),
+};
+
+/// What people read of an artifact, as tables that other tools take.
+pub const TABLES: Noun = Noun {
+    name: "tables",
+    format: 1,
+    parts: &[
+        table(PartRow::one(tables::CLUSTERS.file, "the cluster of every image, with its path and label"), Folder::Own),
+        table(PartRow::one(tables::ITERATIONS.file, "how k-means went"), Folder::Beside("iterations")),
+        table(PartRow::one(tables::MANIFEST.file, "which image is read at which position"), Folder::Own),
+        table(PartRow::one(tables::METRICS.file, "named numbers"), Folder::Own),
+        table(PartRow::one(tables::STEPS.file, "loss and learning rate of every step"), Folder::Beside("steps")),
+    ],
+    tables: None,
+};
+
+const fn table(row: PartRow, folder: Folder) -> PartRow {
+    row.at(folder, FileName::Table, When::Always)
+}
+
+/// Every noun there is; those with one name in the order in which they say more.
+pub const NOUNS: [&Noun; 10] =
+    [&DATASET, &CROPS, &FIRST_WEIGHTS, &WEIGHTS, &FEATURES, &VECTORS, &CLUSTERS, &MANIFEST, &METRICS, &TABLES];
