@@ -15,7 +15,15 @@ use std::sync::Arc;
 /// A record and the state of its bytes.
 pub(super) struct Seen {
     pub(super) record: Arc<Record>,
+    /// Of its artifact.
+    pub(super) digest: Digest,
     pub(super) stand: Stand,
+}
+
+impl Seen {
+    fn new(record: Record, stand: impl FnOnce(&Artifact) -> Stand) -> Self {
+        Self { stand: stand(&record.artifact), digest: record.artifact.digest(), record: Arc::new(record) }
+    }
 }
 
 /// What stands under the keys of the last run. One node's key needs the record before it, so that a run by itself reads
@@ -28,8 +36,8 @@ impl Ahead {
     pub(super) fn look(store: &Store, history: &KeyHistory) -> Self {
         let keys: Vec<StageKey> = history.last().collect();
         let look = |key: &StageKey| {
-            let record = Arc::new(store.record(*key).ok().flatten()?);
-            Some((*key, Seen { stand: store.stand(&record.artifact), record }))
+            let record = store.record(*key).ok().flatten()?;
+            Some((*key, Seen::new(record, |artifact| store.stand(artifact))))
         };
         Self(keys.par_iter().filter_map(look).collect::<Vec<_>>().into_iter().collect())
     }
@@ -48,40 +56,48 @@ pub(super) struct Looked {
 
 /// Looks for the record of a node and its bytes. What is damaged is moved to quarantine and reported. Where the store is
 /// told to hash what it looks at, this takes as long as that takes.
+///
+/// Where there is none, the key that an earlier program gave the node is asked for, and tried.
 pub(super) fn look(
     store: &Store,
     ahead: &mut Ahead,
-    keys: &[KeyText],
-    earlier: &[StageKey],
+    key: KeyText,
+    before: impl FnOnce(&KeyText) -> Option<KeyText>,
+    earlier: impl Iterator<Item = StageKey>,
 ) -> Result<Looked, StoreError> {
-    for key in keys {
-        let seen = match ahead.0.remove(&key.key()) {
-            Some(seen) if seen.stand < Stand::Wrong => Some(seen),
-            Some(Seen { record, .. }) => Some(Seen { stand: mended(store, &record.artifact), record }),
-            None => match store.record(key.key()) {
-                Err(error @ StoreError::DamagedRecord { .. }) => {
-                    store.drop_record(key.key(), &error);
-                    None
-                }
-                other => other?.map(|record| Seen { stand: mended(store, &record.artifact), record: Arc::new(record) }),
-            },
-        };
-        if seen.is_some() {
-            let newer = keys.first().filter(|first| *first != key).cloned();
-            return Ok(Looked { key: key.clone(), newer, seen, missing: None });
-        }
+    if let seen @ Some(_) = look_under(store, ahead, &key)? {
+        return Ok(Looked { key, newer: None, seen, missing: None });
     }
-    let key = keys.first().expect("BUG: a node without a key").clone();
-    let missing = Some(why::miss_reason(store, earlier.iter().copied(), &keys.iter().collect::<Vec<_>>()));
+    let before = before(&key);
+    if let Some(before) = &before
+        && let seen @ Some(_) = look_under(store, ahead, before)?
+    {
+        return Ok(Looked { key: before.clone(), newer: Some(key), seen, missing: None });
+    }
+    let keys: Vec<_> = std::iter::once(&key).chain(&before).collect();
+    let missing = Some(why::miss_reason(store, earlier, &keys));
     Ok(Looked { key, newer: None, seen: None, missing })
 }
 
-/// The keys that a node's record may stand under: its own, and that of an earlier program.
-pub(super) fn keys_of(nodes: &Nodes<'_>, id: NodeId, key: KeyText, device: &Device) -> Vec<KeyText> {
+fn look_under(store: &Store, ahead: &mut Ahead, key: &KeyText) -> Result<Option<Seen>, StoreError> {
+    match ahead.0.remove(&key.key()) {
+        Some(seen) if seen.stand < Stand::Wrong => Ok(Some(seen)),
+        Some(seen) => Ok(Some(Seen { stand: mended(store, &seen.record.artifact), ..seen })),
+        None => match store.record(key.key()) {
+            Err(error @ StoreError::DamagedRecord { .. }) => {
+                store.drop_record(key.key(), &error);
+                Ok(None)
+            }
+            other => Ok(other?.map(|record| Seen::new(record, |artifact| mended(store, artifact)))),
+        },
+    }
+}
+
+/// The key that an earlier program gave a node, where that is another one.
+pub(super) fn before(nodes: &Nodes<'_>, id: NodeId, key: &KeyText, device: &Device) -> Option<KeyText> {
     let read = nodes.read_by(id);
     let ports: Vec<_> = read.iter().map(|(port, _, record)| (*port, &**record)).collect();
-    let before = key_before(&key, &*nodes.plan.node(id).stage, &ports, device);
-    [Some(key), before].into_iter().flatten().collect()
+    key_before(key, &*nodes.plan.node(id).stage, &ports, device)
 }
 
 /// The state of an artifact's bytes, once what is damaged was moved away.
@@ -141,12 +157,12 @@ impl<'a> Lookup<'a> {
     }
 
     /// A node's result has become known: its consumers are one step nearer to their keys.
-    pub(super) fn learn(&mut self, nodes: &mut Nodes<'_>, id: NodeId, record: Arc<Record>) {
+    pub(super) fn learn(&mut self, nodes: &mut Nodes<'_>, id: NodeId, record: Arc<Record>, digest: Digest) {
         if !record.facts.is_empty() {
             self.facts.changed(id);
         }
         let known = nodes.of_mut(id);
-        known.digest = Some(record.artifact.digest());
+        known.digest = Some(digest);
         known.record = Some(record);
         for consumer in self.plan.consumers(id) {
             let left = &mut nodes.of_mut(*consumer).unresolved;
@@ -172,7 +188,8 @@ impl<'a> Lookup<'a> {
                 stale.extend(self.forget(nodes, at));
             }
         }
-        self.learn(nodes, id, record);
+        let digest = record.artifact.digest();
+        self.learn(nodes, id, record, digest);
     }
 
     /// Takes back that a node's result is known, and returns those that relied on it.

@@ -65,6 +65,7 @@ impl<'scope> Results<'scope> {
     ) -> anyhow::Result<Self> {
         places::check(plan)?;
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        let turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
         let mut keeper = Keeper {
             folder: folder.to_owned(),
             plan,
@@ -75,9 +76,13 @@ impl<'scope> Results<'scope> {
             left: HashSet::new(),
             lacks: Lacks::default(),
         };
-        keeper.take_turn()?;
         let (heard, made) = channel();
-        Ok(Self { folder: folder.to_owned(), heard, keeper: scope.spawn(move || keeper.keep(&made)) })
+        // Thousands of files are looked at, while the run looks at the store.
+        let keep = move || {
+            turn.into_iter().for_each(|turn| keeper.open(turn));
+            keeper.keep(&made)
+        };
+        Ok(Self { folder: folder.to_owned(), heard, keeper: scope.spawn(keep) })
     }
 
     /// Where the results are.
@@ -151,14 +156,18 @@ impl Keeper<'_> {
             let folder = &self.folder;
             let turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
             let Some(turn) = turn else { return Ok(false) };
-            files::clear(folder);
-            let mut list = List::open(folder);
-            remove_wrong(&mut list, self.store);
-            self.shelf = Some((turn, list));
+            self.open(turn);
             let later = std::mem::take(&mut self.later);
             self.later = later.into_iter().filter(|made| self.show(made).is_err()).collect();
         }
         Ok(true)
+    }
+
+    fn open(&mut self, turn: Turn) {
+        files::clear(&self.folder);
+        let mut list = List::open(&self.folder);
+        remove_wrong(&mut list, self.store);
+        self.shelf = Some((turn, list));
     }
 
     /// Puts the files of a node into the folder, unless they are there.

@@ -50,8 +50,9 @@ impl<'a> Executor<'a> {
             Ok(Taken::Made(record)) => {
                 let record = Arc::new(record);
                 self.nodes.of_mut(id).is_renewed = false;
-                self.hit(id, Arc::clone(&record));
-                if self.nodes.of(id).digest != Some(record.artifact.digest()) {
+                let digest = record.artifact.digest();
+                self.hit(id, Arc::clone(&record), digest);
+                if self.nodes.of(id).digest != Some(digest) {
                     self.lookup.relearn(&mut self.nodes, id, record);
                 }
                 return;
@@ -208,7 +209,7 @@ impl<'a> Executor<'a> {
         }
         self.retention.hold(id, &record.artifact);
         match self.nodes.of(id).digest {
-            None => self.lookup.learn(&mut self.nodes, id, Arc::new(record)),
+            None => self.lookup.learn(&mut self.nodes, id, Arc::new(record), artifact),
             Some(was) if was != artifact => self.drifted(id, was, record, is_renewed),
             Some(_) => {}
         }

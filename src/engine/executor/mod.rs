@@ -2,15 +2,15 @@
 
 mod course;
 
-use crate::base::Artifact;
 use crate::base::clock::Stopwatch;
+use crate::base::{Artifact, Digest};
 use crate::engine::action::{Benches, Report, Site};
 use crate::engine::claims::Claims;
 use crate::engine::crew::Hire;
 use crate::engine::fate::{Fate, Found, Need, fate};
 use crate::engine::jobs::Jobs;
 use crate::engine::keys::key_of;
-use crate::engine::lookup::{Ahead, Looked, Lookup, Seen, digests, keys_of, look};
+use crate::engine::lookup::{Ahead, Looked, Lookup, Seen, before, digests, look};
 use crate::engine::nodes::Nodes;
 use crate::engine::retention::Retention;
 use crate::engine::staff::{Message, Staff};
@@ -247,16 +247,20 @@ impl<'a> Executor<'a> {
     where
         'a: 'scope,
     {
-        let keys = keys_of(&self.nodes, id, key, self.settings.device);
-        let earlier: Vec<_> = self.claims.history.of(&self.nodes.name(id)).collect();
+        let device = self.settings.device;
         if self.store.hashes() {
             self.lookup.pending = Some(id);
-            let inputs = digests(&self.nodes, id);
+            let (inputs, before) = (digests(&self.nodes, id), before(&self.nodes, id, &key, device));
+            let earlier: Vec<_> = self.claims.history.of(&self.nodes.name(id)).collect();
             staff.hand(move |site| {
-                Message::Looked(id, inputs, look(site.store, &mut Ahead::default(), &keys, &earlier))
+                let looked = look(site.store, &mut Ahead::default(), key, |_| before, earlier.into_iter());
+                Message::Looked(id, inputs, looked)
             });
         } else {
-            let looked = look(self.store, &mut self.lookup.ahead, &keys, &earlier);
+            let (nodes, ahead) = (&self.nodes, &mut self.lookup.ahead);
+            let name = nodes.name(id);
+            let before = |key: &KeyText| before(nodes, id, key, device);
+            let looked = look(self.store, ahead, key, before, self.claims.history.of(&name));
             self.looked(id, looked);
         }
     }
@@ -277,8 +281,8 @@ impl<'a> Executor<'a> {
         let fate = fate(Found { missing, stand, is_lost: &is_lost }, &need);
         let known = self.nodes.of_mut(id);
         (known.key, known.newer, known.is_renewed) = (Some(key), newer, false);
-        if let Some(Seen { record, .. }) = &seen {
-            self.hit(id, Arc::clone(record));
+        if let Some(Seen { record, digest, .. }) = &seen {
+            self.hit(id, Arc::clone(record), *digest);
         }
         let Fate::Run(reason) = fate else { return };
         // Where it cannot be told whether bytes are there, it is no reason to rebuild them: the run stops.
@@ -291,12 +295,12 @@ impl<'a> Executor<'a> {
     }
 
     /// A node's record is there.
-    fn hit(&mut self, id: NodeId, record: Arc<Record>) {
+    fn hit(&mut self, id: NodeId, record: Arc<Record>, artifact: Digest) {
         self.nodes.board.advance(id, NodeState::Hit);
         self.retention.hold(id, &record.artifact);
-        let (key, artifact) = (record.key(), record.artifact.digest());
+        let key = record.key();
         if self.nodes.of(id).digest.is_none() {
-            self.lookup.learn(&mut self.nodes, id, record);
+            self.lookup.learn(&mut self.nodes, id, record, artifact);
         }
         if self.nodes.of(id).runs == 0 {
             self.observer.observe(&Event::NodeHit { node: self.nodes.name(id), key, artifact });
