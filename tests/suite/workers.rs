@@ -2,7 +2,7 @@
 //! ends one action and not the run.
 
 use crate::space::{DCPIPE, Space, start};
-use crate::toys::{Draft, TestSpace, cpu};
+use crate::toys::{Draft, Shards, TestSpace, cpu, run_on};
 use dcpipe::engine::{Cancel, Event, Executor, Settings};
 use dcpipe::stages::decode::Decode;
 use dcpipe::stages::generate::Generate;
@@ -88,4 +88,34 @@ fn a_run_that_is_killed_leaves_no_worker_behind() {
         std::thread::yield_now();
     }
     space.run(&["run", "tiny.yaml"]).ok();
+}
+
+#[test]
+fn how_far_a_node_is_counts_each_shard_once_also_those_of_an_earlier_run() {
+    let (space, shards) = (TestSpace::new(), 9);
+    let cancel = space.cancel.clone();
+    let plan = Draft::new().node(
+        "many",
+        Shards::new(shards, move |at| {
+            if at == 3 {
+                cancel.request();
+            }
+        }),
+        &[],
+    );
+    let plan = plan.plan();
+    let far = |events: &[Event]| -> Vec<_> {
+        let far = |event: &Event| match event {
+            Event::Progress { done, total, .. } => Some((*done, *total)),
+            _ => None,
+        };
+        events.iter().filter_map(far).collect()
+    };
+    let mut first = far(&space.run(&plan).events);
+    first.dedup(); // A shard that was stopped adds nothing.
+    let made = first.last().unwrap().0;
+    assert!((3..shards).contains(&made), "{first:?}");
+    assert_eq!(first, (0..=made).map(|done| (done, shards)).collect::<Vec<_>>());
+    let second = far(&run_on(&space.store, &plan, Vec::new(), Cancel::default()).events);
+    assert_eq!(second, (made..=shards).map(|done| (done, shards)).collect::<Vec<_>>());
 }
