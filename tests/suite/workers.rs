@@ -2,8 +2,12 @@
 //! ends one action and not the run.
 
 use crate::space::{DCPIPE, Space, start};
-use crate::toys::{Draft, Shards, TestSpace, cpu, run_on};
-use dcpipe::engine::{Cancel, Event, Executor, Settings};
+use crate::toys::{Draft, Number, Shards, TestSpace, cpu, run_on};
+use dcpipe::engine::action::Action;
+use dcpipe::engine::history::read;
+use dcpipe::engine::journal::Journal;
+use dcpipe::engine::keys::key_of;
+use dcpipe::engine::{Cancel, Event, Executor, MissReason, NodeId, Observer, Plan, Settings};
 use dcpipe::stages::decode::Decode;
 use dcpipe::stages::generate::Generate;
 use std::os::unix::fs::PermissionsExt;
@@ -88,6 +92,41 @@ fn a_run_that_is_killed_leaves_no_worker_behind() {
         std::thread::yield_now();
     }
     space.run(&["run", "tiny.yaml"]).ok();
+}
+
+fn one() -> Plan {
+    Draft::new().node("one", Number { value: 5 }, &[]).plan()
+}
+
+fn action(id: u64, plan: &Plan) -> Action {
+    let key = key_of(plan, NodeId(0), &[], cpu()).unwrap().key();
+    Action { id, node: NodeId(0), key, inputs: Vec::new(), shard: None }
+}
+
+#[test]
+fn a_measure_that_is_no_number_is_written_and_read_back_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::append_to(folder.path()).unwrap();
+    let measured = |value| Event::Metric { node: "one@0".to_owned(), name: "loss".to_owned(), value };
+    let key = action(1, &one()).key;
+    let (nodes, device, program) = (1, "cpu".to_owned(), "dcpipe".to_owned());
+    let begun = Event::NodeStarted { node: "one@0".to_owned(), key, reason: MissReason::FirstRun };
+    let ended = Event::RunFinished { ran: 0, hit: 0, failed: 0, skipped: 1, wall_s: 0.0, interrupted: true };
+    for event in
+        [Event::RunStarted { run: "toys".to_owned(), nodes, device, program }, begun, measured(f64::NAN), ended]
+    {
+        journal.observe(&event);
+    }
+    let history = read(&folder.path().join("events.jsonl")).unwrap();
+    assert_eq!(history.unread, 0);
+    assert!(history.runs[0].ran[0].metrics["loss"].is_nan());
+    for value in [f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.1, 7.0, f64::MAX, f64::MIN_POSITIVE] {
+        let text = serde_json::to_string(&measured(value)).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), measured(value), "{text}");
+    }
+    // Earlier programs wrote null.
+    let old = serde_json::from_str(r#"{"type":"metric","node":"one@0","name":"loss","value":null}"#).unwrap();
+    assert!(matches!(old, Event::Metric { value, .. } if value.is_nan()), "{old:?}");
 }
 
 #[test]
