@@ -3,7 +3,7 @@
 use crate::base::clock::Stopwatch;
 use crate::base::{Artifact, Part, Seed, StageKey};
 use crate::engine::checkpoint::found;
-use crate::engine::context::{Context, Input, Inputs, Shared};
+use crate::engine::context::{Context, Ears, Input, Inputs, Shared};
 use crate::engine::error::{ActionError, DamagedInput, Interrupted};
 use crate::engine::keys::key_of;
 use crate::engine::output::Output;
@@ -48,6 +48,8 @@ pub struct ActionInput {
 pub enum Report {
     /// Something happened in the action of this id.
     Event(u64, Event),
+    /// The action of this id begins to save what would be lost if it were ended, or is done with that.
+    Saving(u64, bool),
     /// The action of this id ended.
     Done(u64, Box<Result<Record, ActionError>>),
 }
@@ -81,8 +83,10 @@ impl<'a> Site<'a> {
 ///
 /// # Errors
 /// As [`ActionError`] lists them.
-pub fn perform(site: Site<'_>, action: &Action, emit: &(dyn Fn(Event) + Sync)) -> Result<Record, ActionError> {
-    let done = panics::caught(|| attempt(site, action, emit));
+pub fn perform(site: Site<'_>, action: &Action, tell: &(dyn Fn(Report) + Sync)) -> Result<Record, ActionError> {
+    let emit = |event| tell(Report::Event(action.id, event));
+    let saving = |begun| tell(Report::Saving(action.id, begun));
+    let done = panics::caught(|| attempt(site, action, Ears { emit: &emit, saving: &saving }));
     let result = done.unwrap_or_else(|panic| Err(anyhow!("BUG: the stage {panic}")));
     // Damage that the store met is said by whoever met it.
     for text in site.store.take_reports() {
@@ -112,11 +116,11 @@ pub(super) fn explained(error: &anyhow::Error) -> ActionError {
     if error.chain().any(missing) { ActionError::Missing { what: text } } else { ActionError::Failed { error: text } }
 }
 
-fn attempt(site: Site<'_>, action: &Action, emit: &(dyn Fn(Event) + Sync)) -> anyhow::Result<Record> {
+fn attempt(site: Site<'_>, action: &Action, ears: Ears<'_>) -> anyhow::Result<Record> {
     let (store, node) = (site.store, site.plan.node(action.node));
     let key = action.key_text(site)?;
     match &action.shard {
-        None => whole(site, action, key, emit),
+        None => whole(site, action, key, ears),
         Some(shard) => {
             let key = key.shard(&shard.part);
             let _lock = loop {
@@ -127,10 +131,10 @@ fn attempt(site: Site<'_>, action: &Action, emit: &(dyn Fn(Event) + Sync)) -> an
                 }
             };
             if let Some(record) = found(store, &key)? {
-                emit(Event::PutDown { node: node.name(), part: shard.part.clone(), hit: true });
+                (ears.emit)(Event::PutDown { node: node.name(), part: shard.part.clone(), hit: true });
                 return Ok(record);
             }
-            one_shard(site, action, shard, key, emit).with_context(|| format!("in shard {}", shard.part))
+            one_shard(site, action, shard, key, ears).with_context(|| format!("in shard {}", shard.part))
         }
     }
 }
@@ -157,7 +161,7 @@ impl Action {
         Inputs(self.inputs.iter().map(open).collect())
     }
 
-    fn context<'a>(&self, site: Site<'a>, key: KeyText, emit: &'a (dyn Fn(Event) + Sync)) -> Context<'a> {
+    fn context<'a>(&self, site: Site<'a>, key: KeyText, ears: Ears<'a>) -> Context<'a> {
         let (plan, node) = (site.plan, site.plan.node(self.node));
         Context {
             store: site.store,
@@ -170,7 +174,7 @@ impl Action {
             seed: node.stage.def().draws.then(|| Seed::of_node(plan.seed, &node.name())),
             device: site.device,
             cancel: site.cancel,
-            emit,
+            ears,
             parts: Output::new(site.store),
             facts: Facts::new(),
             save: None,
@@ -179,10 +183,10 @@ impl Action {
     }
 }
 
-fn whole(site: Site<'_>, action: &Action, key: KeyText, emit: &(dyn Fn(Event) + Sync)) -> anyhow::Result<Record> {
+fn whole(site: Site<'_>, action: &Action, key: KeyText, ears: Ears<'_>) -> anyhow::Result<Record> {
     let watch = Stopwatch::new();
     let node = site.plan.node(action.node);
-    let mut cx = action.context(site, key, emit);
+    let mut cx = action.context(site, key, ears);
     cx.inputs.hold(|port| node.stage.def().reads(port))?;
     *site.bench(action.node) = None; // Nobody needs what other nodes' shards shared.
     node.stage.run(&mut cx).map_err(|error| blame(site, &cx.inputs, error))?;
@@ -190,6 +194,7 @@ fn whole(site: Site<'_>, action: &Action, key: KeyText, emit: &(dyn Fn(Event) + 
     if node.inputs.is_empty() && action.key_text(site).is_err() {
         bail!("the source changed during the scan. Run the same command again once it is no longer being written");
     }
+    (ears.saving)(true); // Till the action's end, for all that it made would be lost.
     let parts = cx.parts.settle()?;
     let facts = std::mem::take(&mut cx.facts);
     let record = commit(site, action, cx.key.as_str(), parts, facts, watch.elapsed())?;
@@ -197,16 +202,10 @@ fn whole(site: Site<'_>, action: &Action, key: KeyText, emit: &(dyn Fn(Event) + 
     Ok(record)
 }
 
-fn one_shard(
-    site: Site<'_>,
-    action: &Action,
-    shard: &Shard,
-    key: KeyText,
-    emit: &(dyn Fn(Event) + Sync),
-) -> anyhow::Result<Record> {
+fn one_shard(site: Site<'_>, action: &Action, shard: &Shard, key: KeyText, ears: Ears<'_>) -> anyhow::Result<Record> {
     let watch = Stopwatch::new();
     let node = site.plan.node(action.node);
-    let mut cx = action.context(site, key, emit);
+    let mut cx = action.context(site, key, ears);
     {
         let mut bench = site.bench(action.node);
         cx.checkpoint()?;
@@ -216,7 +215,7 @@ fn one_shard(
     }
     let parts = cx.parts.settle()?;
     let record = commit(site, action, cx.key.as_str(), parts, Facts::new(), watch.elapsed())?;
-    emit(Event::PutDown { node: node.name(), part: shard.part.clone(), hit: false });
+    (ears.emit)(Event::PutDown { node: node.name(), part: shard.part.clone(), hit: false });
     Ok(record)
 }
 

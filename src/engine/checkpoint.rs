@@ -18,7 +18,10 @@ impl<'a> Context<'a> {
     /// that has [`Context::key`] in it: it is deleted when the node gets further.
     pub fn save(&mut self, name: &str, work: impl FnOnce(&mut Output<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let key = self.key.shard(name);
-        let record = self.put_down(&key, work).with_context(|| format!("saving {name}"))?;
+        (self.ears.saving)(true);
+        let saved = self.put_down(&key, work);
+        (self.ears.saving)(false);
+        let record = saved.with_context(|| format!("saving {name}"))?;
         self.tell_part(name, false);
         if let Some(before) = self.save.replace(record) {
             self.store.discard(&before);
@@ -81,7 +84,7 @@ impl<'a> Context<'a> {
     }
 
     fn tell_part(&self, part: &str, hit: bool) {
-        (self.emit)(Event::PutDown { node: self.node.clone(), part: part.to_owned(), hit });
+        (self.ears.emit)(Event::PutDown { node: self.node.clone(), part: part.to_owned(), hit });
     }
 }
 

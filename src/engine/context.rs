@@ -138,6 +138,15 @@ impl<'a> Inputs<'a> {
 /// What the shards of one node share in a process, such as a network that is loaded once: the node's key, and the thing.
 pub type Shared = Option<(StageKey, Box<dyn Any + Send>)>;
 
+/// Who hears what a stage does while it runs.
+#[derive(Clone, Copy)]
+pub(super) struct Ears<'a> {
+    /// Hears events.
+    pub(super) emit: &'a (dyn Fn(Event) + Sync),
+    /// Hears that a save begins, and that it is over.
+    pub(super) saving: &'a (dyn Fn(bool) + Sync),
+}
+
 /// What a stage sees while it runs.
 pub struct Context<'a> {
     pub(super) store: &'a Store,
@@ -150,7 +159,7 @@ pub struct Context<'a> {
     pub(super) seed: Option<Seed>,
     pub(super) device: &'a Device,
     pub(super) cancel: &'a Cancel,
-    pub(super) emit: &'a (dyn Fn(Event) + Sync),
+    pub(super) ears: Ears<'a>,
     pub(super) parts: Output<'a>,
     pub(super) facts: BTreeMap<String, u64>,
     /// The newest state that this node has saved.
@@ -226,22 +235,22 @@ impl<'a> Context<'a> {
 
     /// Says how far the node is, in units such as `images`.
     pub fn progress(&self, done: u64, total: u64, unit: &str) {
-        (self.emit)(Event::Progress { node: self.node.clone(), done, total, unit: unit.to_owned() });
+        (self.ears.emit)(Event::Progress { node: self.node.clone(), done, total, unit: unit.to_owned() });
     }
 
     /// Says what the node measured.
     pub fn metric(&self, name: &str, value: f64) {
-        (self.emit)(Event::Metric { node: self.node.clone(), name: name.to_owned(), value });
+        (self.ears.emit)(Event::Metric { node: self.node.clone(), name: name.to_owned(), value });
     }
 
     /// Tells a person something worth knowing.
     pub fn note(&self, text: impl Into<String>) {
-        (self.emit)(Event::Note { node: self.node.clone(), text: text.into() });
+        (self.ears.emit)(Event::Note { node: self.node.clone(), text: text.into() });
     }
 
     /// The node's voice by itself, for use inside a shard.
     pub fn voice(&self) -> Voice<'a> {
-        Voice { node: self.node.clone(), emit: self.emit, cancel: self.cancel }
+        Voice { node: self.node.clone(), emit: self.ears.emit, cancel: self.cancel }
     }
 
     /// Makes a number known to the stages after this one.

@@ -113,6 +113,12 @@ pub enum ActionError {
         /// Why.
         error: String,
     },
+    /// Nobody could begin it.
+    #[error("{why}")]
+    NoWorker {
+        /// Why, and what to do.
+        why: String,
+    },
     /// The worker process ended in the middle of it.
     #[error("its worker {how} in the middle of it{}", last_words(words))]
     Died {

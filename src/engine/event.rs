@@ -40,7 +40,13 @@ pub enum Event {
     /// A running node got this far.
     Progress { node: String, done: u64, total: u64, unit: String },
     /// A running node measured something.
-    Metric { node: String, name: String, value: f64 },
+    Metric {
+        node: String,
+        name: String,
+        /// As text where it is no number or infinite, which is what a person must see and JSON has no numbers for.
+        #[serde(with = "any_number")]
+        value: f64,
+    },
     /// A running node has something to tell a person.
     Note { node: String, text: String },
     /// A node ran and was committed.
@@ -53,6 +59,41 @@ pub enum Event {
     Drifted { node: String, was: Digest, is: Digest },
     /// The run ended; always the last event.
     RunFinished { ran: usize, hit: usize, failed: usize, skipped: usize, wall_s: f64, interrupted: bool },
+}
+
+/// Numbers of which JSON has only the finite ones; the others are written as `"NaN"`, `"Infinity"` and `"-Infinity"`.
+mod any_number {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Finite(f64),
+        Text(String),
+        /// What earlier programs wrote for all of them.
+        Null(()),
+    }
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            value if value.is_finite() => to.serialize_f64(*value),
+            value if value.is_nan() => to.serialize_str("NaN"),
+            value => to.serialize_str(if *value > 0.0 { "Infinity" } else { "-Infinity" }),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        match Written::deserialize(from)? {
+            Written::Finite(value) => Ok(value),
+            Written::Text(text) => match text.as_str() {
+                "NaN" => Ok(f64::NAN),
+                "Infinity" => Ok(f64::INFINITY),
+                "-Infinity" => Ok(f64::NEG_INFINITY),
+                _ => Err(D::Error::custom(format!("{text:?} is no number"))),
+            },
+            Written::Null(()) => Ok(f64::NAN),
+        }
+    }
 }
 
 /// Listens to events. Called from one thread at a time.

@@ -22,7 +22,11 @@ struct Job {
     /// The first slot that nobody has begun.
     next: usize,
     in_flight: usize,
-    /// Rows that are done of shards under way, by slot.
+    /// Slots that are made, their rows, and the rows of all: counted, as each event asks for them.
+    made: usize,
+    made_rows: u64,
+    total_rows: u64,
+    /// Rows that are done of shards under way, by slot: a few.
     rows: BTreeMap<usize, u64>,
     unit: String,
     error: Option<ActionError>,
@@ -95,9 +99,22 @@ impl Jobs {
 
     /// A node begins to work in shards.
     pub(super) fn open(&mut self, whole: Action, key: KeyText, slots: Vec<Slot>) {
-        let (rows, unit, watch) = (BTreeMap::new(), "rows".to_owned(), Stopwatch::new());
-        let id = whole.node;
-        self.jobs.insert(id, Job { whole, key, slots, next: 0, in_flight: 0, rows, unit, error: None, watch });
+        let made = || slots.iter().filter(|slot| slot.made.is_some());
+        let job = Job {
+            next: 0,
+            in_flight: 0,
+            made: made().count(),
+            made_rows: made().map(rows_of).sum(),
+            total_rows: slots.iter().map(rows_of).sum(),
+            rows: BTreeMap::new(),
+            unit: "rows".to_owned(),
+            error: None,
+            watch: Stopwatch::new(),
+            whole,
+            key,
+            slots,
+        };
+        self.jobs.insert(job.whole.node, job);
     }
 
     /// Begins the next shards of a node, as many as may be in flight, or gathers them. An error says that the node has
@@ -127,7 +144,7 @@ impl Jobs {
     /// What a node needs next; no shard is begun where the run does not go on.
     fn step(&mut self, id: NodeId, goes_on: bool) -> Option<Step> {
         let job = self.jobs.get_mut(&id)?;
-        if job.error.is_none() && job.slots.iter().all(|slot| slot.made.is_some()) {
+        if job.error.is_none() && job.made == job.slots.len() {
             return Some(Step::Gather(Box::new(self.jobs.remove(&id)?)));
         }
         let may_begin = goes_on && job.error.is_none();
@@ -157,7 +174,13 @@ impl Jobs {
         job.in_flight -= 1;
         job.rows.remove(&at);
         match result {
-            Ok(record) => job.slots[at].made = Some(record.artifact.parts),
+            Ok(record) => {
+                let slot = &mut job.slots[at];
+                if slot.made.replace(record.artifact.parts).is_none() {
+                    job.made += 1;
+                    job.made_rows += rows_of(slot);
+                }
+            }
             // Why it stopped is told, and not that others stopped with it.
             Err(error) if job.error.as_ref().is_none_or(|before| *before == ActionError::Interrupted) => {
                 job.error = Some(error);
@@ -183,12 +206,13 @@ impl Jobs {
     }
 }
 
+fn rows_of(slot: &Slot) -> u64 {
+    slot.shard.rows.end - slot.shard.rows.start
+}
+
 impl Job {
     fn progress(&self, node: String) -> Event {
-        let rows = |slot: &Slot| slot.shard.rows.end - slot.shard.rows.start;
-        let made = self.slots.iter().filter(|slot| slot.made.is_some()).map(rows).sum::<u64>();
-        let done = made + self.rows.values().sum::<u64>();
-        let total = self.slots.iter().map(rows).sum();
-        Event::Progress { node, done, total, unit: self.unit.clone() }
+        let done = self.made_rows + self.rows.values().sum::<u64>();
+        Event::Progress { node, done, total: self.total_rows, unit: self.unit.clone() }
     }
 }

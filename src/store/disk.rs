@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Bytes of the largest file that is read whole: the keys of a million nodes, eight times over.
 const LARGEST_SMALL: u64 = 1 << 30;
@@ -96,6 +97,10 @@ impl StoreIo for Disk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn changed(&self, path: &Path) -> io::Result<SystemTime> {
+        std::fs::metadata(path)?.modified()
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A file being written.
 pub trait StoreFile: Write + Send {
@@ -59,6 +60,11 @@ pub trait StoreIo: Send + Sync {
     fn look(&self, path: &Path) -> io::Result<Found>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// When entries of a folder last came or went. Two moments that are close to each other may look the same.
+    ///
+    /// # Errors
+    /// Where that cannot be told: then it must be listed to know.
+    fn changed(&self, path: &Path) -> io::Result<SystemTime>;
     /// The entries of a folder, in no order.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Locks the file at `path` against everybody, or says `None` where somebody holds it. The file may be removed by

@@ -58,8 +58,8 @@ use crate::base::{Artifact, ObjectId, Part, StageKey};
 use crate::store::durable::Settled;
 use crate::store::io::{Found, Lock};
 use crate::store::policy::Checks;
+use crate::store::quarantine::Wrong;
 use bytes::Bytes;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -87,8 +87,8 @@ pub struct Store {
     /// A wrong object that could not be moved away, or one that cannot be read: it is in the way of a right one.
     stuck: Mutex<Option<StoreError>>,
     checks: Checks,
-    /// Objects of which wrong bytes lie in quarantine, once it was asked for them.
-    wrong: Mutex<Option<BTreeSet<ObjectId>>>,
+    /// Objects of which wrong bytes lie in quarantine, as it was last read.
+    wrong: Mutex<Wrong>,
     /// Held for as long as the store is open: shared, so that a sweep can prove that nobody else is at work, or alone.
     _held: Option<Lock>,
 }

@@ -1,16 +1,32 @@
 //! quarantine: what stood under a name that promised something else, moved aside, reported, and never served.
 
+use crate::base::clock::Stopwatch;
 use crate::base::{Artifact, ObjectId, Part};
 use crate::store::io::Found;
 use crate::store::{Store, StoreError};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 /// What is said of an object that was found to be another.
 pub(crate) const OTHER_BYTES: &str = "has other bytes than its name promises";
 /// What the names of those in quarantine end with once they have been made again.
 const MENDED: &str = "mended";
+
+/// No file system's clock is coarser: a folder that was listed so long after its last change cannot change again at what
+/// looks like the same moment.
+const COARSEST: Duration = Duration::from_secs(2);
+
+/// The objects of which wrong bytes lie in quarantine. Others quarantine as well, so it is read again when it has changed.
+#[derive(Default)]
+pub(super) struct Wrong {
+    objects: BTreeSet<ObjectId>,
+    /// When the folder had changed last, and since when that is known.
+    changed: Option<(SystemTime, Stopwatch)>,
+    /// Whether nothing can have come since it was read but what shows as another change.
+    is_settled: bool,
+}
 
 /// The object of which something in quarantine stood in the place, if it has not been made again since.
 pub fn quarantined_object(path: &Path) -> Option<ObjectId> {
@@ -44,21 +60,30 @@ impl Store {
 
     /// Whether a part is gone because something wrong stood in its place, now or earlier.
     pub fn lost_to_damage(&self, artifact: &Artifact) -> bool {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        let wrong = wrong.get_or_insert_with(|| self.in_quarantine());
+        let wrong = self.wrong();
         let is_gone = |part: &Part| self.io.look(&self.object_path(part.object)).ok() == Some(Found::Nothing);
-        artifact.parts.iter().any(|part| wrong.contains(&part.object) && is_gone(part))
+        artifact.parts.iter().any(|part| wrong.objects.contains(&part.object) && is_gone(part))
     }
 
-    fn in_quarantine(&self) -> BTreeSet<ObjectId> {
-        let paths = self.io.list(&self.root.join("quarantine")).unwrap_or_default();
-        paths.iter().filter_map(|path| quarantined_object(path)).collect()
+    /// What lies in quarantine by now. As long as the folder does not change, that costs one look.
+    fn wrong(&self) -> MutexGuard<'_, Wrong> {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = self.root.join("quarantine");
+        let changed = self.io.changed(&folder).ok();
+        let known = wrong.changed.filter(|(known, _)| changed == Some(*known));
+        if known.is_some() && wrong.is_settled {
+            return wrong;
+        }
+        wrong.changed = known.or_else(|| changed.map(|changed| (changed, Stopwatch::new())));
+        wrong.is_settled = known.is_some_and(|(_, since)| since.elapsed() > COARSEST);
+        let paths = self.io.list(&folder).unwrap_or_default();
+        wrong.objects = paths.iter().filter_map(|path| quarantined_object(path)).collect();
+        wrong
     }
 
     /// An object has been made again: if it is gone once more, that is no damage.
     pub(super) fn mended(&self, object: ObjectId) {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wrong.get_or_insert_with(|| self.in_quarantine()).remove(&object) {
+        if !self.wrong().objects.remove(&object) {
             return;
         }
         let is_it = |path: &PathBuf| quarantined_object(path) == Some(object);
@@ -69,9 +94,6 @@ impl Store {
 
     pub(super) fn set_aside(&self, path: &Path, what: &str) -> std::io::Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(wrong) = &mut *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) {
-            wrong.extend(name.parse().ok().map(ObjectId));
-        }
         let mut n = 0;
         let moved = loop {
             let aside = self.root.join("quarantine").join(format!("{name}.{n}"));
@@ -110,5 +132,36 @@ impl Store {
             _ => 0,
         };
         files.into_iter().map(|path| (path.clone(), size(&path))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn a_quarantine_that_changed_is_read_again_and_another_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let quarantine = store.root().join("quarantine");
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let seems_old = || File::open(&quarantine).unwrap().set_modified(long_ago).unwrap();
+        let object = ObjectId(crate::base::Digest::of(b"what it promises"));
+        let is_seen = || store.wrong().objects.contains(&object);
+        seems_old();
+        assert!(!is_seen());
+        let path = quarantine.join(format!("{object}.0"));
+        // It may be from the same moment as the change that was seen last.
+        File::create(&path).unwrap();
+        seems_old();
+        assert!(is_seen());
+        // Nothing is: a look says that nothing has changed, and what would be read is not.
+        store.wrong.lock().unwrap().is_settled = true;
+        std::fs::remove_file(&path).unwrap();
+        seems_old();
+        assert!(is_seen());
+        File::open(&quarantine).unwrap().set_modified(long_ago + Duration::from_secs(1)).unwrap();
+        assert!(!is_seen());
     }
 }

@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
 
 /// What is about to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +141,10 @@ impl<T: StoreIo> StoreIo for HookFs<T> {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.looks().and_then(|()| self.inner.remove(path))
+    }
+
+    fn changed(&self, path: &Path) -> io::Result<SystemTime> {
+        self.looks().and_then(|()| self.inner.changed(path))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
@@ -338,6 +339,10 @@ impl StoreIo for SimFs {
             }
             Entry::Dir => Err(ErrorKind::IsADirectory.into()),
         }
+    }
+
+    fn changed(&self, _: &Path) -> io::Result<SystemTime> {
+        Err(ErrorKind::Unsupported.into()) // It has no clock.
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -103,6 +103,23 @@ fn a_wrong_object_is_quarantined_reported_and_made_again_when_needed() {
 }
 
 #[test]
+fn what_another_process_quarantined_and_mended_is_seen() {
+    let space = TestSpace::new();
+    let other = Store::open_on(space.store.root(), Arc::new(HookFs::unsynced(Disk))).expect("the same store");
+    let plan = Draft::new().node("one", Number { value: 5 }, &[]).plan();
+    let artifact = space.run(&plan).artifact(&plan, "one");
+    assert!(!other.lost_to_damage(&artifact));
+    overwrite(&other.path_of(&artifact.parts[0]), b"other bytes");
+    assert!(!space.store.contains(&artifact.parts[0]));
+    assert!(other.lost_to_damage(&artifact));
+    assert_eq!(space.run(&plan).finished(), ["one@0"]);
+    assert!(!other.lost_to_damage(&artifact));
+    // Once it has been made again, that it is gone is no damage.
+    space.store.evict(artifact.parts[0].object).expect("evicted");
+    assert!(!other.lost_to_damage(&artifact));
+}
+
+#[test]
 fn a_wrong_object_that_cannot_be_moved_away_is_not_taken_for_whole() {
     let space = TestSpace::new();
     let plan = Draft::new().node("one", Number { value: 5 }, &[]).plan();

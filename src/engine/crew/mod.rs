@@ -4,6 +4,7 @@ pub mod process;
 pub mod serve;
 pub mod threads;
 pub mod wire;
+mod worker;
 
 use crate::engine::EngineError;
 use crate::engine::action::{Action, Report};

@@ -44,8 +44,7 @@ impl<'scope, 'env> Threads<'scope, 'env> {
         let (site, reports) = (self.site, Arc::clone(&self.reports));
         Builder::new().name(WORKER.to_owned()).spawn_scoped(self.scope, move || {
             while let Some(action) = next(&receiver) {
-                let emit = |event| reports(Report::Event(action.id, event));
-                let result = perform(site, &action, &emit);
+                let result = perform(site, &action, &*reports);
                 *open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
                 reports(Report::Done(action.id, Box::new(result)));
             }

@@ -25,7 +25,7 @@ pub enum Order {
 }
 
 /// What all actions of a run have in common.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hello {
     /// The pipeline with overrides applied and variables replaced, which loads to the run's plan.
     pub pipeline: String,
@@ -71,6 +71,13 @@ pub enum Answer {
         /// What happened.
         event: Event,
     },
+    /// An action saves, or has saved: to end it now would lose what it has done.
+    Saving {
+        /// The action.
+        id: u64,
+        /// Whether it begins to, or is done.
+        begun: bool,
+    },
     /// An action ended with this record.
     Made {
         /// The action.
@@ -91,6 +98,7 @@ impl From<Report> for Answer {
     fn from(report: Report) -> Self {
         match report {
             Report::Event(id, event) => Self::Event { id, event },
+            Report::Saving(id, begun) => Self::Saving { id, begun },
             Report::Done(id, result) => match *result {
                 Ok(record) => Self::Made { id, record: Box::new(record) },
                 Err(error) => Self::Failed { id, error },

@@ -168,6 +168,9 @@ impl<'a> Executor<'a> {
 
     /// The work on a node has ended.
     pub(super) fn done(&mut self, id: NodeId, result: Result<Record, ActionError>) {
+        if let Err(ActionError::NoWorker { why }) = result {
+            return self.needs_crew(id, Err(EngineError::NoCrew { why }));
+        }
         if let (Err(ActionError::Missing { .. }), true) = (&result, self.nodes.of(id).vanished < MAX_RUNS) {
             // Deleted between the look and the reading: the next round sees it.
             self.nodes.of_mut(id).vanished += 1;

@@ -179,7 +179,8 @@ impl<'a> Executor<'a> {
         'a: 'scope,
     {
         match message {
-            Message::Ahead(_) => {}
+            // Whoever might end the worker has heard it.
+            Message::Ahead(_) | Message::Report(Report::Saving(..)) => {}
             Message::Report(Report::Event(action, event)) => {
                 let event = self.jobs.heard(action, event);
                 self.observer.observe(&event);
