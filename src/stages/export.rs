@@ -1,6 +1,6 @@
 //! export: clusters, manifest, metrics, weights -> tables: what people and other tools read of an epoch.
 
-use crate::engine::{Context, Input, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Context, Facts, Input, Keep, Noun, Pool, Port, Stage};
 use crate::format::clusters::open_iterations;
 use crate::format::dataset::IMAGES;
 use crate::format::metrics::{open_metrics, open_steps};
@@ -35,6 +35,11 @@ impl Stage for Export {
     const KEEP: Keep = Keep::All;
     const TELLS_EPOCH: bool = true;
     const IMPLIED: bool = true;
+
+    /// As much as the largest takes, the table of clusters.
+    fn estimate(&self, facts: &Facts) -> Option<u64> {
+        facts.get("images").map(|images| images * 16)
+    }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         if let Some((input, of)) = connected(cx, "clusters", OF_CLUSTERS) {
