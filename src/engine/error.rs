@@ -56,6 +56,12 @@ pub enum PlanError {
         /// Why, and what would work.
         error: String,
     },
+    /// Sizes that do not fit each other.
+    #[error("{misfits}")]
+    Misfits {
+        /// Every node with what does not fit, and what would, a line each.
+        misfits: String,
+    },
     /// A name that no node has.
     #[error("there is no node {name}; the pipeline has {nouns}, for single epochs write NAME@EPOCH with 0 to {epochs}")]
     UnknownNode {

@@ -2,7 +2,7 @@
 
 use crate::base::Epoch;
 use crate::base::graph::order_or_cycle;
-use crate::engine::{AnyStage, Facts, Keep, PlanError};
+use crate::engine::{AnyStage, Facts, InputSizes, Keep, PlanError, Sizes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Checks the nodes against each other: ports connected and of the right noun, no name twice, no cycle.
+    /// Checks the nodes against each other: ports connected and of the right noun, no name twice, no cycle, sizes that fit.
     pub fn new(name: String, seed: u64, epochs: u32, nodes: Vec<Node>) -> Result<Self, PlanError> {
         let mut by_name = BTreeMap::new();
         for (i, node) in nodes.iter().enumerate() {
@@ -86,6 +86,7 @@ impl Plan {
         for (i, id) in order.iter().enumerate() {
             rank[id.index()] = i as u32;
         }
+        check_sizes(&nodes, &order)?;
         Ok(Self { name, seed, epochs, nodes, consumers, order, rank, by_name })
     }
 
@@ -193,6 +194,25 @@ fn check_ports(node: &Node, nodes: &[Node]) -> Result<(), PlanError> {
         }
     }
     Ok(())
+}
+
+/// Asks every node, after those it reads, whether their sizes fit. All misfits are told at once; of the epochs' nodes of
+/// one name the first alone.
+fn check_sizes(nodes: &[Node], order: &[NodeId]) -> Result<(), PlanError> {
+    let mut known: Vec<Sizes> = vec![Sizes::new(); nodes.len()];
+    let (mut misfits, mut told) = (Vec::new(), BTreeSet::new());
+    for id in order {
+        let node = &nodes[id.index()];
+        let at = |port: &str| node.inputs.iter().find(|(name, _)| *name == port).map(|(_, from)| &known[from.index()]);
+        let inputs = InputSizes(&at);
+        if let Err(error) = node.stage.fits(&inputs)
+            && told.insert(&node.noun)
+        {
+            misfits.push(format!("{}: {error:#}", node.name()));
+        }
+        known[id.index()] = node.stage.sizes(&inputs);
+    }
+    if misfits.is_empty() { Ok(()) } else { Err(PlanError::Misfits { misfits: misfits.join("\n") }) }
 }
 
 /// Every node after all those it reads, epoch by epoch.

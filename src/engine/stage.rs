@@ -6,6 +6,7 @@ use crate::base::tree_reader::TreeError;
 use crate::base::{Digest, Epoch};
 use crate::engine::context::{Context, Inputs};
 use crate::engine::device::Device;
+use crate::engine::sizes::{InputSizes, Sizes};
 use crate::engine::work::{Shard, Work};
 use anyhow::bail;
 use schemars::JsonSchema;
@@ -138,6 +139,18 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         Ok(())
     }
 
+    /// Says which sizes the output will have, as far as the parameters and the sizes of the inputs decide them.
+    fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
+        let _ = inputs;
+        Sizes::new()
+    }
+
+    /// Refuses sizes of inputs that do not fit. All nodes are asked before anything runs.
+    fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
+        let _ = inputs;
+        Ok(())
+    }
+
     /// About how many bytes the output will have, as far as the facts tell.
     fn estimate(&self, facts: &Facts) -> Option<u64> {
         let _ = facts;
@@ -190,6 +203,10 @@ pub trait AnyStage: Send + Sync {
     fn observe(&self) -> anyhow::Result<Option<Digest>>;
     /// See [`Stage::check`].
     fn check(&self, facts: &Facts) -> anyhow::Result<()>;
+    /// See [`Stage::sizes`].
+    fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes;
+    /// See [`Stage::fits`].
+    fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()>;
     /// See [`Stage::estimate`].
     fn estimate(&self, facts: &Facts) -> Option<u64>;
     /// See [`Stage::work`].
@@ -288,6 +305,14 @@ impl<S: Stage> AnyStage for S {
 
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
         Stage::check(self, facts)
+    }
+
+    fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
+        Stage::sizes(self, inputs)
+    }
+
+    fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
+        Stage::fits(self, inputs)
     }
 
     fn estimate(&self, facts: &Facts) -> Option<u64> {

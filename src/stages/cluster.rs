@@ -1,6 +1,6 @@
 //! cluster: vectors -> clusters: k-means, with every image's cluster, the centroids, and how it went.
 
-use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Context, Facts, InputSizes, Keep, Noun, Pool, Port, Stage};
 use crate::format::centroids::CENTROIDS;
 use crate::format::clusters::{self, ITERATIONS, write_iterations};
 use crate::format::rows::PART;
@@ -43,11 +43,11 @@ impl Stage for Cluster {
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
         ensure!(self.k >= 1, "k is 0; at least one cluster is needed");
         ensure!((1..=10_000).contains(&self.iterations), "iterations is {}, not between 1 and 10000", self.iterations);
-        if let Some(images) = facts.get("images") {
-            let k = self.k;
-            ensure!(*images >= u64::from(k), "{images} images cannot make k = {k} clusters; k may be {images} at most");
-        }
-        Ok(())
+        facts.get("images").map_or(Ok(()), |images| self.check_k(*images))
+    }
+
+    fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
+        inputs.get("vectors", "images").map_or(Ok(()), |images| self.check_k(images))
     }
 
     fn estimate(&self, facts: &Facts) -> Option<u64> {
@@ -113,6 +113,12 @@ fn save(cx: &mut Context<'_>, lloyd: &Lloyd, iterations: &[Iteration]) -> anyhow
 }
 
 impl Cluster {
+    fn check_k(&self, images: u64) -> anyhow::Result<()> {
+        let k = self.k;
+        ensure!(images >= u64::from(k), "{images} images cannot make k = {k} clusters; k may be {images} at most");
+        Ok(())
+    }
+
     /// The first centroids, or those that an interrupted run came to, with how it went so far.
     fn start(&self, cx: &mut Context<'_>, vectors: &[&[f32]], dims: usize) -> anyhow::Result<(Lloyd, Vec<Iteration>)> {
         let saved = cx.saved((1..=self.iterations).rev().map(name_of))?;

@@ -1,7 +1,9 @@
 //! decode: dataset -> crops: the deterministic view that is clustered, reused by every epoch.
 
 use crate::base::{Digest, ImageId};
-use crate::engine::{Before, Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
+use crate::engine::{
+    Before, Context, Device, Facts, InputSizes, Inputs, Keep, Noun, Pool, Port, Shard, Sizes, Stage, Work,
+};
 use crate::format::rows::part_name;
 use crate::format::{Dataset, RowsWriter, crops, dataset};
 use crate::image::{CentreView, JPEG_LIBRARY};
@@ -56,6 +58,11 @@ impl Stage for Decode {
             ensure!((1..=4096).contains(&value), "{name} is {value}, not between 1 and 4096 pixels");
         }
         Ok(())
+    }
+
+    fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
+        let images = inputs.handed_on("dataset", "images");
+        images.into_iter().chain([("side", self.crop.into())]).collect()
     }
 
     fn estimate(&self, facts: &Facts) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! described: a stage that says everything about itself and cannot run, so that nothing of what it would run is linked.
 
 use crate::base::Digest;
-use crate::engine::{Before, Device, Facts, Inputs, Keep, Noun, Pool, Port, Stage, Work};
+use crate::engine::{Before, Device, Facts, InputSizes, Inputs, Keep, Noun, Pool, Port, Sizes, Stage, Work};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -41,6 +41,14 @@ impl<S: Stage> Stage for Described<S> {
 
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
         Stage::check(&self.0, facts)
+    }
+
+    fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
+        Stage::sizes(&self.0, inputs)
+    }
+
+    fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
+        Stage::fits(&self.0, inputs)
     }
 
     fn estimate(&self, facts: &Facts) -> Option<u64> {

@@ -1,7 +1,9 @@
 //! extract: crops, weights -> features: the network's output for every image, in evaluation mode.
 
 use crate::base::Part;
-use crate::engine::{Before, Context, Device, Facts, Inputs, Keep, Noun, Pool, Port, Shard, Stage, Work};
+use crate::engine::{
+    Before, Context, Device, Facts, InputSizes, Inputs, Keep, Noun, Pool, Port, Shard, Sizes, Stage, Work,
+};
 use crate::format::rows::part_name;
 use crate::format::{Rows, RowsWriter, crops, features};
 use crate::learn::arch::NetShape;
@@ -62,6 +64,16 @@ impl Stage for Extract {
         Ok(())
     }
 
+    fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
+        let sizes = [inputs.handed_on("crops", "images"), inputs.handed_on("weights", "dims")];
+        sizes.into_iter().flatten().collect()
+    }
+
+    fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
+        let both = inputs.get("crops", "side").zip(inputs.get("weights", "input"));
+        both.map_or(Ok(()), |(side, input)| check_side(side, input))
+    }
+
     fn estimate(&self, facts: &Facts) -> Option<u64> {
         let bytes = if self.precision == Precision::F16 { 2 } else { 4 };
         facts.get("images").map(|images| images * 4096 * bytes)
@@ -92,10 +104,7 @@ impl Stage for Extract {
         let part = shard.reads.iter().find_map(|read| read.parts.first()).context("BUG: a shard that reads no part")?;
         let (crops, side) = crops::open(&[cx.input("crops")?.part(part)?])?;
         let input = loaded.shape.input;
-        ensure!(
-            side == input,
-            "the crops are {side} pixels wide and the network takes {input}; give decode's crop and init's input one value"
-        );
+        check_side(side.into(), input.into())?;
         let voice = cx.voice();
         let tell = |done: usize| {
             voice.progress(done as u64, crops.rows() as u64, "images");
@@ -110,6 +119,14 @@ impl Stage for Extract {
         cx.share(loaded);
         Ok(())
     }
+}
+
+fn check_side(side: u64, input: u64) -> anyhow::Result<()> {
+    ensure!(
+        side == input,
+        "the crops are {side} pixels wide and the network takes {input}; give decode's crop and init's input one value"
+    );
+    Ok(())
 }
 
 /// What all shards need.

@@ -1,7 +1,7 @@
 //! generate: a seed -> dataset of drawn images in ten kinds, as real JPEG files that the dataset carries along.
 
 use crate::base::{Digest, ImageId};
-use crate::engine::{Before, Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Before, Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::dataset::{BAD, BadImage, IMAGES, Image, PACK, write_bad, write_images};
 use crate::image::demo::kinds;
 use crate::image::{JPEG_LIBRARY, encode_jpeg};
@@ -64,6 +64,10 @@ impl Stage for Generate {
         ensure!((16..=1024).contains(&self.size), "size is {}, not between 16 and 1024 pixels", self.size);
         ensure!((1..=100).contains(&self.quality), "quality is {}, not between 1 and 100", self.quality);
         Ok(())
+    }
+
+    fn sizes(&self, _: &InputSizes<'_>) -> Sizes {
+        vec![("images", self.images.into())]
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! init: nothing -> weights: a network as it is before the first epoch.
 
-use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Context, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::Metadata;
 use crate::learn::arch::{Arch, NetShape};
 use crate::learn::initial::initial_trunk;
@@ -48,6 +48,10 @@ impl Stage for Init {
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
         self.shape().check()
+    }
+
+    fn sizes(&self, _: &InputSizes<'_>) -> Sizes {
+        vec![("input", self.input.into()), ("dims", self.shape().feature_dims() as u64)]
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! train: dataset, manifest, weights -> weights: one pass over the manifest, towards the pseudo-labels.
 
 use crate::base::clock::Stopwatch;
-use crate::engine::{Before, Context, Device, Facts, Input, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Before, Context, Device, Facts, Input, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::metrics::{STEPS, open_steps, write_steps};
 use crate::format::{FormatError, Manifest, Metadata, Step, manifest};
 use crate::image::JPEG_LIBRARY;
@@ -107,6 +107,10 @@ impl Stage for Train {
         ensure!((0.0..1.0).contains(&self.dropout), "dropout is {}, not between 0 and 1", self.dropout);
         ensure!(self.save_every != Some(0), "save_every is 0, not a number of steps from 1 on");
         Ok(())
+    }
+
+    fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
+        ["input", "dims"].into_iter().filter_map(|size| inputs.handed_on("weights", size)).collect()
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {

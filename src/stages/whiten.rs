@@ -1,7 +1,7 @@
 //! whiten: features -> vectors: PCA, scaled to equal variance, of length one; and the whitening itself.
 
 use crate::base::ImageId;
-use crate::engine::{Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::rows::{PART, part_name};
 use crate::format::whitening::{MEAN, WHITENING, write_mean};
 use crate::format::{self, Features, RowsWriter, vectors};
@@ -48,14 +48,18 @@ impl Stage for Whiten {
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
         ensure!((1..=4096).contains(&self.dims), "dims is {}, not between 1 and 4096", self.dims);
         ensure!((-1.0..=0.0).contains(&self.eigen_power), "eigen_power is {}, not between -1 and 0", self.eigen_power);
-        if let Some(images) = facts.get("images") {
-            ensure!(
-                *images >= u64::from(self.dims),
-                "{images} images cannot be whitened to dims = {}; dims may be {images} at most",
-                self.dims
-            );
-        }
-        Ok(())
+        facts.get("images").map_or(Ok(()), |images| self.check_at_most(*images, "images"))
+    }
+
+    fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
+        let images = inputs.handed_on("features", "images");
+        images.into_iter().chain([("dims", self.dims.into())]).collect()
+    }
+
+    fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
+        let numbers = inputs.get("features", "dims");
+        numbers.map_or(Ok(()), |numbers| self.check_at_most(numbers, "numbers of a feature"))?;
+        inputs.get("features", "images").map_or(Ok(()), |images| self.check_at_most(images, "images"))
     }
 
     fn estimate(&self, facts: &Facts) -> Option<u64> {
@@ -105,5 +109,16 @@ impl Stage for Whiten {
         }
         writer.finish()?;
         cx.output().finish(out, &part_name(0))
+    }
+}
+
+impl Whiten {
+    fn check_at_most(&self, count: u64, of: &str) -> anyhow::Result<()> {
+        let dims = self.dims;
+        ensure!(
+            count >= u64::from(dims),
+            "{count} {of} cannot be whitened to dims = {dims}; dims may be {count} at most"
+        );
+        Ok(())
     }
 }

@@ -229,6 +229,22 @@ fn every_bad_pipeline_is_refused_with_its_message() {
 }
 
 #[test]
+fn sizes_that_do_not_fit_are_all_told_before_anything_runs() {
+    let demo = std::fs::read_to_string(root().join("pipelines/demo.yaml")).unwrap();
+    let load = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        load_text("demo.yaml", &demo, &sets, dcpipe::stages::described(), &|_| None).map(drop)
+    };
+    load(&["crops.crop=70", "once.weights.with.input=70", "vectors.dims=1000", "clusters.k=1000"]).unwrap();
+    let told = load(&["crops.crop=60", "vectors.dims=1001", "clusters.k=1001"]).unwrap_err().to_string();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 3, "{told}");
+    assert!(lines[0].contains("features@1: the crops are 60 pixels wide and the network takes 64"), "{told}");
+    assert!(lines[1].contains("vectors@1: 1000 images cannot be whitened to dims = 1001"), "{told}");
+    assert!(lines[2].contains("clusters@1: 1000 images cannot make k = 1001 clusters"), "{told}");
+}
+
+#[test]
 fn every_good_pipeline_is_what_it_resolves_to() {
     for path in yaml_files("tests/data/pipelines/good") {
         let text = std::fs::read_to_string(&path).expect("it can be read");
