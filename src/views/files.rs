@@ -16,9 +16,6 @@ pub fn share(from: &Path, to: &Path) -> anyhow::Result<()> {
     if same_file(from, to) {
         return Ok(()); // Renaming one link of a file onto another does nothing, and leaves the first.
     }
-    let folder = to.parent().unwrap_or(to);
-    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    clear(folder);
     let tmp = aside(to);
     let link = || match std::fs::hard_link(from, &tmp) {
         Err(error)

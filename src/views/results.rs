@@ -74,6 +74,7 @@ impl<'scope> Results<'scope> {
             later: Vec::new(),
             replaced: Vec::new(),
             left: HashSet::new(),
+            made: HashSet::new(),
             lacks: Lacks::default(),
         };
         let (heard, made) = channel();
@@ -135,6 +136,8 @@ struct Keeper<'a> {
     replaced: Vec<String>,
     /// Files that are not what they should be, are not known to be dcpipe's, and cannot be made right.
     left: HashSet<PathBuf>,
+    /// Folders that this run has made, or cleared of what a killed one was about to put there.
+    made: HashSet<PathBuf>,
     lacks: Lacks,
 }
 
@@ -144,7 +147,10 @@ impl Keeper<'_> {
             // What fails here is tried again when the run ends, and told then.
             match self.take_turn() {
                 Ok(true) if self.show(&made).is_ok() => {}
-                _ => self.later.push(made),
+                _ => {
+                    self.made.clear(); // Somebody may have deleted one.
+                    self.later.push(made);
+                }
             }
         }
         self
@@ -189,7 +195,15 @@ impl Keeper<'_> {
         let (mut there, mut is_whole) = (Vec::new(), true);
         for (file, part) in places::files(plan, node, &record.artifact) {
             match self.store.stand_of(part) {
-                Stand::Whole => files::share(&self.store.path_of(part), &self.folder.join(&file))?,
+                Stand::Whole => {
+                    let to = self.folder.join(&file);
+                    if let Some(folder) = to.parent().filter(|folder| !self.made.contains(*folder)) {
+                        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+                        files::clear(folder);
+                        self.made.insert(folder.to_owned());
+                    }
+                    files::share(&self.store.path_of(part), &to)?;
+                }
                 // The results may have it still, as a copy or a link.
                 _ if is(self.store, &self.folder.join(&file), part) => {}
                 _ => {
