@@ -75,7 +75,7 @@ impl<'a> Listeners<'a> {
             )));
         };
         complaints.extend(refusal.get().map(|error| format!("events are missing from standard output: {error}")));
-        if let [first, ..] = &*gone {
+        if let ([first, ..], true) = (&*gone, end != End::Broken) {
             let noun = first.split('@').next().unwrap_or(first);
             text::note(&format!(
                 "files of {} are not all in the results, for their bytes were deleted from the store; keep: [{noun}] \
@@ -96,14 +96,20 @@ impl Observer for Listeners<'_> {
 
 impl<'a> Listeners<'a> {
     /// Opens their files before the run, which is not worth beginning where that fails.
-    pub fn open(args: &RunArgs, space: &'a Workspace, scope: &'a Scope<'a, '_>) -> Result<Self, CliError> {
+    pub fn open(
+        args: &RunArgs,
+        space: &'a Workspace,
+        scope: &'a Scope<'a, '_>,
+        cancel: &Cancel,
+    ) -> Result<Self, CliError> {
         let plan = &space.loaded.plan;
         remember(&space.store, &last_run(args, space));
         write_resolved(&space.store, &plan.name, &space.loaded.resolved)?;
-        let results = Results::open(scope, &args.out.join(&plan.name), plan, &space.store).map_err(|error| {
-            let out = args.out.display();
-            CliError::Files(format!("could not prepare {out}: {error:#}; name another folder with --out"))
-        })?;
+        let results =
+            Results::open(scope, &args.out.join(&plan.name), plan, &space.store, cancel.clone()).map_err(|error| {
+                let out = args.out.display();
+                CliError::Files(format!("could not prepare {out}: {error:#}; name another folder with --out"))
+            })?;
         let refusal = Refusal::default();
         let mut others: Vec<Box<dyn Observer + 'a>> = Vec::new();
         match Journal::append_to(results.folder()) {

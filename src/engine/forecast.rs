@@ -53,6 +53,7 @@ pub fn forecast(plan: &Plan, store: &Store, device: &Device) -> Result<Vec<Line>
         lines[id.index()] = Some(line);
     }
     rebuilds(plan, store, &mut lines);
+    without_tables(plan, store, &mut lines);
     let mut lines: Vec<Line> = plan.order().iter().filter_map(|id| lines[id.index()].take()).collect();
     for line in &mut lines {
         let node = plan.node(line.node);
@@ -125,7 +126,8 @@ fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
             true => Some(Need::AskedFor),
             false => node.keep.stays(node.epoch, plan.epochs).then_some(Need::Retained),
         };
-        let lacking = plan.consumers(*id).iter().find_map(|reader| lacked_by(plan, store, lines, *id, *reader, record));
+        let readers = plan.consumers(*id).iter().filter(|reader| !plan.node(**reader).is_implied);
+        let lacking = readers.clone().find_map(|reader| lacked_by(plan, store, lines, *id, *reader, record));
         // A forecast never modifies the store; a run quarantines and reports.
         let Some((need, stand)) = lacking.or_else(|| Some((retained?, store.stand(&record.artifact)))) else {
             continue;
@@ -133,6 +135,22 @@ fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
         let fate = fate(Found { missing: None, stand, is_lost: &|| store.lost_to_damage(&record.artifact) }, &need);
         if let Some(line) = &mut lines[id.index()] {
             (line.stand, line.fate) = (Some(stand), fate);
+        }
+    }
+}
+
+/// Tables whose node's bytes are gone, and not rebuilt, are not made.
+fn without_tables(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
+    for id in plan.order() {
+        let Some(of) = plan.followed(*id) else { continue };
+        let Some(record) =
+            lines[of.index()].as_ref().filter(|line| line.fate == Fate::Hit).and_then(|l| l.record.clone())
+        else {
+            continue;
+        };
+        let lacks = lacked_by(plan, store, lines, of, *id, &record).is_some();
+        if let Some(line) = lines[id.index()].as_mut().filter(|_| lacks) {
+            line.fate = Fate::Pending { after: plan.node(of).name() };
         }
     }
 }

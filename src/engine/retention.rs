@@ -43,7 +43,7 @@ impl<'a> Retention<'a> {
     pub(super) fn after(&mut self, nodes: &Nodes<'_>, id: NodeId, tell: Tell<'_>) {
         self.elsewhere.is_fresh = false;
         let node = nodes.plan.node(id);
-        for (_, from) in &node.inputs {
+        for (_, from) in node.inputs.iter().filter(|(_, from)| is_read(nodes, *from)) {
             self.retire(nodes, *from, tell);
         }
         if let Keep::Last(count) = node.keep
@@ -57,7 +57,7 @@ impl<'a> Retention<'a> {
     /// Deletes what an earlier run was interrupted before deleting.
     pub(super) fn at_end(&mut self, nodes: &Nodes<'_>, tell: Tell<'_>) {
         self.elsewhere.is_fresh = false;
-        for id in nodes.plan.order().iter().filter(|id| !nodes.plan.consumers(**id).is_empty()) {
+        for id in nodes.plan.order().iter().filter(|id| is_read(nodes, **id)) {
             self.retire(nodes, *id, tell);
         }
     }
@@ -140,6 +140,11 @@ impl<'a> Retention<'a> {
         let owners = self.holders.as_ref().and_then(|holders| holders.get(&object)).map_or(&[][..], Vec::as_slice);
         owners.iter().any(|owner| *owner != id && has_use_for(nodes, *owner, object))
     }
+}
+
+/// Whether a node is read by one that the pipeline writes. What nothing reads but its own tables is what a run is for.
+fn is_read(nodes: &Nodes<'_>, id: NodeId) -> bool {
+    nodes.plan.consumers(id).iter().any(|reader| !nodes.plan.node(*reader).is_implied)
 }
 
 fn has_use_for(nodes: &Nodes<'_>, id: NodeId, object: ObjectId) -> bool {

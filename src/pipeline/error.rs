@@ -26,8 +26,13 @@ pub enum PipelineError {
     #[error("{0}")]
     Wrong(Box<Complaint>),
     /// The nodes do not fit together in a way that the file's own checks did not see.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
+    #[error("{error}\n  in {file}, and what was set")]
+    Plan {
+        /// The file as it was named.
+        file: String,
+        /// What does not fit.
+        error: PlanError,
+    },
 }
 
 /// What is wrong with a pipeline, where, and what to do.

@@ -32,7 +32,8 @@ pub(super) fn imply(once: &mut Vec<Template>, each_epoch: &mut Vec<Template>, re
     each_epoch.extend(of_each);
 }
 
-/// The node for the tables of one; nothing where people read none of it, or where what else stands in them is missing.
+/// The node for the tables of one; nothing where people read none of it. Without what else stands in a table, that table
+/// is left out.
 fn tables(
     at: At,
     once: &[Template],
@@ -43,11 +44,9 @@ fn tables(
     let followed = of(at, once, each_epoch);
     let mut wires = vec![wire(def, followed.def.output.name, at)?];
     for noun in followed.def.output.tables? {
-        let from = nearest(at, noun, once, each_epoch)?;
-        if !of(from, once, each_epoch).every.covers(followed.every) {
-            return None; // Only the one of an earlier epoch leads here, and that is not what the rows are about.
+        if let Some(from) = nearest(at, noun, once, each_epoch) {
+            wires.push(wire(def, noun, from)?);
         }
-        wires.push(wire(def, noun, from)?);
     }
     Some(Template {
         noun: format!("{}{ENDING}", followed.noun),
@@ -88,7 +87,8 @@ fn nearest(at: At, noun: &str, once: &[Template], each_epoch: &[Template]) -> Op
         let before = template.wires.iter().flat_map(|wire| match wire.reads {
             Reads::Once(nth) => [Some(At::Once(nth)), None],
             Reads::Now(nth) => [Some(At::EachEpoch(nth)), None],
-            Reads::Last { each_epoch, once } => [Some(At::EachEpoch(each_epoch)), once.map(At::Once)],
+            // That of an earlier epoch is not what the rows are about.
+            Reads::Last { .. } => [None, None],
         });
         queue.extend(before.flatten().filter(|at| seen.insert(*at)));
     }

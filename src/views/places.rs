@@ -1,12 +1,12 @@
 //! places: where a node's parts are below the results folder, by the table of nouns.
 
-use crate::base::noun::{FileName, Folder, Place, When};
+use crate::base::noun::{FileName, Folder, PartRow, Place, When};
 use crate::base::{Artifact, Part};
 use crate::engine::{Node, NodeId, Plan};
-use crate::format::noun::{DATASET, NOUNS};
+use crate::format::noun::DATASET;
 use crate::views::files;
 use anyhow::bail;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What a table is called in the folder of its epoch.
@@ -26,15 +26,15 @@ fn is_due(plan: &Plan, node: &Node, when: When) -> bool {
 }
 
 /// The places of a node's parts. A table is called as the part that it is made of.
-fn places<'p>(plan: &'p Plan, node: &'p Node) -> impl Iterator<Item = Place> + 'p {
+fn places<'p>(plan: &'p Plan, node: &'p Node) -> impl Iterator<Item = (&'static PartRow, Place)> + 'p {
     let of = namesake(plan, node).stage.def().output;
     let rows = node.stage.def().output.parts.iter().filter(move |row| of.row(row.name).is_some());
-    rows.filter_map(|row| row.place)
+    rows.filter_map(|row| Some((row, row.place?)))
 }
 
 /// Whether anything of a node is in the results.
 pub(super) fn has_place(plan: &Plan, node: &Node) -> bool {
-    places(plan, node).any(|place| is_due(plan, node, place.when))
+    places(plan, node).any(|(_, place)| is_due(plan, node, place.when))
 }
 
 /// The files of a node's artifact below the results, and the part that each holds.
@@ -88,14 +88,60 @@ pub(super) fn images(plan: &Plan, node: &Node) -> PathBuf {
     top(plan, node).join("images")
 }
 
-/// The folders of a plan's files, with the node of each; every epoch's node of a name shares its folders. What is at the
-/// top has none of its own.
-pub(super) fn folders(plan: &Plan) -> Vec<(PathBuf, NodeId)> {
-    let firsts = plan.order().iter().filter(|id| plan.node(**id).epoch.0 <= 1);
+/// Files by which names dcpipe puts into a folder below the results.
+pub(super) struct Shelf {
+    pub(super) folder: PathBuf,
+    node: NodeId,
+    row: &'static PartRow,
+    file: FileName,
+    /// Whether they lie in the folder itself, and not in those of epochs.
+    pub(super) is_flat: bool,
+}
+
+impl Shelf {
+    /// Whether dcpipe gives a file that lies there this name.
+    pub(super) fn takes(&self, name: &str) -> bool {
+        let numbered = |rest: &str| rest.len() >= 5 && rest.bytes().all(|digit| digit.is_ascii_digit());
+        files::is_aside(Path::new(name))
+            || match self.file {
+                FileName::Table => name == TABLE,
+                FileName::Plain if self.row.is_many => {
+                    let rest = name.strip_prefix(self.row.name).and_then(|rest| rest.strip_suffix(".arrow"));
+                    rest.is_some_and(numbered)
+                }
+                FileName::Plain => name == self.row.name,
+                FileName::Epoch(ending) => {
+                    let stem = name.strip_suffix(ending).and_then(|stem| stem.strip_suffix('.'));
+                    stem.is_some_and(is_epoch)
+                }
+            }
+    }
+}
+
+/// Whether a name is that of an epoch's folder.
+pub(super) fn is_epoch(name: &str) -> bool {
+    let number = name.strip_prefix("epoch=");
+    number.is_some_and(|number| number.len() >= 4 && number.parse::<u32>().is_ok())
+}
+
+/// The folders of a plan's files; every epoch's node of a name shares its folders. What is at the top has none of its own.
+pub(super) fn shelves(plan: &Plan) -> Vec<Shelf> {
+    let mut seen = BTreeSet::new();
+    let firsts = plan.order().iter().filter(|id| {
+        let node = plan.node(**id);
+        seen.insert((node.noun.as_str(), node.epoch.0 == 0))
+    });
     let of = |id: &NodeId| {
         let node = plan.node(*id);
-        let own = places(plan, node).filter(|place| place.folder != Folder::Top);
-        own.map(|place| (folder(plan, node, place.folder), *id)).collect::<Vec<_>>()
+        let own = places(plan, node).filter(|(_, place)| place.folder != Folder::Top);
+        let shelf = |(row, place): (&'static PartRow, Place)| Shelf {
+            folder: folder(plan, node, place.folder),
+            node: *id,
+            row,
+            file: place.file,
+            is_flat: node.epoch.0 == 0 || matches!(place.file, FileName::Epoch(_)),
+        };
+        own.map(shelf).collect::<Vec<_>>()
     };
     firsts.flat_map(of).collect()
 }
@@ -103,20 +149,14 @@ pub(super) fn folders(plan: &Plan) -> Vec<(PathBuf, NodeId)> {
 /// Refuses a plan two of whose nodes would be laid out in one folder.
 pub(super) fn check(plan: &Plan) -> anyhow::Result<()> {
     let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
-    for (folder, id) in folders(plan) {
-        let noun = &namesake(plan, plan.node(id)).noun;
+    for Shelf { folder, node, .. } in shelves(plan) {
+        let noun = &namesake(plan, plan.node(node)).noun;
         if let Some(other) = taken.insert(folder.clone(), noun).filter(|other| other != noun) {
             let folder = folder.display();
             bail!("{other} and {noun} would both be laid out in {folder}/: give one of them another name");
         }
     }
     Ok(())
-}
-
-/// Whether dcpipe gives a file of an epoch's folder this name.
-pub(super) fn is_name(file: &str) -> bool {
-    let mut rows = NOUNS.iter().flat_map(|noun| noun.parts);
-    file == TABLE || rows.any(|row| row.place.is_some() && row.is(file)) || files::is_aside(Path::new(file))
 }
 
 /// The Hive folder of an epoch; none for what is made once.

@@ -1,20 +1,25 @@
 //! results: the folder `<out>/<name>/`: links to what a run made, kept up to date while it goes.
 
+use crate::base::clock::Stopwatch;
 use crate::base::{Digest, Part, StageKey};
-use crate::engine::{Event, Node, NodeId, Observer, Plan};
+use crate::engine::{Cancel, Event, Node, NodeId, Observer, Plan};
 use crate::format::Dataset;
 use crate::format::dataset::{IMAGES, PACK};
 use crate::store::{Record, Stand, Store};
 use crate::views::list::List;
+use crate::views::places::Shelf;
 use crate::views::turn::Turn;
 use crate::views::{files, places};
 use anyhow::Context;
-use rayon::prelude::*;
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+/// How old the list on the disk grows while files are put there.
+const LISTED: Duration = Duration::from_secs(5);
 
 /// Listens to a run. Another thread puts its results where people look for them: a run never waits for that.
 pub struct Results<'scope> {
@@ -62,6 +67,7 @@ impl<'scope> Results<'scope> {
         folder: &Path,
         plan: &'scope Plan,
         store: &'scope Store,
+        cancel: Cancel,
     ) -> anyhow::Result<Self> {
         places::check(plan)?;
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
@@ -70,10 +76,12 @@ impl<'scope> Results<'scope> {
             folder: folder.to_owned(),
             plan,
             store,
+            cancel,
             shelf: None,
             later: Vec::new(),
             replaced: Vec::new(),
             left: HashSet::new(),
+            gone: BTreeSet::new(),
             made: HashSet::new(),
             lacks: Lacks::default(),
         };
@@ -128,6 +136,8 @@ struct Keeper<'a> {
     folder: PathBuf,
     plan: &'a Plan,
     store: &'a Store,
+    /// The wish to stop.
+    cancel: Cancel,
     /// The right to write to the folder, and the list of what is there; nothing while another run writes to it.
     shelf: Option<(Turn, List)>,
     /// What was made meanwhile, or could not be put there the first time.
@@ -136,6 +146,8 @@ struct Keeper<'a> {
     replaced: Vec<String>,
     /// Files that are not what they should be, are not known to be dcpipe's, and cannot be made right.
     left: HashSet<PathBuf>,
+    /// Nodes of which bytes are gone.
+    gone: BTreeSet<NodeId>,
     /// Folders that this run has made, or cleared of what a killed one was about to put there.
     made: HashSet<PathBuf>,
     lacks: Lacks,
@@ -143,7 +155,12 @@ struct Keeper<'a> {
 
 impl Keeper<'_> {
     fn keep(mut self, heard: &Receiver<Made>) -> Self {
+        let mut written = Stopwatch::new();
         while let Ok(made) = heard.recv() {
+            if self.cancel.is_requested() {
+                continue; // Who wants to stop waits for no copy; the same command goes on.
+            }
+            self.later.retain(|older| older.node != made.node);
             // What fails here is tried again when the run ends, and told then.
             match self.take_turn() {
                 Ok(true) if self.show(&made).is_ok() => {}
@@ -151,6 +168,11 @@ impl Keeper<'_> {
                     self.made.clear(); // Somebody may have deleted one.
                     self.later.push(made);
                 }
+            }
+            // A run that is killed leaves a list of most of what it put there.
+            if let Some((_, list)) = self.shelf.as_mut().filter(|_| written.elapsed() > LISTED) {
+                let _ = list.close(); // Told when the run ends.
+                written = Stopwatch::new();
             }
         }
         self
@@ -164,7 +186,8 @@ impl Keeper<'_> {
             let Some(turn) = turn else { return Ok(false) };
             self.open(turn);
             let later = std::mem::take(&mut self.later);
-            self.later = later.into_iter().filter(|made| self.show(made).is_err()).collect();
+            let fails = |made: &Made| !self.cancel.is_requested() && self.show(made).is_err();
+            self.later = later.into_iter().filter(fails).collect();
         }
         Ok(true)
     }
@@ -179,7 +202,7 @@ impl Keeper<'_> {
     /// Puts the files of a node into the folder, unless they are there.
     fn show(&mut self, made: &Made) -> anyhow::Result<()> {
         let Ok(&[id]) = self.plan.find(&made.node).as_deref() else { return Ok(()) };
-        let Some((_, list)) = &mut self.shelf else { return Ok(()) };
+        let Some((turn, list)) = &mut self.shelf else { return Ok(()) };
         let (plan, node, kept) = (self.plan, self.plan.node(id), places::is_kept(self.plan, self.plan.node(id)));
         if !places::has_place(plan, node) && !list.knows(&made.node) {
             return Ok(());
@@ -188,8 +211,12 @@ impl Keeper<'_> {
         if !made.is_new && list.accept(&made.node, made.artifact, kept) {
             return Ok(());
         }
+        if !turn.is_there() {
+            return Ok(()); // It was moved or deleted; that is told when the run ends.
+        }
         let Some(record) = self.store.record(made.key)? else { return Ok(()) };
-        if list.shows_another(&made.node, made.artifact) {
+        let artifact = record.artifact.digest();
+        if list.shows_another(&made.node, artifact) {
             self.replaced.push(plan.followed(id).map_or_else(|| made.node.clone(), |of| plan.node(of).name()));
         }
         let (mut there, mut is_whole) = (Vec::new(), true);
@@ -220,22 +247,25 @@ impl Keeper<'_> {
         if is_whole && places::is_dataset(node) {
             unpack(&self.folder.join(places::images(plan, node)), self.store, &record)?;
         }
-        list.note(&made.node, made.artifact, is_whole, kept, &there);
-        self.lacks.gone.retain(|other| *other != made.node);
+        list.note(&made.node, artifact, is_whole, kept, &there);
+        self.gone.remove(&id);
         if !is_whole {
-            self.lacks.gone.push(made.node.clone());
+            self.gone.insert(id);
         }
         Ok(())
     }
 
     fn finish(mut self, end: End) -> Lacks {
-        for made in std::mem::take(&mut self.later) {
+        let later = std::mem::take(&mut self.later);
+        for made in later.into_iter().filter(|_| !self.cancel.is_requested()).collect::<Vec<_>>() {
             if let Err(error) = self.show(&made) {
                 let node = self.plan.find(&made.node).ok().and_then(|found| self.plan.followed(*found.first()?));
                 let node = node.map_or_else(|| made.node.clone(), |of| self.plan.node(of).name());
                 self.lacks.complaints.push(format!("could not write the results of {node}: {error:#}"));
             }
         }
+        let gone: BTreeSet<_> = self.gone.iter().map(|id| self.plan.followed(*id).unwrap_or(*id)).collect();
+        self.lacks.gone = gone.into_iter().map(|id| self.plan.node(id).name()).collect();
         let (folder, mut lacks) = (self.folder, self.lacks);
         let Some((turn, mut list)) = self.shelf else { return lacks };
         if !turn.is_there() {
@@ -286,32 +316,34 @@ fn remove_wrong(list: &mut List, store: &Store) {
 }
 
 /// Deletes files of epochs that this run does not show and no list names. Only for a run that reached its end: one that
-/// did not has no say about what it has not come to. Only files by names that dcpipe itself gives are touched.
+/// did not has no say about what it has not come to. Only files by names that dcpipe itself gives there are touched.
 fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
     let filled: HashSet<&Path> = shown.iter().filter_map(|file| file.parent()).collect();
     let is_folder = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
-    let is_ours = |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(places::is_name);
-    let below = |folder: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    let below = |folder: &Path| -> Vec<(PathBuf, String)> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| (entry.path(), entry.file_name().to_string_lossy().into_owned())).collect()
     };
-    let remove = |path: &Path| drop(path.strip_prefix(root).map(|file| files::remove(root, file)));
-    let folders: BTreeSet<PathBuf> = places::folders(plan).into_iter().map(|(folder, _)| root.join(folder)).collect();
-    folders.into_par_iter().filter(|folder| is_folder(folder)).for_each(|folder| {
-        for path in below(&folder).into_iter().filter(|path| !shown.contains(path) && !filled.contains(&**path)) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let epoch = name.strip_prefix("epoch=").map(|rest| rest.split('.').next().unwrap_or_default());
-            let is_epoch = epoch.is_some_and(|epoch| epoch.parse::<u32>().is_ok());
-            match (is_folder(&path), is_epoch) {
-                (true, true) => {
-                    below(&path).iter().filter(|file| is_ours(file)).for_each(|file| remove(file));
-                    let _ = std::fs::remove_dir(&path); // Only if it is empty.
-                }
-                (false, is_epoch) if is_epoch || is_ours(&path) => remove(&path),
-                _ => {}
-            }
+    let clear = |folder: &Path, shelf: &Shelf| {
+        for (path, _) in below(folder).iter().filter(|(path, name)| shelf.takes(name) && !shown.contains(path)) {
+            let _ = path.strip_prefix(root).map(|file| files::remove(root, file));
         }
-        let _ = std::fs::remove_dir(&folder); // Only if it is empty.
-    });
+        let _ = std::fs::remove_dir(folder); // Only if it is empty.
+    };
+    for shelf in places::shelves(plan) {
+        let folder = root.join(&shelf.folder);
+        if !is_folder(&folder) {
+            continue; // What a link leads to is somebody else's.
+        }
+        if !shelf.is_flat {
+            let epochs = below(&folder).into_iter().filter(|(path, name)| places::is_epoch(name) && is_folder(path));
+            epochs.filter(|(path, _)| !filled.contains(&**path)).for_each(|(path, _)| clear(&path, &shelf));
+        }
+        match shelf.is_flat {
+            true => clear(&folder, &shelf),
+            false => _ = std::fs::remove_dir(&folder),
+        }
+    }
 }
 
 /// The nodes that read, directly or not, what one of `names` makes.

@@ -101,7 +101,7 @@ def gone(path):
 
 def family_28(bench):
     """History that is torn, gone or not ours."""
-    group = bench.group(28, "the event log, the results' ledger, what a run was after: torn, gone, mixed, a folder",
+    group = bench.group(28, "the event log, the results' list, what a run was after: torn, gone, mixed, a folder",
                         "everything but history works; results that nothing vouches for are laid out again; gc takes "
                         "nothing that an unreadable file may name")
     for name in ("events.jsonl", ".index.json", "nodes.json", "last.json", "pipeline.yaml"):

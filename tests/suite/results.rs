@@ -1,7 +1,7 @@
 //! results: the folder that people read: nothing in it is wrong, and nothing that cannot be made again goes.
 
 use crate::space::{Space, image};
-use dcpipe::engine::{Event, Observer};
+use dcpipe::engine::{Cancel, Event, Observer};
 use dcpipe::pipeline::load_text;
 use dcpipe::stages::described;
 use dcpipe::views::{End, Results};
@@ -71,7 +71,7 @@ fn a_run_lays_its_results_out_as_soon_as_the_one_before_it_has_ended() {
     let folder = space.path("others/tiny");
     let file = folder.join("clusters/epoch=0001/part-0.parquet");
     std::thread::scope(|scope| {
-        let open = || Results::open(scope, &folder, &plan, &store).unwrap();
+        let open = || Results::open(scope, &folder, &plan, &store, Cancel::default()).unwrap();
         let (first, [second, third]) = (open(), [open(), open()]);
         let hear = |results: &Results<'_>| {
             let record = space.record("clusters.tables@1");
@@ -184,11 +184,17 @@ fn what_people_read_of_an_epoch_outlives_its_weights() {
     run(&[]);
     let rest: BTreeMap<_, _> = before.into_iter().filter(|(path, _)| !path.starts_with("metrics")).collect();
     assert!(laid_out(&space, "runs/tiny") == rest);
-    // What is gone everywhere is rebuilt.
+    // Tables are rebuilt from what they are of; where that is gone as well, it is said, and nothing is computed for them.
+    delete_bytes(&space, "manifest.tables@2");
+    std::fs::remove_dir_all(space.path("runs/tiny/manifest")).unwrap();
+    run(&[]);
+    assert!(laid_out(&space, "runs/tiny") == rest);
     delete_bytes(&space, "manifest.tables@2");
     delete_bytes(&space, "manifest@2");
     std::fs::remove_dir_all(space.path("runs/tiny/manifest")).unwrap();
-    run(&[]);
+    let told = run(&[]);
+    assert!(told.contains("no tables of manifest@2: their bytes were deleted; keep: [manifest]"), "{told}");
+    run(&["--set", "keep=[features, vectors, crops, manifest]"]);
     assert!(laid_out(&space, "runs/tiny") == rest);
 }
 
@@ -232,6 +238,13 @@ fn what_goes_with_evicted_bytes_or_old_epochs_is_what_was_laid_out_and_nothing_b
         "runs/tiny/vectors/epoch=0002/deeper/mine.csv",
         "runs/tiny/clusters/epoch=0002/mine.csv",
         "runs/tiny/clusters/epoch=0009/mine/part-0.parquet",
+        "runs/tiny/clusters/clusters.parquet",
+        "runs/tiny/clusters/part-notes.txt",
+        "runs/tiny/metrics/epoch=0002/metrics.parquet",
+        "runs/tiny/weights/weights.safetensors",
+        "runs/tiny/weights/epoch=0009.onnx",
+        "runs/tiny/weights/epoch=0002.safetensors.bak",
+        "runs/tiny/weights/epoch=best.safetensors",
         "elsewhere/raw/mine.txt",
     ];
     mine.iter().for_each(|path| space.write(path, "mine"));

@@ -381,6 +381,13 @@ fn what_is_not_kept_is_gone_when_its_readers_are_done() {
         assert!(evicted.contains(&node.to_owned()), "{node} is still there; gone are {evicted:?}");
     }
     assert!(!space.path("runs/tiny/features").exists());
+    // The last weights are what the run was for: their own tables do not use them up.
+    let until_used = "keep={weights: until_used, metrics: until_used}";
+    let once = Space::filled();
+    once.run(&["run", "tiny.yaml", "-q", "--set", until_used]).ok();
+    for node in ["weights@2", "metrics@2"] {
+        assert!(once.store().contains_all(&once.record(node).artifact), "{node}");
+    }
     assert!(space.path("runs/tiny/weights/epoch=0003.safetensors").exists());
     // Gone is no reason to run.
     assert_eq!(space.run(&["run", "tiny.yaml", "--json", "--set", "keep=[]", "--set", "epochs=3"]).ok().ran(), [""; 0]);

@@ -130,6 +130,12 @@ impl<'a> Executor<'a> {
         if std::mem::take(&mut self.nodes.of_mut(id).outdated) {
             return self.look_up_again(id);
         }
+        let is_back = |from: &NodeId| self.nodes.state(*from).is_satisfied();
+        if self.nodes.plan.node(id).is_implied && gone.iter().any(is_back) {
+            // Tables are worth no epoch that is trained again.
+            self.without_tables.extend(self.nodes.plan.followed(id));
+            return self.nodes.board.advance(id, NodeState::Skipped);
+        }
         let need = Need::Reader(self.nodes.name(id));
         for from in gone {
             if !self.nodes.state(from).is_satisfied() {

@@ -67,6 +67,8 @@ pub struct Executor<'a> {
     /// Nodes that another process makes, and those of which that was said.
     waiting: BTreeSet<NodeId>,
     waited: BTreeSet<NodeId>,
+    /// Nodes whose tables cannot be made: their bytes were deleted.
+    without_tables: BTreeSet<NodeId>,
     failure: Option<EngineError>,
 }
 
@@ -84,6 +86,7 @@ impl<'a> Executor<'a> {
             jobs: Jobs::new(settings.in_flight),
             waiting: BTreeSet::new(),
             waited: BTreeSet::new(),
+            without_tables: BTreeSet::new(),
             failure: None,
         }
     }
@@ -111,6 +114,7 @@ impl<'a> Executor<'a> {
             self.retention.at_end(&self.nodes, &|event| observer.observe(event));
             self.look_for_stuck();
         }
+        self.tell_what_has_no_tables();
         self.write_claims(if self.failure.is_none() { RunState::Done } else { RunState::Unfinished });
         self.tell_reports();
         self.finish(watch.seconds())
@@ -351,6 +355,18 @@ impl<'a> Executor<'a> {
         for text in self.store.take_reports() {
             self.observer.observe(&Event::Note { node: String::new(), text });
         }
+    }
+
+    fn tell_what_has_no_tables(&self) {
+        const NAMED: usize = 5;
+        let mut names: Vec<_> = self.without_tables.iter().map(|id| self.nodes.name(*id)).collect();
+        let Some(noun) = names.first().and_then(|name| name.split('@').next()).map(str::to_owned) else { return };
+        let more = names.len().saturating_sub(NAMED);
+        names.truncate(NAMED);
+        let and = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let names = names.join(", ");
+        let text = format!("no tables of {names}{and}: their bytes were deleted; keep: [{noun}] rebuilds them");
+        self.observer.observe(&Event::Note { node: String::new(), text });
     }
 
     fn write_claims(&mut self, state: RunState) {
