@@ -31,7 +31,7 @@ pub enum PipelineError {
         /// The file as it was named.
         file: String,
         /// What does not fit.
-        error: PlanError,
+        error: Box<PlanError>,
     },
 }
 

@@ -57,7 +57,7 @@ pub fn load_text(
     let resolved = resolved::text(&pipeline);
     let nodes = unroll::unroll(&pipeline);
     let plan = Plan::new(pipeline.name, pipeline.seed, pipeline.epochs, nodes);
-    let plan = plan.map_err(|error| PipelineError::Plan { file: name.to_owned(), error })?;
+    let plan = plan.map_err(|error| PipelineError::Plan { file: name.to_owned(), error: Box::new(error) })?;
     Ok(Loaded { plan, resolved })
 }
 
