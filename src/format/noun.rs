@@ -128,7 +128,3 @@ pub const TABLES: Noun = Noun {
 const fn table(row: PartRow, folder: Folder) -> PartRow {
     row.at(folder, FileName::Table, When::Always)
 }
-
-/// Every noun there is; those with one name in the order in which they say more.
-pub const NOUNS: [&Noun; 10] =
-    [&DATASET, &CROPS, &FIRST_WEIGHTS, &WEIGHTS, &FEATURES, &VECTORS, &CLUSTERS, &MANIFEST, &METRICS, &TABLES];

@@ -15,6 +15,17 @@ const ARTIFACT_KEY: &str = "dcpipe.artifact";
 const METADATA: &[(&str, &str)] = &[(ARTIFACT_KEY, "digest of the parts that the table was made of")];
 const EPOCH: Field = field("epoch_idx", Holds::One(Scalar::I32), "the epoch; 0 for what is made once");
 
+/// The fields of a kind behind the epoch.
+const fn with_epoch<const N: usize>(fields: &[Field]) -> [Field; N] {
+    let mut all = [EPOCH; N];
+    let mut at = 1;
+    while at < N {
+        all[at] = fields[at - 1];
+        at += 1;
+    }
+    all
+}
+
 /// Every image with its cluster.
 pub static CLUSTERS: Kind = Kind {
     noun: "clusters-view",
@@ -40,14 +51,7 @@ pub static ITERATIONS: Kind = Kind {
     version: 1,
     file: clusters::ITERATIONS.file,
     container: Container::Parquet,
-    fields: &[
-        EPOCH,
-        clusters::ITERATIONS.fields[0],
-        clusters::ITERATIONS.fields[1],
-        clusters::ITERATIONS.fields[2],
-        clusters::ITERATIONS.fields[3],
-        clusters::ITERATIONS.fields[4],
-    ],
+    fields: &with_epoch::<6>(clusters::ITERATIONS.fields),
     metadata: METADATA,
     rows: "by iteration",
 };
@@ -58,13 +62,7 @@ pub static MANIFEST: Kind = Kind {
     version: 1,
     file: manifest::MANIFEST.file,
     container: Container::Parquet,
-    fields: &[
-        EPOCH,
-        manifest::MANIFEST.fields[0],
-        manifest::MANIFEST.fields[1],
-        manifest::MANIFEST.fields[2],
-        manifest::MANIFEST.fields[3],
-    ],
+    fields: &with_epoch::<5>(manifest::MANIFEST.fields),
     metadata: METADATA,
     rows: "by position",
 };
@@ -75,7 +73,7 @@ pub static METRICS: Kind = Kind {
     version: 1,
     file: metrics::METRICS.file,
     container: Container::Parquet,
-    fields: &[EPOCH, metrics::METRICS.fields[0], metrics::METRICS.fields[1]],
+    fields: &with_epoch::<3>(metrics::METRICS.fields),
     metadata: METADATA,
     rows: "in the order they are shown in",
 };
@@ -86,13 +84,7 @@ pub static STEPS: Kind = Kind {
     version: 1,
     file: metrics::STEPS.file,
     container: Container::Parquet,
-    fields: &[
-        EPOCH,
-        metrics::STEPS.fields[0],
-        metrics::STEPS.fields[1],
-        metrics::STEPS.fields[2],
-        metrics::STEPS.fields[3],
-    ],
+    fields: &with_epoch::<5>(metrics::STEPS.fields),
     metadata: METADATA,
     rows: "by step",
 };

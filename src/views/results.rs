@@ -77,7 +77,8 @@ impl<'scope> Results<'scope> {
             plan,
             store,
             cancel,
-            shelf: None,
+            is_cut_short: false,
+            held: None,
             later: Vec::new(),
             replaced: Vec::new(),
             left: HashSet::new(),
@@ -136,10 +137,11 @@ struct Keeper<'a> {
     folder: PathBuf,
     plan: &'a Plan,
     store: &'a Store,
-    /// The wish to stop.
+    /// The wish to stop, and whether something was not put there for its sake.
     cancel: Cancel,
+    is_cut_short: bool,
     /// The right to write to the folder, and the list of what is there; nothing while another run writes to it.
-    shelf: Option<(Turn, List)>,
+    held: Option<(Turn, List)>,
     /// What was made meanwhile, or could not be put there the first time.
     later: Vec<Made>,
     /// Nodes whose files show something else than before this run.
@@ -158,7 +160,8 @@ impl Keeper<'_> {
         let mut written = Stopwatch::new();
         while let Ok(made) = heard.recv() {
             if self.cancel.is_requested() {
-                continue; // Who wants to stop waits for no copy; the same command goes on.
+                self.is_cut_short = true; // Who wants to stop waits for no copy; the same command goes on.
+                continue;
             }
             self.later.retain(|older| older.node != made.node);
             // What fails here is tried again when the run ends, and told then.
@@ -170,7 +173,7 @@ impl Keeper<'_> {
                 }
             }
             // A run that is killed leaves a list of most of what it put there.
-            if let Some((_, list)) = self.shelf.as_mut().filter(|_| written.elapsed() > LISTED) {
+            if let Some((_, list)) = self.held.as_mut().filter(|_| written.elapsed() > LISTED) {
                 let _ = list.close(); // Told when the run ends.
                 written = Stopwatch::new();
             }
@@ -180,14 +183,14 @@ impl Keeper<'_> {
 
     /// Takes the right to write to the folder, and reads its list. False while another run writes to it.
     fn take_turn(&mut self) -> anyhow::Result<bool> {
-        if self.shelf.is_none() {
+        if self.held.is_none() {
             let folder = &self.folder;
             let turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
             let Some(turn) = turn else { return Ok(false) };
             self.open(turn);
             let later = std::mem::take(&mut self.later);
-            let fails = |made: &Made| !self.cancel.is_requested() && self.show(made).is_err();
-            self.later = later.into_iter().filter(fails).collect();
+            self.later =
+                later.into_iter().filter(|made| self.cancel.is_requested() || self.show(made).is_err()).collect();
         }
         Ok(true)
     }
@@ -196,13 +199,13 @@ impl Keeper<'_> {
         files::clear(&self.folder);
         let mut list = List::open(&self.folder);
         remove_wrong(&mut list, self.store);
-        self.shelf = Some((turn, list));
+        self.held = Some((turn, list));
     }
 
     /// Puts the files of a node into the folder, unless they are there.
     fn show(&mut self, made: &Made) -> anyhow::Result<()> {
         let Ok(&[id]) = self.plan.find(&made.node).as_deref() else { return Ok(()) };
-        let Some((turn, list)) = &mut self.shelf else { return Ok(()) };
+        let Some((turn, list)) = &mut self.held else { return Ok(()) };
         let (plan, node, kept) = (self.plan, self.plan.node(id), places::is_kept(self.plan, self.plan.node(id)));
         if !places::has_place(plan, node) && !list.knows(&made.node) {
             return Ok(());
@@ -217,7 +220,7 @@ impl Keeper<'_> {
         let Some(record) = self.store.record(made.key)? else { return Ok(()) };
         let artifact = record.artifact.digest();
         if list.shows_another(&made.node, artifact) {
-            self.replaced.push(plan.followed(id).map_or_else(|| made.node.clone(), |of| plan.node(of).name()));
+            self.replaced.push(told_as(plan, id));
         }
         let (mut there, mut is_whole) = (Vec::new(), true);
         for (file, part) in places::files(plan, node, &record.artifact) {
@@ -256,18 +259,22 @@ impl Keeper<'_> {
     }
 
     fn finish(mut self, end: End) -> Lacks {
-        let later = std::mem::take(&mut self.later);
-        for made in later.into_iter().filter(|_| !self.cancel.is_requested()).collect::<Vec<_>>() {
-            if let Err(error) = self.show(&made) {
-                let node = self.plan.find(&made.node).ok().and_then(|found| self.plan.followed(*found.first()?));
-                let node = node.map_or_else(|| made.node.clone(), |of| self.plan.node(of).name());
+        for made in std::mem::take(&mut self.later) {
+            if self.cancel.is_requested() {
+                self.is_cut_short = true;
+            } else if let Err(error) = self.show(&made) {
+                let node = self.plan.find(&made.node).map_or(made.node, |found| told_as(self.plan, found[0]));
                 self.lacks.complaints.push(format!("could not write the results of {node}: {error:#}"));
             }
         }
-        let gone: BTreeSet<_> = self.gone.iter().map(|id| self.plan.followed(*id).unwrap_or(*id)).collect();
-        self.lacks.gone = gone.into_iter().map(|id| self.plan.node(id).name()).collect();
+        if self.is_cut_short && end != End::Broken {
+            let what = "the run was asked to stop before all results were laid out; the same command lays them out";
+            self.lacks.complaints.push(what.to_owned());
+        }
+        self.lacks.gone = self.gone.iter().map(|id| told_as(self.plan, *id)).collect();
+        self.lacks.gone.dedup();
         let (folder, mut lacks) = (self.folder, self.lacks);
-        let Some((turn, mut list)) = self.shelf else { return lacks };
+        let Some((turn, mut list)) = self.held else { return lacks };
         if !turn.is_there() {
             let folder = folder.display();
             let what = format!("{folder} was moved or deleted meanwhile; the same command lays out what is missing");
@@ -281,8 +288,8 @@ impl Keeper<'_> {
                 self.left.extend(list.shown());
                 clean(&folder, self.plan, &self.left);
             }
-            End::Partial => list.remove(&downstream(self.plan, &self.replaced)),
-            End::Complete | End::Broken => {}
+            End::Partial if !self.is_cut_short => list.remove(&downstream(self.plan, &self.replaced)),
+            End::Complete | End::Partial | End::Broken => {}
         }
         if let Err(error) = list.close() {
             let what =
@@ -291,6 +298,11 @@ impl Keeper<'_> {
         }
         lacks
     }
+}
+
+/// The name under which a person knows a node: of tables, that of the node whose they are.
+fn told_as(plan: &Plan, id: NodeId) -> String {
+    plan.node(plan.followed(id).unwrap_or(id)).name()
 }
 
 /// Whether a file is, to the last bit, this part.
@@ -339,9 +351,10 @@ fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
             let epochs = below(&folder).into_iter().filter(|(path, name)| places::is_epoch(name) && is_folder(path));
             epochs.filter(|(path, _)| !filled.contains(&**path)).for_each(|(path, _)| clear(&path, &shelf));
         }
-        match shelf.is_flat {
-            true => clear(&folder, &shelf),
-            false => _ = std::fs::remove_dir(&folder),
+        if shelf.is_flat {
+            clear(&folder, &shelf);
+        } else {
+            let _ = std::fs::remove_dir(&folder); // Only if it is empty.
         }
     }
 }

@@ -95,6 +95,27 @@ fn a_run_lays_its_results_out_as_soon_as_the_one_before_it_has_ended() {
 }
 
 #[test]
+fn a_stop_before_all_results_are_laid_out_deletes_none_and_is_told() {
+    let space = Space::after_a_run();
+    let before = laid_out(&space, "runs/tiny");
+    let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
+    let plan = load_text("tiny.yaml", &text, &[], described(), &|_| None).unwrap().plan;
+    let (store, folder, cancel) = (space.store(), space.path("runs/tiny"), Cancel::default());
+    let record = space.record("metrics.tables@1");
+    for end in [End::Complete, End::Partial] {
+        let lacks = std::thread::scope(|scope| {
+            let results = Results::open(scope, &folder, &plan, &store, cancel.clone()).unwrap();
+            cancel.request(); // The run itself was done.
+            let (key, artifact) = (record.key(), record.artifact.digest());
+            results.observe(&Event::NodeHit { node: "metrics.tables@1".to_owned(), key, artifact });
+            results.finish(end, &mut || false).unwrap().unwrap()
+        });
+        assert!(lacks.complaints.concat().contains("asked to stop before all results"), "{:?}", lacks.complaints);
+        assert!(laid_out(&space, "runs/tiny") == before);
+    }
+}
+
+#[test]
 fn results_whose_bytes_are_gone_outlive_their_list() {
     const CENTROIDS: &str = "runs/tiny/centroids/epoch=0001/centroids.arrow";
     let space = Space::after_a_run();
