@@ -79,28 +79,29 @@ fn look_up(
         return Ok(Line { node: id, fate, key: None, record: None, bytes: None, stand: None });
     };
     let key = key_of(plan, id, &inputs, device)?;
-    let before = key_before(&key, &*node.stage, &inputs, device);
     let mut damaged = None;
-    for key in [Some(&key), before.as_ref()].into_iter().flatten() {
-        match store.record(key.key()) {
-            Ok(Some(record)) => {
-                let bytes = Some(record.artifact.bytes());
-                return Ok(Line {
-                    node: id,
-                    fate: Fate::Hit,
-                    key: Some(key.clone()),
-                    record: Some(record),
-                    bytes,
-                    stand: None,
-                });
-            }
-            Ok(None) => {}
-            // A run moves it away and goes on as if there were none.
-            Err(StoreError::DamagedRecord { .. }) => damaged = Some(Stand::Wrong),
-            Err(error) => return Err(error.into()),
+    let mut look = |key: &KeyText| match store.record(key.key()) {
+        Ok(Some(record)) => {
+            let (key, bytes) = (Some(key.clone()), Some(record.artifact.bytes()));
+            Ok(Some(Line { node: id, fate: Fate::Hit, key, record: Some(record), bytes, stand: None }))
         }
+        // A run moves it away and goes on as if there were none.
+        Err(StoreError::DamagedRecord { .. }) => {
+            damaged = Some(Stand::Wrong);
+            Ok(None)
+        }
+        other => other.map(|_| None),
+    };
+    if let Some(line) = look(&key)? {
+        return Ok(line);
     }
-    let keys: Vec<_> = [Some(&key), before.as_ref()].into_iter().flatten().collect();
+    let before = key_before(&key, &*node.stage, &inputs, device);
+    if let Some(before) = &before
+        && let Some(line) = look(before)?
+    {
+        return Ok(line);
+    }
+    let keys: Vec<_> = std::iter::once(&key).chain(&before).collect();
     let fate = Fate::Run(why::miss_reason(store, history.of(&node.name()), &keys));
     Ok(Line { node: id, fate, key: Some(key), record: None, bytes: None, stand: damaged })
 }

@@ -8,8 +8,7 @@ use crate::engine::plan::{NodeId, Plan};
 use crate::engine::{Device, KeyText, MissReason, NodeState, why};
 use crate::store::run::KeyHistory;
 use crate::store::{Record, Stand, Store, StoreError};
-use rayon::prelude::*;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// A record and the state of its bytes.
@@ -26,20 +25,43 @@ impl Seen {
     }
 }
 
+/// How many keys one thread looks at before it says what it saw.
+const SHARE: usize = 128;
+
 /// What stands under the keys of the last run. One node's key needs the record before it, so that a run by itself reads
-/// one after the other; where nothing has changed, these are the very keys, and all cores read them at once.
+/// one after the other; where nothing has changed, these are the very keys, and other threads read them ahead of the loop.
 #[derive(Default)]
-pub(super) struct Ahead(HashMap<StageKey, Seen>);
+pub(super) struct Ahead {
+    seen: HashMap<StageKey, Seen>,
+    /// Keys that another thread is going to look at.
+    awaited: HashSet<StageKey>,
+}
+
+/// What one look ahead saw.
+pub(super) type Glimpse = (StageKey, Option<Seen>);
 
 impl Ahead {
+    /// Shares out the keys of the last run, in the order in which the loop will ask for them.
+    pub(super) fn share_out(&mut self, nodes: &Nodes<'_>, history: &KeyHistory) -> Vec<Vec<StageKey>> {
+        let last = nodes.plan.order().iter().filter_map(|id| history.of(&nodes.name(*id)).next());
+        let keys: Vec<StageKey> = last.filter(|key| self.awaited.insert(*key)).collect();
+        keys.chunks(SHARE).map(<[StageKey]>::to_vec).collect()
+    }
+
     /// Reads and looks; nothing is moved or reported. What cannot be read is left to whoever asks for it.
-    pub(super) fn look(store: &Store, history: &KeyHistory) -> Self {
-        let keys: Vec<StageKey> = history.last().collect();
-        let look = |key: &StageKey| {
-            let record = store.record(*key).ok().flatten()?;
-            Some((*key, Seen::new(record, |artifact| store.stand(artifact))))
+    pub(super) fn look(store: &Store, keys: Vec<StageKey>) -> Vec<Glimpse> {
+        let look = |key: StageKey| {
+            let record = store.record(key).ok().flatten();
+            (key, record.map(|record| Seen::new(record, |artifact| store.stand(artifact))))
         };
-        Self(keys.par_iter().filter_map(look).collect::<Vec<_>>().into_iter().collect())
+        keys.into_iter().map(look).collect()
+    }
+
+    fn learn(&mut self, glimpses: Vec<Glimpse>) {
+        for (key, seen) in glimpses {
+            self.awaited.remove(&key);
+            self.seen.extend(seen.map(|seen| (key, seen)));
+        }
     }
 }
 
@@ -80,7 +102,7 @@ pub(super) fn look(
 }
 
 fn look_under(store: &Store, ahead: &mut Ahead, key: &KeyText) -> Result<Option<Seen>, StoreError> {
-    match ahead.0.remove(&key.key()) {
+    match ahead.seen.remove(&key.key()) {
         Some(seen) if seen.stand < Stand::Wrong => Ok(Some(seen)),
         Some(seen) => Ok(Some(Seen { stand: mended(store, &seen.record.artifact), ..seen })),
         None => match store.record(key.key()) {
@@ -120,6 +142,8 @@ pub(super) struct Lookup<'a> {
     pub(super) ahead: Ahead,
     /// A node whose key or record another thread looks for; those after it wait, so that hits come in the plan's order.
     pub(super) pending: Option<NodeId>,
+    /// The key of the pending node, where a look ahead is to tell of it.
+    stalled: Option<StageKey>,
 }
 
 impl<'a> Lookup<'a> {
@@ -132,6 +156,26 @@ impl<'a> Lookup<'a> {
             facts: Spread::new(plan),
             ahead: Ahead::default(),
             pending: None,
+            stalled: None,
+        }
+    }
+
+    /// Whether a look ahead is still to tell what stands under the key; then nothing more is looked up until it does.
+    pub(super) fn stalls(&mut self, id: NodeId, key: StageKey) -> bool {
+        let is_awaited = self.ahead.awaited.contains(&key);
+        if is_awaited {
+            (self.pending, self.stalled) = (Some(id), Some(key));
+        }
+        is_awaited
+    }
+
+    /// A look ahead tells what it saw. The node that waits for it is looked up again: its inputs may have changed.
+    pub(super) fn glimpsed(&mut self, nodes: &Nodes<'_>, glimpses: Vec<Glimpse>) {
+        self.ahead.learn(glimpses);
+        if self.stalled.is_some_and(|key| !self.ahead.awaited.contains(&key)) {
+            self.stalled = None;
+            let waits = self.pending.take().filter(|id| nodes.of(*id).unresolved == 0);
+            waits.into_iter().for_each(|id| self.again(id));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::engine::crew::threads::Threads;
 use crate::engine::crew::{Crew, Hire, Reports};
 use crate::engine::desk::Desk;
 use crate::engine::error::{ActionError, EngineError};
-use crate::engine::lookup::{Ahead, Looked};
+use crate::engine::lookup::{Glimpse, Looked};
 use crate::engine::prepare::Prepared;
 use crate::engine::{KeyText, NodeId, panics};
 use crate::store::{Record, StoreError};
@@ -17,7 +17,7 @@ use std::thread::Scope;
 /// What reaches the loop.
 pub(super) enum Message {
     Report(Report),
-    Ahead(Ahead),
+    Glimpsed(Vec<Glimpse>),
     Keyed(NodeId, Result<KeyText, EngineError>),
     Looked(NodeId, Vec<Option<Digest>>, Result<Looked, StoreError>),
     Prepared(Action, KeyText, Result<Prepared, ActionError>),

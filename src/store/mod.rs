@@ -54,12 +54,13 @@ pub use quarantine::quarantined_object;
 pub use record::Record;
 pub use standing::{RunState, Standing};
 
-use crate::base::{Artifact, ObjectId, Part, StageKey};
+use crate::base::{Artifact, Digest, ObjectId, Part, StageKey};
 use crate::store::durable::Settled;
 use crate::store::io::{Found, Lock};
 use crate::store::policy::Checks;
 use crate::store::quarantine::Wrong;
 use bytes::Bytes;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -104,13 +105,24 @@ impl Store {
     }
 
     fn object_path(&self, id: ObjectId) -> PathBuf {
-        let hex = id.to_string();
-        self.root.join("objects").join(&hex[..2]).join(hex)
+        self.path_in("objects", id.0)
     }
 
     fn record_path(&self, key: StageKey) -> PathBuf {
-        let hex = key.to_string();
-        self.root.join("records").join(&hex[..2]).join(hex)
+        self.path_in("records", key.0)
+    }
+
+    fn path_in(&self, folder: &str, digest: Digest) -> PathBuf {
+        let hex = digest.to_string();
+        // In one piece: a run asks for thousands of paths.
+        let mut path = OsString::with_capacity(self.root.as_os_str().len() + folder.len() + hex.len() + 5);
+        for piece in [self.root.as_os_str(), "/".as_ref(), folder.as_ref(), "/".as_ref()] {
+            path.push(piece);
+        }
+        path.push(&hex[..2]);
+        path.push("/");
+        path.push(hex);
+        path.into()
     }
 
     fn next_number(&self) -> u64 {

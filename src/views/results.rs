@@ -332,12 +332,8 @@ fn remove_wrong(list: &mut List, store: &Store) {
 fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
     let filled: HashSet<&Path> = shown.iter().filter_map(|file| file.parent()).collect();
     let is_folder = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
-    let below = |folder: &Path| -> Vec<(PathBuf, String)> {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| (entry.path(), entry.file_name().to_string_lossy().into_owned())).collect()
-    };
     let clear = |folder: &Path, shelf: &Shelf| {
-        for (path, _) in below(folder).iter().filter(|(path, name)| shelf.takes(name) && !shown.contains(path)) {
+        for (path, ..) in named(folder).filter(|(path, name, _)| shelf.takes(name) && !shown.contains(path)) {
             let _ = path.strip_prefix(root).map(|file| files::remove(root, file));
         }
         let _ = std::fs::remove_dir(folder); // Only if it is empty.
@@ -348,8 +344,9 @@ fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
             continue; // What a link leads to is somebody else's.
         }
         if !shelf.is_flat {
-            let epochs = below(&folder).into_iter().filter(|(path, name)| places::is_epoch(name) && is_folder(path));
-            epochs.filter(|(path, _)| !filled.contains(&**path)).for_each(|(path, _)| clear(&path, &shelf));
+            // Thousands of them: what they are is told with their names.
+            let epochs = named(&folder).filter(|(_, name, is_folder)| *is_folder && places::is_epoch(name));
+            epochs.filter(|(path, ..)| !filled.contains(&**path)).for_each(|(path, ..)| clear(&path, &shelf));
         }
         if shelf.is_flat {
             clear(&folder, &shelf);
@@ -357,6 +354,14 @@ fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
             let _ = std::fs::remove_dir(&folder); // Only if it is empty.
         }
     }
+}
+
+/// What a folder has: the path and name of each thing, and whether it is a folder and no link to one.
+fn named(folder: &Path) -> impl Iterator<Item = (PathBuf, String, bool)> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        (entry.path(), entry.file_name().to_string_lossy().into_owned(), is_folder)
+    })
 }
 
 /// The nodes that read, directly or not, what one of `names` makes.

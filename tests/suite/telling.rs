@@ -321,7 +321,9 @@ fn log_tells_what_ran_and_the_slowest_path() {
         list.as_array().unwrap().iter().map(|node| node["node"].as_str().unwrap().to_owned()).collect()
     };
     let path = names(&json["slowest_path"]);
-    assert!(path.contains(&"weights@1".to_owned()) && path.last().unwrap() == "weights@2", "{path:?}");
+    // On a slow disk the tables of the last weights are the last of it.
+    let last = path.iter().rfind(|node| !node.contains(".tables@")).unwrap();
+    assert!(path.contains(&"weights@1".to_owned()) && last == "weights@2", "{path:?}");
 
     space.run(&["run", "tiny.yaml", "-q"]).ok();
     let all = space.run(&["log", "--all"]).ok().stdout;

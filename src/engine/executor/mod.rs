@@ -127,12 +127,7 @@ impl<'a> Executor<'a> {
         'a: 'scope,
     {
         let (mut looked, mut is_stopping) = (Stopwatch::new(), false);
-        // Where the store hashes what it looks at, a look ahead would hash all of it before anything else happens.
-        let mut looks_ahead = !self.store.hashes();
-        if looks_ahead {
-            let history = self.claims.history.clone();
-            staff.hand(move |site| Message::Ahead(Ahead::look(site.store, &history)));
-        }
+        self.look_ahead(staff);
         loop {
             if looked.elapsed() >= LOOK_UP {
                 self.wake_waiting();
@@ -141,11 +136,9 @@ impl<'a> Executor<'a> {
             if self.settings.cancel.is_requested() && !std::mem::replace(&mut is_stopping, true) {
                 staff.stop();
             }
-            if !looks_ahead {
-                self.resolve(staff);
-                if self.lookup.pending.is_none() {
-                    self.start_ready(staff);
-                }
+            self.resolve(staff);
+            if self.lookup.pending.is_none() {
+                self.start_ready(staff);
             }
             self.tell_reports();
             self.look_for_stuck();
@@ -153,7 +146,7 @@ impl<'a> Executor<'a> {
                 self.write_claims(RunState::Running);
             }
             let board = &self.nodes.board;
-            if self.jobs.is_idle() && self.lookup.pending.is_none() && !looks_ahead {
+            if self.jobs.is_idle() && self.lookup.pending.is_none() {
                 if !self.goes_on() || !board.has_work() {
                     break;
                 }
@@ -165,7 +158,6 @@ impl<'a> Executor<'a> {
                 }
             }
             match receiver.recv_timeout(LOOK_UP) {
-                Ok(Message::Ahead(ahead)) => (self.lookup.ahead, looks_ahead) = (ahead, false),
                 Ok(message) => self.take(message, staff),
                 Err(_) => {}
             }
@@ -178,13 +170,30 @@ impl<'a> Executor<'a> {
         left.into_iter().for_each(|id| self.nodes.board.advance(id, NodeState::Skipped));
     }
 
+    /// Has other threads look at what the last run left, while the loop begins with what it can. Where the store hashes
+    /// what it looks at, that would hash all of it before anything else happens.
+    fn look_ahead<'scope>(&mut self, staff: &mut Staff<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        if self.store.hashes() {
+            return;
+        }
+        let shares = self.lookup.ahead.share_out(&self.nodes, &self.claims.history);
+        self.resolve(staff); // What a source observes takes long, and is begun first.
+        for keys in shares {
+            staff.hand(move |site| Message::Glimpsed(Ahead::look(site.store, keys)));
+        }
+    }
+
     fn take<'scope>(&mut self, message: Message, staff: &mut Staff<'scope, '_>)
     where
         'a: 'scope,
     {
         match message {
             // Whoever might end the worker has heard it.
-            Message::Ahead(_) | Message::Report(Report::Saving(..)) => {}
+            Message::Report(Report::Saving(..)) => {}
+            Message::Glimpsed(glimpses) => self.lookup.glimpsed(&self.nodes, glimpses),
             Message::Report(Report::Event(action, event)) => {
                 let event = self.jobs.heard(action, event);
                 self.observer.observe(&event);
@@ -242,6 +251,7 @@ impl<'a> Executor<'a> {
             let read = self.nodes.read_by(id);
             let ports: Vec<_> = read.iter().map(|(port, _, record)| (*port, &**record)).collect();
             match key_of(self.nodes.plan, id, &ports, self.settings.device) {
+                Ok(key) if self.lookup.stalls(id, key.key()) => {}
                 Ok(key) => self.look_under(id, key, staff),
                 Err(error) => self.fail(id, error),
             }
