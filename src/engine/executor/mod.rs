@@ -157,9 +157,8 @@ impl<'a> Executor<'a> {
                     continue;
                 }
             }
-            match receiver.recv_timeout(LOOK_UP) {
-                Ok(message) => self.take(message, staff),
-                Err(_) => {}
+            if let Ok(message) = receiver.recv_timeout(LOOK_UP) {
+                self.take(message, staff);
             }
         }
         self.look_for_stuck();
