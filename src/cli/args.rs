@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a stage failed, 2 usage, 3 pipeline file, \
-4 in use by another process, 5 damaged or missing artifact, 6 environment, 75 interrupted (the same command goes on), \
-130 stopped at once by a second signal.";
+4 in use by another process, 5 damaged or missing artifact, 6 environment, 75 interrupted (the same command resumes), \
+130 ended by a second signal.";
 
 /// DeepCluster as a pipeline of cached stages.
 #[derive(Parser, Debug)]
@@ -20,32 +20,32 @@ pub struct Arguments {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Run a pipeline; what is in the store is not computed again
+    /// Run a pipeline; results that the store has are not computed again
     Run(RunArgs),
-    /// Tell what a run would do and why, without doing it
+    /// Show what a run would do and why, without doing it
     Plan(PlanArgs),
-    /// Tell why a node would run, down to the root cause
+    /// Explain why a node would run, down to the root cause
     Why(NodeArgs),
-    /// Tell what a run did: what ran and why, how long it took, and what is slowest
+    /// Show what a run did: which nodes ran and why, how long each took, and the slowest path
     Log(LogArgs),
-    /// Tell where two runs of a store differ, and what made them differ
+    /// Compare two runs of a store: where they differ, and why
     Diff(DiffArgs),
-    /// Show what a node made: schema, rows, statistics
+    /// Show a node's output: columns, first rows, statistics
     Show(ShowArgs),
     /// List the nodes of a run, or the runs of a store
     Ls(LsArgs),
-    /// Look at everything in a store and name what is wrong
+    /// Check every file of a store and name what is damaged
     Verify(VerifyArgs),
-    /// Remove what no run and no pin is after
+    /// Delete records and objects that no run or pin references
     Gc(GcArgs),
-    /// Have the results of a run stay, whatever later runs of its name do; without a run, list the pins
+    /// Protect a run's artifacts from gc and from later runs of the same name; without RUN, list pins
     Pin(PinArgs),
     /// Check this machine: libraries, threads, device, disk
     Doctor(DoctorArgs),
-    /// Work for a run, which speaks to it on its standard input
+    /// Do the actions of a run, which sends them on standard input
     #[command(hide = true)]
     Work(WorkArgs),
-    /// Print a device and what keys say of it, as JSON
+    /// Print a device and what keys hold of it, as JSON
     #[command(hide = true)]
     Device {
         /// auto, cpu, cuda or cuda:N
@@ -84,7 +84,7 @@ pub struct RunArgs {
     pub pipeline: PathBuf,
     #[command(flatten)]
     pub place: Place,
-    /// Stop once NODE (such as features@3), or every epoch's node of that name, is done (repeatable)
+    /// Stop when NODE (such as features@3), or that node of every epoch, is done (repeatable)
     #[arg(long, value_name = "NODE")]
     pub to: Vec<String>,
     /// Folder for the results: they go to DIR/NAME/
@@ -93,16 +93,16 @@ pub struct RunArgs {
     /// Print events as JSON lines on standard output
     #[arg(long)]
     pub json: bool,
-    /// Say less
+    /// Print less
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more: hits, and why each node runs
+    /// Print more: hits, and why each node runs
     #[arg(short, long)]
     pub verbose: bool,
-    /// How closely to look at what is in the store when it is used: its size, the bytes of one object in twenty, or all
+    /// What to check of an object before its use: its size, the bytes of one object in twenty, or all bytes
     #[arg(long, value_name = "HOW", default_value = "size")]
     pub verify: Closely,
-    /// Threads for computing; the default is all cores. Results do not depend on it beyond rounding in networks and whitening
+    /// Threads for computing; the default is all cores. They change results only by rounding in networks and whitening
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 }
@@ -113,7 +113,7 @@ pub struct WorkArgs {
     /// Folder of the store
     #[arg(long, value_name = "DIR")]
     pub store: PathBuf,
-    /// How closely to look at what is in the store when it is used
+    /// What to check of an object before its use
     #[arg(long, value_name = "HOW", default_value = "size")]
     pub verify: Closely,
     /// Threads for computing
@@ -149,7 +149,7 @@ pub struct VerifyArgs {
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,
-    /// Read only this share of the objects, others each time; such as 5%
+    /// Read only this share of the objects, such as 5%; each call reads others
     #[arg(long, value_name = "SHARE", default_value = "100%")]
     pub sample: String,
     /// Print one JSON object
@@ -163,19 +163,19 @@ pub struct GcArgs {
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,
-    /// Keep only the N newest runs, those that are not done, and pins; without it, every run
+    /// Keep only the N newest runs, unfinished runs and pins; without it, every run
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
-    /// Let go of this run, done or not; may be repeated
+    /// Discard this run, finished or not (repeatable)
     #[arg(long, value_name = "RUN")]
     pub drop: Vec<String>,
-    /// Tell what would be removed, and remove nothing
+    /// Show what would be deleted, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Also remove what was found wrong and moved to quarantine
+    /// Also delete damaged files that were moved to quarantine
     #[arg(long)]
     pub quarantine: bool,
-    /// Wait until nobody else uses the store
+    /// Wait until no other process uses the store
     #[arg(long)]
     pub wait: bool,
 }
@@ -183,12 +183,12 @@ pub struct GcArgs {
 /// dcpipe pin
 #[derive(Args, Debug)]
 pub struct PinArgs {
-    /// The run; what it is after now stays
+    /// Run to pin, as it is now
     pub run: Option<String>,
     /// Name of the pin, instead of the run's
     #[arg(long = "as", value_name = "PIN", requires = "run")]
     pub name: Option<String>,
-    /// Take a pin away
+    /// Remove this pin
     #[arg(long, value_name = "PIN", conflicts_with = "run")]
     pub remove: Option<String>,
     /// Folder of the store
@@ -213,7 +213,7 @@ pub struct PlanArgs {
 pub struct NodeArgs {
     /// The node, such as clusters@2
     pub node: String,
-    /// Pipeline file; without one, that of the store's last run
+    /// Pipeline file; the default is that of the store's last run
     pub pipeline: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,
@@ -222,7 +222,7 @@ pub struct NodeArgs {
 /// dcpipe log
 #[derive(Args, Debug)]
 pub struct LogArgs {
-    /// Name of the run; without one, the store's last run
+    /// Name of the run; the default is the store's last run
     pub name: Option<String>,
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
@@ -230,7 +230,7 @@ pub struct LogArgs {
     /// Folder of the results, as in run: the history is DIR/NAME/events.jsonl
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
-    /// List all runs of that name instead of telling the last
+    /// List all runs of that name instead of showing the last
     #[arg(long)]
     pub all: bool,
     /// Write the last run as a Chrome trace, which ui.perfetto.dev and chrome://tracing open
@@ -244,10 +244,10 @@ pub struct LogArgs {
 /// dcpipe diff
 #[derive(Args, Debug)]
 pub struct DiffArgs {
-    /// Name of the one run
+    /// Name of the first run
     #[arg(value_name = "RUN")]
     pub one: String,
-    /// Name of the other run
+    /// Name of the second run
     #[arg(value_name = "RUN")]
     pub other: String,
     /// Folder of the store
@@ -260,14 +260,14 @@ pub struct DiffArgs {
 pub struct ShowArgs {
     /// The node, such as clusters@2
     pub node: String,
-    /// Pipeline file; without one, that of the store's last run
+    /// Pipeline file; the default is that of the store's last run
     pub pipeline: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,
-    /// How many rows; of long rows the first numbers
+    /// How many rows to print; long rows are cut
     #[arg(long, default_value_t = 20)]
     pub rows: usize,
-    /// Only the paths of the node's files
+    /// Print only the paths of the node's files
     #[arg(long)]
     pub paths: bool,
 }
@@ -275,7 +275,7 @@ pub struct ShowArgs {
 /// dcpipe ls
 #[derive(Args, Debug)]
 pub struct LsArgs {
-    /// Pipeline file; without one, the store's runs are listed
+    /// Pipeline file; without one, list the store's runs
     pub pipeline: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,
@@ -287,7 +287,7 @@ pub struct DoctorArgs {
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,
-    /// Device to look at: auto, cpu, cuda or cuda:N
+    /// Device to check: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: String,
     /// Print one JSON object per check

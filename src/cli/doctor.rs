@@ -94,7 +94,7 @@ fn blas() -> Check {
             format!("sgemm_ is {}", path.display()),
             "another BLAS stands before libtorch's MKL and serves it too: take it out of LD_PRELOAD or LD_LIBRARY_PATH",
         ),
-        None => verdict("blas", Verdict::Warn, "nobody answers to sgemm_".to_owned(), "build dcpipe again"),
+        None => verdict("blas", Verdict::Warn, "no loaded library provides sgemm_".to_owned(), "build dcpipe again"),
     }
 }
 

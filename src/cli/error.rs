@@ -29,7 +29,7 @@ pub enum CliError {
     #[error("standard output is closed")]
     Pipe,
     /// Stopped on request.
-    #[error("interrupted; everything finished is in the store. Go on with the same command:\n  {again}")]
+    #[error("interrupted; all finished work is in the store. Resume with the same command:\n  {again}")]
     Interrupted {
         /// The command.
         again: String,
@@ -44,7 +44,7 @@ pub enum CliError {
         code: u8,
     },
     /// What no command should.
-    #[error("BUG: it {0}. What is committed is whole, and the same command goes on; please report it")]
+    #[error("BUG: it {0}. Committed results are whole, and the same command resumes; please report it")]
     Panicked(String),
     /// Something about files of ours outside the store.
     #[error("{0}")]

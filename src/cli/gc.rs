@@ -1,4 +1,4 @@
-//! gc: removes what no run and no pin is after.
+//! gc: deletes records and objects that no run or pin references.
 
 use crate::cli::args::{GcArgs, PinArgs};
 use crate::cli::error::CliError;
@@ -17,30 +17,30 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
     let store = if args.dry_run { existing(&args.store)? } else { alone(args)? };
     args.drop.iter().try_for_each(|run| runs::check(&args.store, run))?;
     let plan = store.gc_plan(args.last, &args.drop)?;
-    // What has not been made again yet is known to be damage, and no deletion, by what lies there.
+    // A quarantined file tells that its object was damaged, not evicted, until the object is rebuilt.
     let owed = |(path, _): &(PathBuf, u64)| quarantined_object(path).is_some_and(|o| plan.missing.contains(&o));
     let (owed, quarantined): (Vec<_>, Vec<_>) = store.quarantined().into_iter().partition(owed);
     let mut told = describe(&plan, args.dry_run);
     let shared = plan.bytes_shared(&store);
     if shared > 0 {
         told.push_str(&format!(
-            "{} of it are in results as well, and stay on the disk as long as those\n",
+            "{} of it are also linked from results, and take space until those are deleted\n",
             text::bytes(shared)
         ));
     }
     let bytes = |files: &[(PathBuf, u64)]| text::bytes(files.iter().map(|(_, bytes)| bytes).sum());
     if !quarantined.is_empty() {
         let what = match (args.quarantine, args.dry_run) {
-            (false, _) => "--quarantine removes them",
-            (true, false) => "removed",
-            (true, true) => "would be removed",
+            (false, _) => "--quarantine deletes them",
+            (true, false) => "deleted",
+            (true, true) => "would be deleted",
         };
-        told.push_str(&format!("{} in quarantine ({}); {what}\n", quarantined.len(), bytes(&quarantined)));
+        told.push_str(&format!("{} files in quarantine ({}); {what}\n", quarantined.len(), bytes(&quarantined)));
     }
     if !owed.is_empty() {
         let count = owed.len();
         told.push_str(&format!(
-            "{count} in quarantine ({}) stay until what they stand for is made again\n",
+            "{count} quarantined files ({}) are kept until their objects are rebuilt\n",
             bytes(&owed)
         ));
     }
@@ -52,14 +52,14 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
         if args.quarantine {
             for (path, _) in quarantined {
                 let gone = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
-                gone.map_err(|error| CliError::Files(format!("could not remove {}: {error}", path.display())))?;
+                gone.map_err(|error| CliError::Files(format!("could not delete {}: {error}", path.display())))?;
             }
         }
     }
     text::out(&told)
 }
 
-/// The store with nobody else in it.
+/// The store, with no other process in it.
 fn alone(args: &GcArgs) -> Result<Store, CliError> {
     check_there(&args.store)?;
     loop {
@@ -83,14 +83,14 @@ fn describe(plan: &GcPlan, dry: bool) -> String {
     }
     let mut told = text::table(&rows);
     for run in &plan.runs {
-        told.push_str(&format!("the run {run} is let go of\n"));
+        told.push_str(&format!("run {run} is discarded\n"));
     }
     if plan.damaged > 0 {
-        told.push_str(&format!("{} records are damaged and count as none; dcpipe verify names them\n", plan.damaged));
+        told.push_str(&format!("{} damaged records count as missing; dcpipe verify names them\n", plan.damaged));
     }
     told.push_str(&format!(
-        "{} {} records and {} objects, {}; {} stay\n",
-        if dry { "would remove" } else { "removed" },
+        "{} {} records and {} objects, {}; {} are kept\n",
+        if dry { "would delete" } else { "deleted" },
         plan.records.len(),
         plan.objects.len(),
         text::bytes(plan.bytes()),
@@ -111,11 +111,11 @@ pub fn pin(args: &PinArgs) -> Result<(), CliError> {
         let name = named(args.name.as_ref().unwrap_or(run))?;
         let Some(pin) = store.pin(&name, run)? else {
             return Err(CliError::Usage(format!(
-                "the pin {name} holds other nodes than the run {run} has now, and they stay; name another pin with --as, \
-                 or take this one away first: dcpipe pin --remove {name}"
+                "pin {name} already protects another state of run {run}. Choose another name with --as, or run \
+                 dcpipe pin --remove {name}"
             )));
         };
-        return text::out(&format!("{name}: {} nodes of the run {run} stay\n", pin.nodes.len()));
+        return text::out(&format!("{name}: {} nodes of run {run} are pinned\n", pin.nodes.len()));
     }
     let mut rows = vec![["pin", "run", "nodes"].map(str::to_owned).to_vec()];
     rows.extend(store.pins()?.into_iter().map(|(name, pin)| vec![name, pin.run, pin.nodes.len().to_string()]));

@@ -60,7 +60,7 @@ impl<'a> Listeners<'a> {
         let waits = &mut || {
             if !std::mem::replace(&mut told, true) {
                 text::note(&format!(
-                    "done; waiting to lay the results out: another run of this name writes to {folder}"
+                    "done; waiting to export the results: another run of this name writes to {folder}"
                 ));
             }
             std::thread::sleep(TURN);
@@ -70,16 +70,15 @@ impl<'a> Listeners<'a> {
         let lacks = lacks.map_err(|error| CliError::Files(format!("could not write to {folder}: {error:#}")))?;
         let Some(Lacks { mut complaints, gone }) = lacks else {
             return Err(CliError::Locked(format!(
-                "everything is in the store, but another run of this name still writes to {folder}; when it has ended \
-                 the same command lays these results out"
+                "the store has all results, but another run of this name still writes to {folder}. When it has ended, run \
+                 the same command to export them"
             )));
         };
         complaints.extend(refusal.get().map(|error| format!("events are missing from standard output: {error}")));
         if let ([first, ..], true) = (&*gone, end != End::Broken) {
             let noun = first.split('@').next().unwrap_or(first);
             text::note(&format!(
-                "files of {} are not all in the results, for their bytes were deleted from the store; keep: [{noun}] \
-                 rebuilds them",
+                "the results of {} are incomplete: their bytes were evicted. Add keep: [{noun}] and run again",
                 listed(&gone)
             ));
         }
@@ -115,7 +114,7 @@ impl<'a> Listeners<'a> {
         match Journal::append_to(results.folder()) {
             Ok(journal) => others.push(Box::new(journal)),
             Err(error) => {
-                text::note(&format!("this run has no events.jsonl, and dcpipe log will not know it: {error}"));
+                text::note(&format!("this run writes no events.jsonl, so dcpipe log cannot show it: {error}"));
             }
         }
         if args.json {

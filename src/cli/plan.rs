@@ -32,7 +32,7 @@ pub fn plan(args: &PlanArgs) -> Result<(), CliError> {
     let pending = count(|f| matches!(f, Fate::Pending { .. }));
     let to_write: u64 = lines.iter().filter(|line| line.fate != Fate::Hit).filter_map(|line| line.bytes).sum();
     let unknown = lines.iter().filter(|line| line.fate != Fate::Hit && line.bytes.is_none()).count();
-    let and_more = if unknown > 0 { format!(" and what {unknown} nodes do not say yet") } else { String::new() };
+    let and_more = if unknown > 0 { format!(", and {unknown} nodes of unknown size") } else { String::new() };
     let free = space.store.free_bytes().map_or(String::new(), |free| format!(", {} free", text::bytes(free)));
     let summary = format!(
         "\n{hit} hit, {run} run, {pending} pending; about {}{and_more} to write{free}\n",
@@ -50,7 +50,7 @@ fn row(plan: &Plan, line: &Line) -> Vec<String> {
     let (what, why) = match &line.fate {
         Fate::Hit => ("hit", String::new()),
         Fate::Run(reason) => ("run", because(line, reason)),
-        Fate::Pending { after } => ("pending", format!("depends on what {after} gives")),
+        Fate::Pending { after } => ("pending", format!("its key depends on the output of {after}")),
     };
     let exact = if line.fate == Fate::Hit { "" } else { "~" };
     let bytes = line.bytes.map_or("?".to_owned(), |b| format!("{exact}{}", text::bytes(b)));
@@ -70,7 +70,7 @@ pub fn because(line: &Line, reason: &MissReason) -> String {
 pub fn in_words(reason: &MissReason) -> String {
     match reason {
         MissReason::FirstRun => "it has not run before".to_owned(),
-        MissReason::NeverFinished => "it was begun and not finished".to_owned(),
+        MissReason::NeverFinished => "it was started and not finished".to_owned(),
         MissReason::Evicted { needed_by } => wanting(None, needed_by),
         MissReason::KeyChanged { lines } => {
             let more = lines.len().saturating_sub(LINES_SHOWN);
@@ -81,15 +81,15 @@ pub fn in_words(reason: &MissReason) -> String {
     }
 }
 
-/// What becomes of bytes that are not as they should be; `keep:` needs those that are to stay.
+/// Why bytes that are not whole are rebuilt; `keep:` retains some.
 fn wanting(stand: Option<Stand>, needed_by: &str) -> String {
     let are = match stand {
         Some(Stand::Wrong) => "damaged",
-        Some(Stand::Unknown) => "not to be looked at",
-        _ => "gone",
+        Some(Stand::Unknown) => "unreadable",
+        _ => "evicted",
     };
-    let why = if needed_by == "keep:" { "are to stay".to_owned() } else { format!("{needed_by} needs them") };
-    format!("its bytes are {are} and {why}")
+    let why = if needed_by == "keep:" { "keep: retains them".to_owned() } else { format!("{needed_by} needs them") };
+    format!("its bytes are {are}, and {why}")
 }
 
 /// Cuts digests down to what a person compares.

@@ -26,7 +26,7 @@ pub fn names(store: &Path) -> Vec<String> {
 /// The name of the store's last run.
 pub fn last(store: &Path) -> Result<String, CliError> {
     let named = last_run(store).ok().and_then(|last| Some(last.run).filter(|run| !run.is_empty()).or(last.name));
-    named.ok_or_else(|| CliError::Usage(format!("no run is named, and {}; name one", there_are(store))))
+    named.ok_or_else(|| CliError::Usage(format!("no run is named, and {}; name a run", there_are(store))))
 }
 
 /// Refuses a name that no run has.
@@ -44,8 +44,7 @@ fn there_are(store: &Path) -> String {
     }
 }
 
-/// Removes a run's folder after what it was after is forgotten: its own files, and the folder unless somebody has put
-/// something else there.
+/// Deletes a discarded run's folder: dcpipe's own files, and the folder unless it holds other files.
 pub fn forget(folder: &Path) {
     for path in OURS.map(|file| folder.join(file)) {
         let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
@@ -58,7 +57,7 @@ pub fn plan(store: &Path, name: &str) -> Result<Plan, CliError> {
     let path = store.join("runs").join(name).join(RESOLVED);
     if !path.is_file() {
         return Err(CliError::Usage(format!(
-            "what the run {name} was is not known: there is no file {}",
+            "the pipeline of run {name} is not known: there is no file {}",
             path.display()
         )));
     }

@@ -32,7 +32,7 @@ pub fn show(args: &ShowArgs) -> Result<(), CliError> {
     };
     let Some((node, record)) = found else {
         return Err(CliError::Artifact(format!(
-            "{} has not run with this pipeline; dcpipe plan tells more",
+            "{} has not run with this pipeline; dcpipe plan shows why",
             args.node
         )));
     };
@@ -74,8 +74,8 @@ fn parts(store: &Store, record: &Record, noun: Noun, rows: usize, told: &mut Str
         }
         let lost = match store.stand_of(part) {
             Stand::Whole => None,
-            Stand::Gone => Some("evicted; what was made from it stays. A run makes it again where it is needed"),
-            Stand::Unknown => Some("not to be looked at: this user may not, or the disk fails"),
+            Stand::Gone => Some("evicted; results computed from it are valid. A run rebuilds it when a node needs it"),
+            Stand::Unknown => Some("unreadable: this user lacks the permission, or the disk fails"),
             Stand::Wrong => Some("damaged: something else stands under its name. A run, or verify, moves that away"),
         };
         if let Some(lost) = lost {

@@ -23,8 +23,8 @@ pub fn start(asked: Option<usize>, runs: bool) -> Result<(), CliError> {
     let threads = count(asked)?;
     let few = |error: String| {
         CliError::Environment(format!(
-            "could not start the threads to compute with: {error}; --threads with fewer than {threads} may do. ulimit -u, \
-             or the pids.max of a container, says how many there may be"
+            "could not start {threads} threads to compute with: {error}. ulimit -u, or a container's pids.max, limits them: \
+             raise it, or give a smaller --threads"
         ))
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(asked.unwrap_or_default());
@@ -40,7 +40,7 @@ pub fn count(asked: Option<usize>) -> Result<usize, CliError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match asked {
         Some(n) if n == 0 || n > MOST * cores => {
-            Err(CliError::Usage(format!("--threads {n} would not do: 1 to {} on {cores} cores", MOST * cores)))
+            Err(CliError::Usage(format!("--threads {n} is out of range: 1 to {} on {cores} cores", MOST * cores)))
         }
         asked => Ok(asked.unwrap_or(cores)),
     }

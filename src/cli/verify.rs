@@ -1,4 +1,4 @@
-//! verify: looks at everything in a store and names what is wrong.
+//! verify: checks every file of a store and names what is damaged.
 
 use crate::base::clock::unix_ms;
 use crate::cli::args::VerifyArgs;
@@ -35,14 +35,14 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     } else {
         let mut told: String = found.wrong.iter().map(|what| format!("{what}\n")).collect();
         for path in found.unknown.iter().take(NAMED) {
-            told.push_str(&format!("{} is not dcpipe's; it is left alone\n", path.display()));
+            told.push_str(&format!("{} is not a file of dcpipe; it is left untouched\n", path.display()));
         }
         if found.unknown.len() > NAMED {
-            told.push_str(&format!("and {} more files that are not dcpipe's\n", found.unknown.len() - NAMED));
+            told.push_str(&format!("and {} more files that are not of dcpipe\n", found.unknown.len() - NAMED));
         }
-        let unread = if found.unread > 0 { format!(", {} not among the sample", found.unread) } else { String::new() };
+        let unread = if found.unread > 0 { format!(", {} are outside the sample", found.unread) } else { String::new() };
         told.push_str(&format!(
-            "{} records and {} objects ({}) are right{unread}; {} objects are evicted, which is no fault\n",
+            "{} records and {} objects ({}) are intact{unread}; {} objects are evicted\n",
             found.records,
             found.objects,
             text::bytes(found.bytes),
@@ -54,7 +54,7 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     match found.wrong.len() {
         0 => told,
         wrong => Err(CliError::Artifact(format!(
-            "{wrong} wrong in {}; what could be moved is in its quarantine/, and the next run makes again what it needs",
+            "{wrong} damaged in {}. What could be moved is in its quarantine/; the next run rebuilds what it needs",
             args.store.display()
         ))),
     }
@@ -66,7 +66,7 @@ pub fn existing(path: &std::path::Path) -> Result<Store, CliError> {
     Ok(open_store(path, &|| true)?)
 }
 
-/// Refuses a folder without a store: a slip of the hand is not to make one.
+/// Refuses a folder without a store: a typing error must not make one.
 pub fn check_there(path: &std::path::Path) -> Result<(), CliError> {
     let store = path.display();
     match path.join("FORMAT").try_exists() {
@@ -80,6 +80,6 @@ fn share(text: &str) -> Result<f64, CliError> {
     let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
     let share = number.map(|number| if text.ends_with('%') { number / 100.0 } else { number });
     share.filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| {
-        CliError::Usage(format!("--sample {text} is no share of the objects; write 5%, or a number above 0 up to 1"))
+        CliError::Usage(format!("--sample {text} is not a share; write 5%, or a number above 0 up to 1"))
     })
 }

@@ -12,7 +12,7 @@ use crate::engine::roots::{Cause, Step, Tracer};
 use crate::engine::{EngineError, MissReason, Plan};
 use std::fmt::Write;
 
-const NO_KEY: &str = "has no key yet: it depends on what comes before it";
+const NO_KEY: &str = "has no key yet: its inputs are not known";
 /// Named of the nodes between one and what it waits for, and told of those between one and its root.
 const NODES_SHOWN: usize = 6;
 
@@ -73,7 +73,7 @@ fn way(plan: &Plan, tracer: &Tracer<'_>, steps: &[Step], root: usize, told: &mut
     if let (Some(target), Some(first)) = (way[..waiting].first(), way.get(waiting)) {
         let through: Vec<_> = way[1..waiting].iter().map(|step| name(step)).collect();
         let by = if through.is_empty() { String::new() } else { format!(", by way of {}", named(&through)) };
-        let _ = writeln!(told, "{} has no key yet: it depends on what {} gives{by}", name(target), name(first));
+        let _ = writeln!(told, "{} has no key yet: it depends on the output of {}{by}", name(target), name(first));
     }
     let shown = &way[waiting..];
     let left_out = shown.len().saturating_sub(NODES_SHOWN);
@@ -102,10 +102,10 @@ fn headline(line: Option<&Line>) -> String {
     let Some(line) = line else { return NO_KEY.to_owned() };
     match &line.fate {
         Fate::Run(MissReason::KeyChanged { .. }) if line.stand.is_none() => {
-            "would run: its key is not the last run's".to_owned()
+            "would run: its key changed since the last run".to_owned()
         }
         Fate::Run(reason) => format!("would run: {}", because(line, reason)),
-        Fate::Hit => "has run with another key since, and what it gave is not the same".to_owned(),
+        Fate::Hit => "ran again with another key and produced different output".to_owned(),
         Fate::Pending { .. } => NO_KEY.to_owned(),
     }
 }
@@ -123,7 +123,7 @@ fn name_roots(plan: &Plan, steps: &[Step], roots: &[usize], told: &mut String) {
         let _ = writeln!(told, "{which}: {}: {}{}", root.node, root.what.join(", "), root.also());
     }
     if groups.is_empty() {
-        let _ = writeln!(told, "what it comes from is not known");
+        let _ = writeln!(told, "the root cause is not known");
     }
 }
 
@@ -133,10 +133,10 @@ fn in_short(cause: &Cause) -> String {
         Cause::FirstRun => in_words(&MissReason::FirstRun),
         Cause::Damaged => DAMAGED.to_owned(),
         Cause::NeverFinished => in_words(&MissReason::NeverFinished),
-        Cause::AskedFor => "its bytes are gone and keep: asks for them".to_owned(),
+        Cause::AskedFor => "its bytes are evicted, and keep: retains them".to_owned(),
         Cause::Forgotten { port, from, was } => format!(
-            "its {port} were {}, which no remembered key of {from} gave: it was longer ago than history reaches, or \
-             {port} was connected to another node",
+            "input {port} was {}; no remembered run of {from} produced that (it is older than the last 8 keys, or {port} \
+             was connected to another node)",
             shorten(was)
         ),
     }

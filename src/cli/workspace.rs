@@ -98,7 +98,7 @@ impl Workspace {
 pub fn open_store(path: &Path, goes_on: &dyn Fn() -> bool) -> Result<Store, StoreError> {
     Store::open_or_wait(path, |looks| {
         if looks == LOOKS {
-            text::note(&format!("a gc is at work on the store {}; waiting for it", path.display()));
+            text::note(&format!("waiting for a gc of the store {}", path.display()));
         }
         goes_on()
     })

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// Two nodes of one name.
-    #[error("two nodes are called {node}; every name may stand once under once: and once under each_epoch:")]
+    #[error("two nodes are called {node}; use each name once under once: and once under each_epoch:")]
     TwiceNamed {
         /// The name.
         node: String,
@@ -43,7 +43,7 @@ pub enum PlanError {
         have: &'static str,
     },
     /// Nodes that wait for each other.
-    #[error("these nodes wait for each other: {path}; read the last epoch's with NAME@prev to break the circle")]
+    #[error("these nodes wait for each other: {path}; read the epoch before with NAME@prev to break the circle")]
     Cycle {
         /// The circle.
         path: String,
@@ -81,7 +81,7 @@ pub struct Interrupted;
 
 /// What a stage read was found damaged when it failed, and was moved to quarantine.
 #[derive(Debug, thiserror::Error)]
-#[error("what it reads at {port} had other bytes than its name promises; the same command makes it again")]
+#[error("its input {port} is damaged; run the same command again, which rebuilds that input")]
 pub struct DamagedInput {
     /// The port.
     pub port: &'static str,
@@ -94,7 +94,7 @@ pub enum ActionError {
     #[error("interrupted")]
     Interrupted,
     /// What it reads at a port was found damaged, and was moved to quarantine.
-    #[error("what it reads at {port} had other bytes than its name promises; the same command rebuilds it")]
+    #[error("its input {port} is damaged; run the same command again, which rebuilds that input")]
     Damaged {
         /// The port.
         port: String,
@@ -173,14 +173,15 @@ pub enum EngineError {
         why: String,
     },
     /// A stage gave other bytes than its record promises, again and again.
-    #[error("{node} gives other bytes each time it runs; its stage is not a pure function of its key")]
+    #[error("{node} produces other bytes each time it runs: its stage is not a pure function of its key. Please report it")]
     NeverSettles {
         /// The node.
         node: String,
     },
     /// Something deletes a node's bytes as fast as they are made.
     #[error(
-        "the bytes of {node} were gone again each time before they could be read; does something else empty the store?"
+        "{node} was rebuilt several times, but its data vanished before it was read. Is another process deleting from the \
+         store?"
     )]
     KeepsVanishing {
         /// The node.

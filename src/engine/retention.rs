@@ -102,7 +102,7 @@ impl<'a> Retention<'a> {
     /// Says once why nothing is deleted.
     fn keep_all(&mut self, error: &StoreError, tell: Tell<'_>) {
         if !std::mem::replace(&mut self.keeps_all, true) {
-            let text = format!("no bytes are deleted by this run: {error}");
+            let text = format!("this run evicts nothing: {error}");
             tell(&Event::Note { node: String::new(), text });
         }
     }

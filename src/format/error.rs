@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// The bytes are not a whole file of that container, or contradict themselves.
-    #[error("read {kind}: the file is damaged or cut short ({reason}); delete it, and it is made again")]
+    #[error("read {kind}: the file is damaged or cut short ({reason}); delete it and run again, which rebuilds it")]
     Damaged {
         /// The schema that was expected, such as `clusters/v1`, or the file's name.
         kind: String,

@@ -29,7 +29,7 @@ pub enum StoreError {
     },
     /// A collection that would take everything.
     #[error(
-        "refusing to empty {root}: it has no runs and no pins; run the pipelines that you want to keep, or delete the \
+        "refusing to empty {root}: it has no runs and no pins. Run the pipelines that you want to keep, or delete the \
          folder"
     )]
     NoRoots {
@@ -40,7 +40,7 @@ pub enum StoreError {
     #[error(
         "could not read {path}: {error}; {}",
         match run {
-            Some(run) => format!("run {run} once more, which writes it anew, or discard it with dcpipe gc --drop {run}"),
+            Some(run) => format!("run {run} again, which rewrites the file, or discard the run with dcpipe gc --drop {run}"),
             None => "delete that file to discard the pin".to_owned(),
         }
     )]
@@ -53,13 +53,13 @@ pub enum StoreError {
         error: io::Error,
     },
     /// Somebody has the store open, and whoever asked must be alone.
-    #[error("the store {root} is in use by another dcpipe; wait for it to end, or say --wait")]
+    #[error("another dcpipe uses the store {root}; wait for its end, or give --wait")]
     InUse {
         /// The store's folder.
         root: PathBuf,
     },
     /// An object was evicted, or never there.
-    #[error("object {object} ({name}) is not in the store; run the pipeline again to have it recomputed")]
+    #[error("object {object} ({name}) is not in the store; run the pipeline again to rebuild it")]
     Missing {
         /// Its name.
         object: ObjectId,
@@ -68,8 +68,8 @@ pub enum StoreError {
     },
     /// What stands under an object's name is not the object, or cannot be read, and is in the way of a right one.
     #[error(
-        "{path} {why} and blocks its rebuild; move it away, or make its folder and the store's quarantine/ writable, \
-         then run the same command again"
+        "{path} {why} and blocks its rebuild. Move the file away, or make its folder and the store's quarantine/ \
+         writable, then run the same command again"
     )]
     Stuck {
         /// The object.
@@ -78,7 +78,7 @@ pub enum StoreError {
         why: String,
     },
     /// A record does not prove itself.
-    #[error("record {key} is damaged ({why}); it is not trusted, and its node runs again")]
+    #[error("record {key} is damaged ({why}); its node runs again")]
     DamagedRecord {
         /// Its name.
         key: StageKey,
@@ -105,21 +105,21 @@ fn is_full(error: &io::Error) -> bool {
 fn advice(action: &str, error: &io::Error) -> &'static str {
     let looked = matches!(action, "read" | "list" | "map");
     if looked && error.kind() == io::ErrorKind::PermissionDenied {
-        "; this user may not read it"
+        "; give this user the right to read it"
     } else if looked && error.raw_os_error() == Some(libc::EIO) {
-        "; if that stays so, move it away: what it held is made again. dcpipe verify names all that cannot be read"
+        "; if it fails again, move the file away: a run rebuilds its content. dcpipe verify names every unreadable file"
     } else if is_full(error) {
-        "; free some space or name another folder with --store, then run the same command: what is committed stays"
+        "; free some space or name another folder with --store, then run the same command: finished work is kept"
     } else if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
-        "; this user may not write there: let it, or name another store with --store"
+        "; give this user the right to write there, or name another store with --store"
     } else if action == "create" && matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory)
     {
-        "; something that is no folder stands in its place or above it: move that away, then run the same command"
+        "; a file has the name of this folder or of one above it: move that file away, then run the same command"
     } else if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP)) {
-        "; the file system of the store has no locks: name a store on another with --store"
+        "; the store's file system has no locks: name a store on another one with --store"
     } else if error.raw_os_error() == Some(libc::EFBIG) {
-        "; a limit on the size of files (ulimit -f) is in the way, or the file system has one: raise it, or name another \
-         store with --store, then run the same command"
+        "; ulimit -f or the file system limits the size of files: raise it, or name another store with --store, then run \
+         the same command"
     } else if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
         "; raise the limit of open files (ulimit -n), then run the same command"
     } else {

@@ -104,7 +104,7 @@ impl Store {
             }
         };
         match moved {
-            Ok(aside) => self.report(format!("{what}; moved to {} and made again when it is needed", aside.display())),
+            Ok(aside) => self.report(format!("{what}; moved to {} and rebuilt when it is needed", aside.display())),
             // Somebody else was faster.
             Err(_) if self.io.look(path).is_ok_and(|found| found == Found::Nothing) => {}
             Err(error) => {

@@ -16,7 +16,7 @@ fn is_no_folder(error: &std::io::Error) -> bool {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> String {
-    format!("{} cannot be read: {error}; if that stays so, move it away: what it held is made again", path.display())
+    format!("{} cannot be read: {error}; if it fails again, move it away: a run rebuilds its content", path.display())
 }
 
 /// What a look at everything found.

@@ -153,7 +153,7 @@ pub(super) fn check(plan: &Plan) -> anyhow::Result<()> {
         let noun = &namesake(plan, plan.node(node)).noun;
         if let Some(other) = taken.insert(folder.clone(), noun).filter(|other| other != noun) {
             let folder = folder.display();
-            bail!("{other} and {noun} would both be laid out in {folder}/: give one of them another name");
+            bail!("{other} and {noun} would both be exported to {folder}/: rename one of them");
         }
     }
     Ok(())

@@ -268,7 +268,7 @@ impl Keeper<'_> {
             }
         }
         if self.is_cut_short && end != End::Broken {
-            let what = "the run was asked to stop before all results were laid out; the same command lays them out";
+            let what = "the run was stopped before all results were exported; the same command exports them";
             self.lacks.complaints.push(what.to_owned());
         }
         self.lacks.gone = self.gone.iter().map(|id| told_as(self.plan, *id)).collect();
@@ -277,7 +277,7 @@ impl Keeper<'_> {
         let Some((turn, mut list)) = self.held else { return lacks };
         if !turn.is_there() {
             let folder = folder.display();
-            let what = format!("{folder} was moved or deleted meanwhile; the same command lays out what is missing");
+            let what = format!("{folder} was moved or deleted during the run; the same command exports what is missing");
             lacks.complaints.push(what);
             return lacks;
         }
@@ -293,7 +293,7 @@ impl Keeper<'_> {
         }
         if let Err(error) = list.close() {
             let what =
-                "; its .index.json says which of its files are whose: if something else is in its place, delete it";
+                "; its .index.json lists dcpipe's files: if something else has that name, delete it";
             lacks.complaints.push(format!("could not write to {}: {error}{what}", folder.display()));
         }
         lacks

@@ -39,7 +39,7 @@ class Told:
 def plain(text):
     """Without digests, numbers and places, so that what is said of many files is said once."""
     text = re.sub(r"[0-9a-f]{64}(\.\d+)?", "…", text)
-    text = text.removesuffix("; moved to .dcpipe/quarantine/… and made again when it is needed")
+    text = text.removesuffix("; moved to .dcpipe/quarantine/… and rebuilt when it is needed")
     return re.sub(r"\b\d+\b", "N", text).strip()
 
 

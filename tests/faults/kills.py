@@ -181,7 +181,7 @@ def family_5(bench):
             run.signal(number)
             ended = run.wait(bench.reference.patience)
             wrong = [] if met else [f"{node} was not seen to start"]
-            wrong += oracle.manner(ended, {INTERRUPTED}, ["Go on with the same command"])
+            wrong += oracle.manner(ended, {INTERRUPTED}, ["Resume with the same command"])
             group.case(f"{number.name} in {node}", wrong + bench.after(space))
             space.remove()
     group = bench.group(5, "SIGHUP to a run under nohup", "it goes on to its end")
@@ -199,7 +199,7 @@ def family_5(bench):
         run.signal(signal.SIGINT)
         # A second signal of one kind is lost while the first waits to be heard.
         began = time.monotonic()
-        while "once more" not in run.text("err") and time.monotonic() - began < 5 and run.child.poll() is None:
+        while "press Ctrl-C again" not in run.text("err") and time.monotonic() - began < 5 and run.child.poll() is None:
             time.sleep(0.002)
         time.sleep(pause)
         run.signal(signal.SIGINT)

@@ -62,7 +62,7 @@ fn a_plan_tells_hits_runs_and_what_is_open() {
     assert_eq!(fresh[0], ["node", "what", "bytes", "why"]);
     assert_eq!(row(&fresh, "dataset@0")[1], "run");
     assert_eq!(row(&fresh, "dataset@0").last().unwrap(), "it has not run before");
-    assert_eq!(row(&fresh, "crops@0").last().unwrap(), "depends on what dataset@0 gives");
+    assert_eq!(row(&fresh, "crops@0").last().unwrap(), "its key depends on the output of dataset@0");
     assert!(!space.path("runs").exists(), "a plan made results");
 
     space.run(&["run", "tiny.yaml", "-q", "--to", "metrics@1"]).ok();
@@ -70,7 +70,7 @@ fn a_plan_tells_hits_runs_and_what_is_open() {
     assert_eq!(row(&later, "vectors@1")[1], "hit");
     assert_eq!(row(&later, "clusters@1")[1], "run");
     assert_eq!(row(&later, "clusters@1").last().unwrap(), "- param.k = 7, + param.k = 5");
-    assert_eq!(row(&later, "manifest@1").last().unwrap(), "depends on what clusters@1 gives");
+    assert_eq!(row(&later, "manifest@1").last().unwrap(), "its key depends on the output of clusters@1");
     // 60 images of 4096 numbers of 4 bytes.
     assert_eq!(row(&later, "features@2")[2], "~983.0 kB");
     let last = later.last().unwrap().join(" ");
@@ -97,7 +97,7 @@ fn why_follows_a_change_to_its_root() {
     in_order(
         &changed,
         &[
-            "metrics@2 has no key yet: it depends on what vectors@1 gives, by way of clusters@2, vectors@2, ",
+            "metrics@2 has no key yet: it depends on the output of vectors@1, by way of clusters@2, vectors@2, ",
             "manifest@1, clusters@1\n",
             "because vectors@1 would run",
             "- param.dims = 8",

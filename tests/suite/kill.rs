@@ -109,7 +109,7 @@ fn a_signal_stops_where_nothing_is_lost_and_says_how_to_go_on() {
         assert!(run.until(|events| started(events, node)), "{:?}", run.wait());
         run.signal(signal);
         let stopped =
-            run.wait().ended(75).complains_of(&["Go on with the same command", "dcpipe run tiny.yaml --json"]);
+            run.wait().ended(75).complains_of(&["Resume with the same command", "dcpipe run tiny.yaml --json"]);
         let events = stopped.events();
         let last = events.last().unwrap();
         assert!(matches!(last, Event::RunFinished { interrupted: true, failed: 0, .. }), "{last:?}");

@@ -110,7 +110,7 @@ fn a_stop_before_all_results_are_laid_out_deletes_none_and_is_told() {
             results.observe(&Event::NodeHit { node: "metrics.tables@1".to_owned(), key, artifact });
             results.finish(end, &mut || false).unwrap().unwrap()
         });
-        assert!(lacks.complaints.concat().contains("asked to stop before all results"), "{:?}", lacks.complaints);
+        assert!(lacks.complaints.concat().contains("stopped before all results"), "{:?}", lacks.complaints);
         assert!(laid_out(&space, "runs/tiny") == before);
     }
 }
@@ -137,7 +137,7 @@ fn results_whose_bytes_are_gone_outlive_their_list() {
     space.write(CENTROIDS, "something else");
     for _ in 0..2 {
         let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
-        assert!(told.contains("files of clusters@1 are not all") && told.contains("keep: [clusters]"), "{told}");
+        assert!(told.contains("the results of clusters@1 are incomplete") && told.contains("keep: [clusters]"), "{told}");
         assert_eq!(std::fs::read(space.path(CENTROIDS)).unwrap(), b"something else");
     }
     // A copy of the right one is as good as the link that it was.
@@ -214,7 +214,7 @@ fn what_people_read_of_an_epoch_outlives_its_weights() {
     delete_bytes(&space, "manifest@2");
     std::fs::remove_dir_all(space.path("runs/tiny/manifest")).unwrap();
     let told = run(&[]);
-    assert!(told.contains("no tables of manifest@2: their bytes were deleted; keep: [manifest]"), "{told}");
+    assert!(told.contains("no tables of manifest@2: their bytes were evicted. Add keep: [manifest]"), "{told}");
     run(&["--set", "keep=[features, vectors, crops, manifest]"]);
     assert!(laid_out(&space, "runs/tiny") == rest);
 }

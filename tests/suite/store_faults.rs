@@ -222,7 +222,7 @@ fn what_stands_in_place_of_one_of_its_folders_is_said_to_be_in_the_way() {
         put(&path);
         let refused = Store::open(folder.path()).err().unwrap_or_else(|| panic!("{harm} was taken for a folder"));
         assert!(
-            refused.to_string().contains("quarantine: ") && refused.to_string().contains("move that away"),
+            refused.to_string().contains("quarantine: ") && refused.to_string().contains("move that file away"),
             "{refused}"
         );
         std::fs::remove_file(&path).expect("removed");

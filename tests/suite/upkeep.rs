@@ -81,7 +81,7 @@ fn where_it_cannot_be_read_what_others_keep_nothing_is_deleted_and_that_is_said(
         let run = space.run(&plan("uses", Keep::UntilUsed));
         assert!(space.holds(&run, &plan("uses", Keep::UntilUsed), "one"), "{file}");
         let notes = run.notes();
-        assert!(notes.len() == 1 && notes[0].contains("no bytes are deleted") && notes[0].contains(file), "{notes:?}");
+        assert!(notes.len() == 1 && notes[0].contains("this run evicts nothing") && notes[0].contains(file), "{notes:?}");
     }
 }
 
@@ -390,7 +390,7 @@ fn who_only_looks_tells_what_is_damaged_and_leaves_it_to_a_run_that_says_so() {
     std::fs::write(&path, "something shorter").unwrap();
     for (words, said) in [
         (&["ls", "tiny.yaml"][..], "damaged"),
-        (&["plan", "tiny.yaml"], "its bytes are damaged and are to stay"),
+        (&["plan", "tiny.yaml"], "its bytes are damaged, and keep: retains them"),
         (&["show", "weights@2"], "damaged: something else stands under its name"),
         (&["why", "weights@2"], "weights@2"),
         (&["gc", "--dry-run"], ""),
@@ -528,7 +528,7 @@ fn damage_that_a_stage_meets_is_moved_away_and_the_next_run_makes_it_again() {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, vec![0; part.bytes as usize]).unwrap();
         let run = ["run", "tiny.yaml", "--set", set, "--to", reader];
-        space.run(&run).ended(5).complains_of(&[reader, port, "the same command rebuilds it"]);
+        space.run(&run).ended(5).complains_of(&[reader, port, "rebuilds that input"]);
         space.run(&run).ok();
         space.run(&["verify"]).ok();
     }
@@ -541,9 +541,9 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     let store = space.store(); // Somebody has it open.
     space.run(&["gc"]).ended(4).complains_of(&["in use", "--wait"]);
     let told = space.run(&["gc", "--dry-run"]).ok().stdout;
-    assert!(told.contains("would remove 0 records and 0 objects"), "{told}");
+    assert!(told.contains("would delete 0 records and 0 objects"), "{told}");
     let told = space.run(&["gc", "--dry-run", "--drop", "tiny"]).ok().stdout;
-    assert!(told.contains("of it are in results as well"), "weights are links: {told}");
+    assert!(told.contains("of it are also linked from results"), "weights are links: {told}");
     drop(store);
     let alone = Store::open_alone(&space.path(".dcpipe")).unwrap();
     let mut waits = space.start(&["verify"]);
@@ -551,7 +551,7 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     let mut run = space.start(&["run", "tiny.yaml"]);
     assert!(run.until_said("a gc is at work on the store .dcpipe; waiting for it"));
     run.signal(15);
-    run.wait().ended(75).complains_of(&["Go on with the same command", "dcpipe run tiny.yaml"]);
+    run.wait().ended(75).complains_of(&["Resume with the same command", "dcpipe run tiny.yaml"]);
     drop(alone);
     waits.wait().ok();
     space.run(&["gc", "--drop", "nobody"]).ended(2).complains_of(&["no run nobody", "tiny"]);

@@ -374,7 +374,7 @@ impl<'a> Executor<'a> {
         names.truncate(NAMED);
         let and = if more > 0 { format!(" and {more} more") } else { String::new() };
         let names = names.join(", ");
-        let text = format!("no tables of {names}{and}: their bytes were deleted; keep: [{noun}] rebuilds them");
+        let text = format!("no tables of {names}{and}: their bytes were evicted. Add keep: [{noun}] and run again");
         self.observer.observe(&Event::Note { node: String::new(), text });
     }
 
