@@ -13,7 +13,7 @@ build: setup
 # DeepCluster on a thousand drawn images, three epochs.
 demo: build
 	target/release/dcpipe run pipelines/demo.yaml
-	@echo "The results are in runs/demo/. Try: target/release/dcpipe show metrics@3"
+	@echo "Open runs/demo/report.html in a browser. The tables are beside it."
 
 test: setup
 	@scripts/setup --readers

@@ -32,6 +32,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Show a node's output: columns, first rows, statistics
     Show(ShowArgs),
+    /// Write report.html: curves, clusters with their images, a map, in one file
+    Report(ReportArgs),
     /// List the nodes of a run, or the runs of a store
     Ls(LsArgs),
     /// Check every file of a store and name what is damaged
@@ -270,6 +272,25 @@ pub struct ShowArgs {
     /// Print only the paths of the node's files
     #[arg(long)]
     pub paths: bool,
+}
+
+/// dcpipe report
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Name of the run; the default is the store's last run
+    pub run: Option<String>,
+    /// Epoch whose clusters to show; the default is the last that has a gallery
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<u32>,
+    /// File to write; the default is report.html in the run's results
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
+    /// Folder of the results, as in run: the report is DIR/NAME/report.html
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
 }
 
 /// dcpipe ls

@@ -12,6 +12,7 @@ mod ls;
 mod native;
 mod plan;
 mod program;
+mod report;
 mod run;
 mod runs;
 mod show;
@@ -71,6 +72,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Log(args) => log::log(args),
         Command::Diff(args) => diff::diff(args),
         Command::Show(args) => show::show(args),
+        Command::Report(args) => report::report(args),
         Command::Ls(args) => ls::ls(args),
         Command::Verify(args) => verify::verify(args),
         Command::Gc(args) => gc::gc(args),

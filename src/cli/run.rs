@@ -6,7 +6,7 @@ use crate::cli::error::CliError;
 use crate::cli::listeners::Listeners;
 use crate::cli::program::this;
 use crate::cli::workspace::{Variables, Workspace};
-use crate::cli::{native, signals, threads, work};
+use crate::cli::{native, report, signals, threads, work};
 use crate::engine::crew::process::Process;
 use crate::engine::crew::wire::Hello;
 use crate::engine::crew::{Crew, Hire, IN_FLIGHT, Reports};
@@ -73,8 +73,10 @@ fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError
     })?;
     match outcome {
         Err(error) => Err(error.into()),
-        // Met while the results were laid out.
-        Ok(_) => finished.and_then(|()| space.store.take_stuck().map_or(Ok(()), |error| Err(error.into()))),
+        // Met while the results were exported.
+        Ok(outcome) => finished
+            .map(|()| report::after_run(space, args, outcome.ran))
+            .and_then(|()| space.store.take_stuck().map_or(Ok(()), |error| Err(error.into()))),
     }
 }
 

@@ -31,10 +31,7 @@ pub fn show(args: &ShowArgs) -> Result<(), CliError> {
         Err(error) => return Err(error.into()),
     };
     let Some((node, record)) = found else {
-        return Err(CliError::Artifact(format!(
-            "{} has not run with this pipeline; dcpipe plan shows why",
-            args.node
-        )));
+        return Err(CliError::Artifact(format!("{} has not run with this pipeline; dcpipe plan shows why", args.node)));
     };
     if args.paths {
         let paths = record.artifact.parts.iter().map(|part| format!("{}\n", space.store.path_of(part).display()));

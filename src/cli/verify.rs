@@ -40,7 +40,8 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
         if found.unknown.len() > NAMED {
             told.push_str(&format!("and {} more files that are not of dcpipe\n", found.unknown.len() - NAMED));
         }
-        let unread = if found.unread > 0 { format!(", {} are outside the sample", found.unread) } else { String::new() };
+        let unread =
+            if found.unread > 0 { format!(", {} are outside the sample", found.unread) } else { String::new() };
         told.push_str(&format!(
             "{} records and {} objects ({}) are intact{unread}; {} objects are evicted\n",
             found.records,

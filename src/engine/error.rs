@@ -173,7 +173,9 @@ pub enum EngineError {
         why: String,
     },
     /// A stage gave other bytes than its record promises, again and again.
-    #[error("{node} produces other bytes each time it runs: its stage is not a pure function of its key. Please report it")]
+    #[error(
+        "{node} produces other bytes each time it runs: its stage is not a pure function of its key. Please report it"
+    )]
     NeverSettles {
         /// The node.
         node: String,

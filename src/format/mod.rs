@@ -12,6 +12,7 @@ pub mod describe;
 pub mod element;
 pub mod error;
 pub mod features;
+pub mod gallery;
 pub mod ipc_reader;
 pub mod ipc_writer;
 pub mod kind;

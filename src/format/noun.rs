@@ -1,6 +1,6 @@
 //! noun: the table of nouns: every artifact there is, its parts, and where people find them.
 
-use super::{centroids, clusters, dataset, manifest, metrics, rows, tables, weights, whitening};
+use super::{centroids, clusters, dataset, gallery, manifest, metrics, rows, tables, weights, whitening};
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};
 
@@ -128,3 +128,16 @@ pub const TABLES: Noun = Noun {
 const fn table(row: PartRow, folder: Folder) -> PartRow {
     row.at(folder, FileName::Table, When::Always)
 }
+
+/// What a report shows of a clustering.
+pub const GALLERY: Noun = Noun {
+    name: "gallery",
+    format: 1,
+    parts: &[
+        PartRow::one(gallery::STATS.file, "a row for each cluster").at(Folder::Own, FileName::Plain, When::Always),
+        PartRow::one(gallery::MEMBERS.file, "what the montages show").at(Folder::Own, FileName::Plain, When::Always),
+        PartRow::one(gallery::MONTAGES, "the montages, JPEG files one after the other"),
+        PartRow::one(gallery::MAP.file, "points of the map"),
+    ],
+    tables: None,
+};

@@ -2,12 +2,13 @@
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
-    centroids, clusters, crops, dataset, features, manifest, metrics, search, tables, vectors, weights, whitening,
+    centroids, clusters, crops, dataset, features, gallery, manifest, metrics, search, tables, vectors, weights,
+    whitening,
 };
 use std::fmt::Write;
 
 /// Every kind of file there is.
-pub static KINDS: [&Kind; 23] = [
+pub static KINDS: [&Kind; 26] = [
     &dataset::IMAGES,
     &dataset::BAD,
     &crops::CROPS,
@@ -31,6 +32,9 @@ pub static KINDS: [&Kind; 23] = [
     &tables::MANIFEST,
     &tables::METRICS,
     &tables::STEPS,
+    &gallery::STATS,
+    &gallery::MEMBERS,
+    &gallery::MAP,
 ];
 
 /// Where the page of a kind stands under `schemas/`.

@@ -8,6 +8,7 @@ pub mod decode;
 mod described;
 pub mod export;
 pub mod extract;
+pub mod gallery;
 pub mod generate;
 pub mod init;
 pub mod originals;
@@ -42,6 +43,7 @@ verbs![
     decode::Decode,
     export::Export,
     extract::Extract,
+    gallery::Gallery,
     generate::Generate,
     init::Init,
     sample::Sample,

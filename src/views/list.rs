@@ -116,7 +116,17 @@ impl List {
 
     /// Notes which files show `node` now: `artifact` where they are all there. Files of its that are not among them are
     /// deleted at once where they show the same, for then its bytes are no longer kept; others at a complete run's end.
-    pub(super) fn note(&mut self, node: &str, artifact: Digest, is_whole: bool, kept: bool, files: &[PathBuf]) {
+    ///
+    /// # Errors
+    /// Where one of the files cannot be looked at. What is not listed is not known to be right.
+    pub(super) fn note(
+        &mut self,
+        node: &str,
+        artifact: Digest,
+        is_whole: bool,
+        kept: bool,
+        files: &[PathBuf],
+    ) -> io::Result<()> {
         let old = self.now.remove(node).or(self.before.remove(node)).unwrap_or_default();
         let rest = old.files.into_iter().filter(|file| !files.contains(&file.0));
         let (gone, left): (Vec<_>, Vec<_>) = rest.partition(|_| old.artifact == Some(artifact) && old.kept != kept);
@@ -124,12 +134,15 @@ impl List {
         if !left.is_empty() {
             self.before.entry(String::new()).or_default().files.extend(left);
         }
+        let put = files.len();
         let files: Vec<_> = files.iter().filter_map(|file| Filed::look(&self.folder, file)).collect();
+        let are_listed = files.len() == put;
         if !files.is_empty() {
-            self.now
-                .insert(node.to_owned(), Entry { artifact: is_whole.then_some(artifact), kept, files, is_torn: false });
+            let artifact = Some(artifact).filter(|_| is_whole && are_listed);
+            self.now.insert(node.to_owned(), Entry { artifact, kept, files, is_torn: false });
         }
         self.is_changed = true;
+        if are_listed { Ok(()) } else { Err(io::Error::other("a file cannot be read again once it was exported")) }
     }
 
     /// Deletes the files that `are_wrong`; those of their nodes are to be put there again.

@@ -3,6 +3,7 @@
 pub mod files;
 mod list;
 mod places;
+pub mod report;
 mod results;
 mod turn;
 

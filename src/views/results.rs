@@ -250,12 +250,11 @@ impl Keeper<'_> {
         if is_whole && places::is_dataset(node) {
             unpack(&self.folder.join(places::images(plan, node)), self.store, &record)?;
         }
-        list.note(&made.node, artifact, is_whole, kept, &there);
         self.gone.remove(&id);
         if !is_whole {
             self.gone.insert(id);
         }
-        Ok(())
+        Ok(list.note(&made.node, artifact, is_whole, kept, &there)?)
     }
 
     fn finish(mut self, end: End) -> Lacks {
@@ -277,7 +276,8 @@ impl Keeper<'_> {
         let Some((turn, mut list)) = self.held else { return lacks };
         if !turn.is_there() {
             let folder = folder.display();
-            let what = format!("{folder} was moved or deleted during the run; the same command exports what is missing");
+            let what =
+                format!("{folder} was moved or deleted during the run; the same command exports what is missing");
             lacks.complaints.push(what);
             return lacks;
         }
@@ -292,8 +292,7 @@ impl Keeper<'_> {
             End::Complete | End::Partial | End::Broken => {}
         }
         if let Err(error) = list.close() {
-            let what =
-                "; its .index.json lists dcpipe's files: if something else has that name, delete it";
+            let what = "; its .index.json lists dcpipe's files: if something else has that name, delete it";
             lacks.complaints.push(format!("could not write to {}: {error}{what}", folder.display()));
         }
         lacks

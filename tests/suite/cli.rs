@@ -105,7 +105,7 @@ fn why_follows_a_change_to_its_root() {
         ],
     );
     let far = why(&["metrics@4", "tiny.yaml", "--set", "vectors.dims=9", "--set", "epochs=4"]);
-    in_order(&far, &["what vectors@1 gives, by way of ", " and 10 more\nbecause vectors@1 would run"]);
+    in_order(&far, &["the output of vectors@1, by way of ", " and 10 more\nbecause vectors@1 would run"]);
     space.run(&["why", "cluster@2"]).ended(2).complains_of(&["cluster@2", "clusters"]);
     let empty = Space::filled();
     empty.run(&["why", "clusters@2"]).ended(2).complains_of(&["name a pipeline file"]);

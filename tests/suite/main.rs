@@ -20,6 +20,7 @@ mod nets;
 mod noop;
 mod pipelines;
 mod readers;
+mod report;
 mod results;
 mod resume;
 mod simfs;

@@ -137,7 +137,10 @@ fn results_whose_bytes_are_gone_outlive_their_list() {
     space.write(CENTROIDS, "something else");
     for _ in 0..2 {
         let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
-        assert!(told.contains("the results of clusters@1 are incomplete") && told.contains("keep: [clusters]"), "{told}");
+        assert!(
+            told.contains("the results of clusters@1 are incomplete") && told.contains("keep: [clusters]"),
+            "{told}"
+        );
         assert_eq!(std::fs::read(space.path(CENTROIDS)).unwrap(), b"something else");
     }
     // A copy of the right one is as good as the link that it was.
@@ -242,7 +245,7 @@ fn two_nodes_share_no_file_and_a_table_holds_the_paths_of_its_own_data_set() {
         assert_eq!(now.len(), before.len() + 2);
     }
     space.write("tiny.yaml", text.replace("metrics:", "steps:"));
-    space.run(&["run", "tiny.yaml"]).ended(1).complains_of(&["steps", "weights", "another name"]);
+    space.run(&["run", "tiny.yaml"]).ended(1).complains_of(&["steps", "weights", "rename one"]);
     // The same images elsewhere: nothing is clustered again, and the table says where they are now.
     space.write("tiny.yaml", &text);
     std::fs::rename(space.path("").join(&kind), space.path("images/zebra")).unwrap();

@@ -130,7 +130,7 @@ fn a_wrong_object_that_cannot_be_moved_away_is_not_taken_for_whole() {
     std::fs::remove_dir(&quarantine).unwrap();
     std::os::unix::fs::symlink("nowhere", &quarantine).unwrap();
     let error = space.run(&plan).error();
-    assert!(error.contains("11 bytes instead of 2") && error.contains("move it away"), "{error}");
+    assert!(error.contains("11 bytes instead of 2") && error.contains("Move the file away"), "{error}");
     std::fs::remove_file(&path).unwrap();
     space.run(&plan);
 }

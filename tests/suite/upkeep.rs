@@ -81,7 +81,10 @@ fn where_it_cannot_be_read_what_others_keep_nothing_is_deleted_and_that_is_said(
         let run = space.run(&plan("uses", Keep::UntilUsed));
         assert!(space.holds(&run, &plan("uses", Keep::UntilUsed), "one"), "{file}");
         let notes = run.notes();
-        assert!(notes.len() == 1 && notes[0].contains("this run evicts nothing") && notes[0].contains(file), "{notes:?}");
+        assert!(
+            notes.len() == 1 && notes[0].contains("this run evicts nothing") && notes[0].contains(file),
+            "{notes:?}"
+        );
     }
 }
 
@@ -375,7 +378,10 @@ fn what_was_damaged_and_is_to_stay_is_made_again_and_no_result_is_lost() {
     std::fs::remove_file(&gone).unwrap();
     for _ in 0..2 {
         let told = space.run(&["run", "tiny.yaml"]).ok().stderr;
-        assert!(told.contains("files of clusters@1 are") && told.contains("keep: [clusters]"), "{told}");
+        assert!(
+            told.contains("the results of clusters@1 are incomplete") && told.contains("keep: [clusters]"),
+            "{told}"
+        );
         let results = results();
         assert_eq!(before.keys().filter(|path| !results.contains_key(*path)).collect::<Vec<_>>(), [&gone]);
     }
@@ -539,7 +545,7 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     let space = Space::after_a_run();
     space.run(&["verify"]).ok();
     let store = space.store(); // Somebody has it open.
-    space.run(&["gc"]).ended(4).complains_of(&["in use", "--wait"]);
+    space.run(&["gc"]).ended(4).complains_of(&["uses the store", "--wait"]);
     let told = space.run(&["gc", "--dry-run"]).ok().stdout;
     assert!(told.contains("would delete 0 records and 0 objects"), "{told}");
     let told = space.run(&["gc", "--dry-run", "--drop", "tiny"]).ok().stdout;

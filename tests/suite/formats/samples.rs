@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dcpipe::base::{ClusterId, Digest, Epoch, ImageId, PseudoLabel};
 use dcpipe::format::dataset::{open_bad, write_bad, write_images};
 use dcpipe::format::element::{Element, bytes_of};
+use dcpipe::format::gallery::{ClusterStat, Member, Point, Stats, open_map, open_members, write_map, write_members};
 use dcpipe::format::metrics::{open_metrics, open_steps, write_metrics, write_steps};
 use dcpipe::format::search::Search;
 use dcpipe::format::table::Table;
@@ -129,6 +130,46 @@ pub fn features_1(dims: usize, first: ImageId, rows: usize) -> RowsPlan {
     RowsPlan { kind: &features::FEATURES_1, first, ..features::plan(dims, rows) }
 }
 
+pub fn sample_stats() -> Stats {
+    let cluster = |size, mean: Option<f32>, label: Option<(f32, &str)>, montage| ClusterStat {
+        size,
+        mean_distance: mean,
+        main_label: label.map(|(purity, label)| (purity, label.to_owned())),
+        previous: mean.map(|_| (ClusterId(4), 0.5)),
+        neighbor: mean.map(|_| ClusterId(0)),
+        montage,
+    };
+    let clusters = vec![
+        cluster(3, Some(0.25), Some((0.75, "ähre")), Some((0, 11))),
+        cluster(0, None, None, None),
+        cluster(1, Some(1.5), None, Some((11, 9))),
+    ];
+    Stats { epoch: Epoch(3), tile: 72, columns: 6, clusters }
+}
+
+pub fn sample_members() -> Vec<Member> {
+    let member = |cluster, tile, role: &str, image, path: &str, label: &str| Member {
+        cluster: ClusterId(cluster),
+        tile,
+        role: role.to_owned(),
+        image: ImageId(image),
+        path: path.to_owned(),
+        label: label.to_owned(),
+        distance: 0.5,
+    };
+    vec![member(0, 0, "nearest", 2, "a b.jpg", ""), member(2, 0, "farthest", 0, "ähre/1.png", "ähre")]
+}
+
+pub fn sample_points() -> Vec<Point> {
+    let point = |image, x, label: &str| Point {
+        image: ImageId(image),
+        at: [x, -x],
+        cluster: ClusterId(image % 3),
+        label: label.to_owned(),
+    };
+    vec![point(0, 0.5, "ähre"), point(2, -0.25, "")]
+}
+
 /// Every sample: its path under `tests/data/formats/`, and its bytes.
 pub fn samples() -> Vec<(&'static str, Bytes)> {
     let mean: Vec<f64> = sample_numbers(5).into_iter().map(f64::from).collect();
@@ -161,6 +202,9 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
         ("tables-v1/metrics.parquet", of().metrics(Vec::new(), &sample_metrics()).unwrap().into()),
         ("tables-v1/steps.parquet", of().steps(Vec::new(), &sample_steps()).unwrap().into()),
         ("metrics-v1/metrics.parquet", write_metrics(Vec::new(), &sample_metrics()).unwrap().into()),
+        ("gallery-v1/cluster_stats.parquet", sample_stats().write(Vec::new()).unwrap().into()),
+        ("gallery-v1/cluster_members.parquet", write_members(Vec::new(), &sample_members()).unwrap().into()),
+        ("gallery-v1/map.parquet", write_map(Vec::new(), &sample_points()).unwrap().into()),
     ]
 }
 
@@ -192,6 +236,9 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
         (_, "momentum.safetensors") => Tensors::open(&MOMENTUM, bytes).map(drop),
         (_, "steps.parquet") => open_steps(bytes).map(drop),
         (_, "metrics.parquet") => open_metrics(bytes).map(drop),
+        (_, "cluster_stats.parquet") => Stats::open(bytes, 20).map(drop),
+        (_, "cluster_members.parquet") => open_members(bytes, 3).map(drop),
+        (_, "map.parquet") => open_map(bytes, 3).map(drop),
         _ => panic!("no reader for {name}"),
     }
 }

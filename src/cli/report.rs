@@ -1,0 +1,41 @@
+//! report: writes `report.html`, on request and at the end of a run.
+
+use crate::cli::args::{ReportArgs, RunArgs};
+use crate::cli::error::CliError;
+use crate::cli::verify::existing;
+use crate::cli::workspace::Workspace;
+use crate::cli::{runs, text};
+use crate::format::noun::GALLERY;
+use crate::views::report::{FILE, write};
+
+/// dcpipe report
+pub fn report(args: &ReportArgs) -> Result<(), CliError> {
+    let store = existing(&args.store)?;
+    let name = match &args.run {
+        Some(name) => name.clone(),
+        None => runs::last(store.root())?,
+    };
+    runs::check(store.root(), &name)?;
+    let plan = runs::plan(store.root(), &name)?;
+    let to = args.output.clone().unwrap_or_else(|| args.out.join(&name).join(FILE));
+    let bytes = write(&plan, &store, args.epoch, &to).map_err(|error| CliError::Files(format!("{error:#}")))?;
+    text::out(&format!("{} ({})\n", to.display(), text::bytes(bytes)))
+}
+
+/// Writes the report of a run that has just ended, where its pipeline has a gallery; not again where the run had nothing
+/// to do. A report is never the reason for a run to fail.
+pub fn after_run(space: &Workspace, args: &RunArgs, ran: usize) {
+    let plan = &space.loaded.plan;
+    let to = args.out.join(&plan.name).join(FILE);
+    let has_gallery = plan.order().iter().any(|id| plan.node(*id).stage.def().output.name == GALLERY.name);
+    if !has_gallery || (ran == 0 && to.exists()) {
+        return;
+    }
+    match write(plan, &space.store, None, &to) {
+        Ok(bytes) if !args.quiet && !args.json => {
+            text::note(&format!("report: {} ({})", to.display(), text::bytes(bytes)));
+        }
+        Ok(_) => {}
+        Err(error) => text::note(&format!("no report was written: {error:#}; dcpipe report {} tries again", plan.name)),
+    }
+}

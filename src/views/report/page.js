@@ -1,0 +1,215 @@
+"use strict";
+// All texts that come from files (paths, labels) reach the page as text nodes: nothing in them is ever markup.
+const data = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const make = (tag, attributes = {}, ...children) => {
+  const node = tag.startsWith("svg:") ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4))
+    : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value); else node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+};
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+const number = (value, digits = 3) => value === null || Number.isNaN(value) ? "-" :
+  Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(digits);
+const seconds = (s) => s < 60 ? s.toFixed(1) + " s" : s < 3600 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
+
+$("title").textContent = data.run.name + " · dcpipe report";
+document.title = $("title").textContent;
+$("summary").textContent = data.run.facts.map(([name, value]) => name + ": " + value).join(" · ");
+if (data.warnings.length > 0) {
+  $("warnings").hidden = false;
+  $("warnings").querySelector("ul").append(...data.warnings.map((text) => make("li", {}, text)));
+}
+
+// Curves.
+const chart = (title, how, points) => {
+  const [w, h, left, right, top, bottom] = [320, 150, 44, 8, 10, 22];
+  const [xs, ys] = [points.map((p) => p[0]), points.map((p) => p[1])];
+  let [low, high] = [Math.min(...ys), Math.max(...ys)];
+  if (low === high) { low = low > 0 ? low * 0.9 : low; high = high === 0 ? 1 : high * 1.1; }
+  const digits = Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(high - low))));
+  const [first, last] = [xs[0], xs[xs.length - 1]];
+  const x = (v) => left + (last === first ? 0.5 : (v - first) / (last - first)) * (w - left - right);
+  const y = (v) => top + (1 - (v - low) / (high - low)) * (h - top - bottom);
+  const svg = make("svg:svg", { viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": title + ", by epoch" });
+  for (const v of [low, (low + high) / 2, high]) {
+    svg.append(make("svg:line", { class: "grid", x1: left, x2: w - right, y1: y(v), y2: y(v) }));
+    svg.append(make("svg:text", { x: left - 5, y: y(v) + 4, "text-anchor": "end" }, v.toFixed(digits > 2 ? digits - 1 : digits)));
+  }
+  svg.append(make("svg:polyline", { class: "line", points: points.map((p) => x(p[0]) + "," + y(p[1])).join(" ") }));
+  if (points.length <= 60) {
+    for (const p of points) {
+      const dot = make("svg:circle", { class: "dot", cx: x(p[0]), cy: y(p[1]), r: 3 });
+      dot.append(make("svg:title", {}, `epoch ${p[0]}: ${number(p[1])}`));
+      svg.append(dot);
+    }
+  }
+  for (const v of new Set([first, last])) svg.append(make("svg:text", { x: x(v), y: h - 6, "text-anchor": "middle" }, String(v)));
+  const end = points[points.length - 1];
+  return make("figure", {}, make("figcaption", {}, `${title}: ${number(end[1])}`), svg, make("p", { class: "how" }, how));
+};
+const charts = document.querySelector("#curves .charts");
+for (const [name, title, how] of data.curves) {
+  const points = data.epochs.filter((e) => name in e.metrics && Number.isFinite(e.metrics[name])).map((e) => [e.epoch, e.metrics[name]]);
+  if (points.length > 0) charts.append(chart(title, how, points));
+}
+if (!charts.children.length) charts.append(make("p", { class: "none" }, "No epoch has metrics yet."));
+
+// Clusters.
+const gallery = data.gallery;
+let clusters = [];
+if (gallery) {
+  const f32 = (name) => new Float32Array(bytes(gallery.columns[name]));
+  const i32 = (name) => new Int32Array(bytes(gallery.columns[name]));
+  const [size, mean, purity, iou] = [i32("size"), f32("mean_distance"), f32("purity"), f32("iou")];
+  const [previous, neighbor, label] = [i32("previous_id"), i32("neighbor_id"), i32("main_label")];
+  clusters = Array.from(size, (n, id) => ({
+    id, size: n, mean: mean[id] < 0 ? null : mean[id], purity: purity[id] < 0 ? null : purity[id],
+    label: label[id] < 0 ? "" : gallery.labels[label[id]], previous: previous[id], iou: iou[id] < 0 ? null : iou[id],
+    neighbor: neighbor[id], montage: gallery.montages[id] || null, members: gallery.members[id] || [],
+  }));
+}
+const sorts = [["mean", "mean distance"], ["size", "size"], ["purity", "purity"], ["iou", "stability"], ["id", "cluster"]]
+  .filter(([key]) => clusters.some((c) => c[key] !== null));
+$("sort").append(...sorts.map(([key, title]) => make("option", { value: key }, title)));
+const PAGE = 60;
+let limit = PAGE;
+const facts = (c) => make("dl", {}, ...[
+  ["images", number(c.size)], ["mean distance", number(c.mean)],
+  c.purity === null ? null : ["purity", number(c.purity, 2)],
+  c.iou === null ? null : ["stability", number(c.iou, 2)],
+].filter(Boolean).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+const head = (c) => "Cluster " + c.id + (c.label ? " · mostly " + c.label : "");
+const picture = (c) => c.montage === null ? make("p", { class: "none" }, c.size ? "no montage" : "empty") :
+  make("img", { src: "data:image/jpeg;base64," + c.montage, alt: "Members of cluster " + c.id, loading: "lazy" });
+const render = () => {
+  const words = $("search").value.trim().toLowerCase();
+  const found = clusters.filter((c) => words === "" || String(c.id) === words || c.label.toLowerCase().includes(words) ||
+    c.members.some((m) => m[1].toLowerCase().includes(words)));
+  const [key, sign] = [$("sort").value, $("descending").checked ? -1 : 1];
+  found.sort((a, b) => (a[key] === null) - (b[key] === null) || sign * (a[key] - b[key]) || a.id - b.id);
+  $("count").textContent = `${number(found.length)} of ${number(clusters.length)} clusters`;
+  $("cards").replaceChildren(...found.slice(0, limit).map((c) =>
+    make("button", { class: "card", type: "button", "data-cluster": c.id, onclick: () => open(c.id) },
+      make("h3", {}, head(c)), picture(c), facts(c))));
+  $("more").hidden = found.length <= limit;
+};
+const again = () => { limit = PAGE; render(); };
+$("search").addEventListener("input", again);
+$("sort").addEventListener("change", again);
+$("descending").addEventListener("change", again);
+$("more").addEventListener("click", () => { limit += PAGE; render(); });
+if (gallery) render(); else {
+  $("clusters").querySelector("form").hidden = true;
+  $("more").hidden = true;
+  $("cards").append(make("p", { class: "none" }, data.run.no_gallery));
+}
+const copy = (title, text) => make("button", { type: "button", onclick: (event) => {
+  const done = () => { event.target.textContent = "copied"; };
+  navigator.clipboard ? navigator.clipboard.writeText(text).then(done, () => {}) : done();
+} }, title);
+const link = (id, text) => id < 0 || !clusters[id] ? make("span", {}, "none") :
+  make("button", { type: "button", onclick: () => open(id) }, text);
+const open = (id) => {
+  const c = clusters[id];
+  $("detail-title").textContent = head(c);
+  const sheet = make("div", { class: "sheet" }, picture(c));
+  const rows = c.members.map(([image, path, label, role, distance]) => make("tr", {},
+    make("td", { class: "number" }, String(image)), make("td", {}, path), make("td", {}, label), make("td", {}, role),
+    make("td", { class: "number" }, distance.toFixed(4))));
+  const names = ["image", "path", "label", "place", "distance"].map((name) => make("th", {}, name));
+  const sql = `select image_id, path, label, distance from 'clusters/*/*.parquet'\nwhere epoch_idx = ${gallery.epoch} and cluster_id = ${id} order by distance;`;
+  $("detail").querySelector("div").replaceChildren(facts(c),
+    make("p", {}, "Nearest cluster: ", link(c.neighbor, "cluster " + c.neighbor),
+      c.previous < 0 ? null : ` · An epoch ago mostly cluster ${c.previous} (overlap ${number(c.iou, 2)})`),
+    sheet, make("p", { class: "bar" }, copy("Copy ids", c.members.map((m) => m[0]).join("\n")),
+      copy("Copy paths", c.members.map((m) => m[1]).join("\n")), copy("Copy SQL", sql)),
+    make("p", { class: "soft" }, "All members, in the folder of the results:"), make("pre", {}, sql),
+    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...names)), make("tbody", {}, ...rows))));
+  if (!$("detail").open) $("detail").showModal();
+};
+
+// Map.
+if (gallery && gallery.map) {
+  const unit = (name) => Float32Array.from(new Uint16Array(bytes(gallery.map[name])), (v) => v / 65535);
+  const [xs, ys] = [unit("x"), unit("y")];
+  const [cluster, label] = [new Int32Array(bytes(gallery.map.cluster)), new Int32Array(bytes(gallery.map.label))];
+  const canvas = $("canvas"), context = canvas.getContext("2d");
+  const colour = (n) => n < 0 ? "#888888" : `hsl(${(n * 137.508) % 360} 65% ${45 + (n * 29) % 20}%)`;
+  let view = { x: 0, y: 0, zoom: 1 };
+  const place = (i) => [(xs[i] - view.x) * view.zoom * canvas.width, (ys[i] - view.y) * view.zoom * canvas.height];
+  const draw = () => {
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    const by = $("colour").value === "label" ? label : cluster;
+    const side = Math.min(8, 2 + Math.log2(view.zoom));
+    for (let i = 0; i < xs.length; i++) {
+      const [x, y] = place(i);
+      if (x < 0 || y < 0 || x > canvas.width || y > canvas.height) continue;
+      context.fillStyle = colour(by[i]);
+      context.fillRect(x - side / 2, y - side / 2, side, side);
+    }
+  };
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width * canvas.width, (event.clientY - box.top) / box.height * canvas.height];
+  };
+  const nearest = (event) => {
+    const [mx, my] = at(event);
+    let [best, found] = [400, -1];
+    for (let i = 0; i < xs.length; i++) {
+      const [x, y] = place(i), d = (x - mx) ** 2 + (y - my) ** 2;
+      if (d < best) [best, found] = [d, i];
+    }
+    return found;
+  };
+  let drag = null;
+  canvas.addEventListener("pointermove", (event) => {
+    if (drag) {
+      const [x, y] = at(event);
+      view.x -= (x - drag[0]) / view.zoom / canvas.width;
+      view.y -= (y - drag[1]) / view.zoom / canvas.height;
+      drag = [x, y, true];
+      return draw();
+    }
+    const i = nearest(event);
+    $("under").textContent = i < 0 ? "" : head(clusters[cluster[i]]) + (label[i] < 0 ? "" : " · label " + gallery.labels[label[i]]);
+  });
+  canvas.addEventListener("pointerdown", (event) => { drag = [...at(event), false]; canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointerup", (event) => {
+    const moved = drag && drag[2];
+    drag = null;
+    const i = moved ? -1 : nearest(event);
+    if (i >= 0) open(cluster[i]);
+  });
+  const zoom = (factor, px, py) => {
+    const wanted = Math.min(64, Math.max(1, view.zoom * factor));
+    view.x += px / canvas.width * (1 / view.zoom - 1 / wanted);
+    view.y += py / canvas.height * (1 / view.zoom - 1 / wanted);
+    view.zoom = wanted;
+    draw();
+  };
+  canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoom(event.deltaY < 0 ? 1.25 : 0.8, ...at(event)); }, { passive: false });
+  canvas.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] }[event.key];
+    if (step) { view.x += step[0] / view.zoom; view.y += step[1] / view.zoom; event.preventDefault(); draw(); }
+    if (event.key === "+" || event.key === "-") zoom(event.key === "+" ? 1.25 : 0.8, canvas.width / 2, canvas.height / 2);
+  });
+  $("reset").addEventListener("click", () => { view = { x: 0, y: 0, zoom: 1 }; draw(); });
+  $("colour").addEventListener("change", draw);
+  if (gallery.labels.length === 0) $("colour").parentElement.hidden = true;
+  draw();
+} else $("map").hidden = true;
+
+// Time and files.
+const table = (names, rows) => make("div", { class: "scroll" }, make("table", {},
+  make("thead", {}, make("tr", {}, ...names.map((name) => make("th", {}, name)))),
+  make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) =>
+    make("td", typeof cell === "number" ? { class: "number" } : {}, typeof cell === "number" ? number(cell) : cell)))))));
+const total = data.time.reduce((sum, [, s]) => sum + s, 0);
+$("time").querySelector("div").append(table(["node", "epochs", "time in all", "share"],
+  data.time.map(([node, s, count]) => [node, count, seconds(s), (100 * s / total).toFixed(0) + " %"])));
+$("files").querySelector("div").append(data.bad.length === 0 ? make("p", {}, "Every file could be used.") :
+  table(["reason", "files", "such as"], data.bad));

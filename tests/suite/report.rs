@@ -1,0 +1,110 @@
+//! report: one file shows a run, says what the tables say, and is never the reason for a run to fail.
+
+use crate::space::Space;
+use bytes::Bytes;
+use dcpipe::base::ClusterId;
+use dcpipe::format::Clusters;
+use dcpipe::format::gallery::{MEMBERS, MONTAGES, STATS, Stats, open_members};
+use dcpipe::image::{Limits, decode};
+use serde_json::Value;
+use std::fs;
+
+const GALLERY: &str = "  gallery: { stage: gallery, epochs: { every: 100 }, with: { per_cluster: 5, clusters: 4 }, from: { dataset: \
+                       dataset, crops: crops, clusters: clusters, before: clusters@prev, vectors: vectors } }\n";
+
+/// A space whose pipeline has a gallery, with a class of a hostile name.
+fn space() -> Space {
+    let space = Space::filled();
+    let pipeline = fs::read_to_string(space.path("tiny.yaml")).unwrap();
+    space.write("tiny.yaml", pipeline + GALLERY);
+    let (_, bytes) = crate::space::image(3);
+    space.write("images/<script>alert(1)<!--/\u{202e}\"'%.jpg", bytes);
+    space
+}
+
+fn data(page: &str) -> Value {
+    let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    serde_json::from_str(data).unwrap()
+}
+
+fn part(space: &Space, node: &str, name: &str) -> Bytes {
+    let record = space.record(node);
+    space.store().map(record.artifact.part(name).unwrap()).unwrap()
+}
+
+#[test]
+fn the_report_shows_the_clusters_that_the_tables_hold() {
+    let space = space();
+    let told = space.run(&["run", "tiny.yaml"]).ok();
+    assert!(told.stderr.contains("report: runs/tiny/report.html"), "{}", told.stderr);
+    let page = fs::read_to_string(space.path("runs/tiny/report.html")).unwrap();
+    let data = data(&page);
+    assert_eq!(data["epochs"].as_array().unwrap().len(), 2);
+    assert!(
+        data["epochs"][1]["metrics"]["nmi_previous"].is_number() && data["epochs"][0]["metrics"]["loss"].is_number()
+    );
+
+    let clusters = Clusters::open(&part(&space, "clusters@2", "clusters.parquet")).unwrap();
+    let before = Clusters::open(&part(&space, "clusters@1", "clusters.parquet")).unwrap();
+    let pack = part(&space, "gallery@2", MONTAGES);
+    let stats = Stats::open(&part(&space, "gallery@2", STATS.file), pack.len() as u64).unwrap();
+    let sizes: Vec<u64> = stats.clusters.iter().map(|cluster| cluster.size).collect();
+    assert_eq!(sizes, clusters.sizes());
+    let members = open_members(&part(&space, "gallery@2", MEMBERS.file), 7).unwrap();
+    assert_eq!(stats.clusters.iter().filter(|cluster| cluster.montage.is_some()).count(), 4);
+    for (id, cluster) in (0..).map(ClusterId).zip(&stats.clusters) {
+        let is_in = |all: &Clusters, other: ClusterId, at: usize| all.cluster_id[at] == other;
+        if let Some((other, iou)) = cluster.previous {
+            let both = (0..61).filter(|at| is_in(&clusters, id, *at) && is_in(&before, other, *at)).count();
+            let either = (0..61).filter(|at| is_in(&clusters, id, *at) || is_in(&before, other, *at)).count();
+            assert!((f64::from(iou) - both as f64 / either as f64).abs() < 1e-6);
+        }
+        let shown: Vec<_> = members.iter().filter(|member| member.cluster == id).collect();
+        let Some((from, bytes)) = cluster.montage else {
+            assert!(shown.is_empty());
+            continue;
+        };
+        assert_eq!(shown.len(), 5.min(cluster.size as usize));
+        assert!(shown.iter().all(|member| clusters.cluster_id[member.image.index()] == id));
+        assert!(shown.windows(2).all(|pair| pair[0].distance <= pair[1].distance));
+        let sheet = decode(&pack[from as usize..(from + bytes) as usize], &Limits::default()).unwrap();
+        assert_eq!((sheet.width, sheet.height), (5 * 72, 72));
+        assert!(data["gallery"]["montages"][id.to_string()].is_string());
+    }
+}
+
+#[test]
+fn a_report_fetches_nothing_escapes_every_name_and_is_the_same_bytes_again() {
+    let space = space();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    let page = fs::read_to_string(space.path("runs/tiny/report.html")).unwrap();
+    // The namespace of SVG is no address that is fetched.
+    let addresses = page.replace("http://www.w3.org/2000/svg", "");
+    assert!(!addresses.contains("http:") && !addresses.contains("https:") && !addresses.contains("@import"));
+    assert!(page.contains("default-src 'none'"));
+    assert!(!page.contains("<script>alert(1)") && !page.contains("<!--"));
+    space.run(&["report", "tiny", "-o", "again.html"]).ok();
+    assert!(fs::read(space.path("again.html")).unwrap() == page.as_bytes());
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    assert!(fs::read(space.path("runs/tiny/report.html")).unwrap() == page.as_bytes());
+}
+
+#[test]
+fn a_report_is_no_reason_for_a_run_to_fail() {
+    let space = space();
+    fs::create_dir_all(space.path("runs/tiny/report.html/in the way")).unwrap();
+    let told = space.run(&["run", "tiny.yaml"]).ok();
+    assert!(told.stderr.contains("no report was written"), "{}", told.stderr);
+    space.run(&["report"]).ended(1).complains_of(&["report.html"]);
+}
+
+#[test]
+fn a_run_without_a_gallery_has_a_report_on_request_that_says_how_to_get_one() {
+    let space = Space::after_a_run();
+    assert!(!space.path("runs/tiny/report.html").exists());
+    let told = space.run(&["report"]).ok();
+    assert!(told.stdout.contains("runs/tiny/report.html ("), "{}", told.stdout);
+    let data = data(&fs::read_to_string(space.path("runs/tiny/report.html")).unwrap());
+    assert!(data["gallery"].is_null() && data["run"]["no_gallery"].as_str().unwrap().contains("stage: gallery"));
+    space.run(&["report", "other"]).ended(2).complains_of(&["there is no run other"]);
+}
