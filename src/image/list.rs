@@ -7,6 +7,7 @@
 use crate::image::names::{ENDINGS, Named};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -230,7 +231,7 @@ impl Walk<'_> {
             *self.listing.aside.left_behind.entry(rule).or_default() += 1;
             return Ok(None);
         }
-        let path = if folder.path.is_empty() { shown.clone() } else { format!("{}/{shown}", folder.path) };
+        let path = || if folder.path.is_empty() { shown.to_string() } else { format!("{}/{shown}", folder.path) };
         let metadata = match fs::metadata(entry.path()) {
             Ok(metadata) => metadata,
             Err(error) => {
@@ -240,29 +241,29 @@ impl Walk<'_> {
                     (named, Some(kind)) if kind.is_symlink() && named.may_be_a_folder() => BROKEN_FOLDER_LINK,
                     (_, kind) if kind.is_none_or(|kind| kind.is_dir()) => UNREADABLE_FOLDER,
                     (Named::Image, _) => UNREADABLE,
-                    _ => return Ok(self.aside(path, named)),
+                    _ => return Ok(self.aside(path(), named)),
                 };
-                self.unreadable(path, how, error)?;
+                self.unreadable(path(), how, error)?;
                 return Ok(None);
             }
         };
         if metadata.is_dir() {
             let own = identity(&metadata);
             if folder.ancestors.contains(&own) {
-                self.problem(path, LINK_LOOP);
+                self.problem(path(), LINK_LOOP);
                 return Ok(None);
             }
             let is_text = folder.real.is_none() && text.is_some();
             let real = || folder.real.as_deref().unwrap_or(Path::new(&folder.path)).join(&name);
             let real = (!is_text).then(real);
-            return Ok(Some(Folder { path, real, ancestors: [&folder.ancestors[..], &[own]].concat() }));
+            return Ok(Some(Folder { path: path(), real, ancestors: [&folder.ancestors[..], &[own]].concat() }));
         }
         match named {
-            Named::Image if !metadata.is_file() => self.problem(path, NOT_A_FILE),
-            Named::Image if folder.real.is_some() => self.problem(path, IN_NOT_UTF8),
-            Named::Image if text.is_none() => self.problem(path, NOT_UTF8),
-            Named::Image => self.found.push((folder.path.clone(), shown, metadata)),
-            other => return Ok(self.aside(path, other)),
+            Named::Image if !metadata.is_file() => self.problem(path(), NOT_A_FILE),
+            Named::Image if folder.real.is_some() => self.problem(path(), IN_NOT_UTF8),
+            Named::Image if text.is_none() => self.problem(path(), NOT_UTF8),
+            Named::Image => self.found.push((folder.path.clone(), shown.into_owned(), metadata)),
+            other => return Ok(self.aside(path(), other)),
         }
         Ok(None)
     }
@@ -333,13 +334,16 @@ const NOT_UTF8: How = ("not_utf8", Lacks::Image, "the name is not UTF-8; rename 
 const IN_NOT_UTF8: How = ("not_utf8", Lacks::Image, "the name of a folder above it is not UTF-8; rename the folder");
 
 /// A name as text; bytes that are not UTF-8 are spelled out, so that two names stay two.
-fn shown(name: &OsStr) -> String {
+fn shown(name: &OsStr) -> Cow<'_, str> {
+    if let Some(text) = name.to_str() {
+        return Cow::Borrowed(text);
+    }
     let mut shown = String::with_capacity(name.len());
     for chunk in name.as_bytes().utf8_chunks() {
         shown.push_str(chunk.valid());
         chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}")));
     }
-    shown
+    Cow::Owned(shown)
 }
 
 /// As [`fs::read_dir`], which on a network's file system a signal may interrupt.

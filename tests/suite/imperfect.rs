@@ -22,7 +22,7 @@ fn scan(space: &Space, set: &[&str]) -> Output {
 
 /// The list that a failed scan names, as paths and reasons.
 fn list_named(space: &Space, run: &Output) -> Vec<(String, String)> {
-    let path = run.stderr.split("The whole list is in ").nth(1).unwrap().lines().next().unwrap();
+    let path = run.stderr.split("All of them are listed in ").nth(1).unwrap().lines().next().unwrap();
     let text = fs::read_to_string(space.path(path)).unwrap();
     let row = |line: &str| {
         let cells: Vec<_> = line.split('\t').map(str::to_owned).collect();
@@ -35,7 +35,7 @@ fn list_named(space: &Space, run: &Output) -> Vec<(String, String)> {
 /// What the message says to add for the scan to go on.
 fn sets_named(run: &Output) -> Vec<&str> {
     let way = run.stderr.split("the same command with").nth(1).unwrap().lines().next().unwrap();
-    way.split_whitespace().filter(|word| *word != "--set").collect()
+    way.split(" (").next().unwrap().split_whitespace().filter(|word| *word != "--set").collect()
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn image_of<'a>(file: &'a Listed, seen: &Seen) -> Image<'a> {
 /// How many files have the bytes of another one that comes before them.
 fn copies(good: &[(&Listed, Seen)]) -> u64 {
     let mut digests: Vec<&[u8; 32]> = good.iter().map(|(_, seen)| seen.digest.as_bytes()).collect();
-    digests.sort_unstable();
+    digests.par_sort_unstable();
     digests.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64
 }
 

@@ -72,7 +72,8 @@ impl Scan {
                 format!("no image file in {} can be used", self.root.display())
             }
             OnBadImage::Fail if tally.bad() + tally.folders() > 0 => "on_bad_image is fail".to_owned(),
-            OnBadImage::Skip if tally.share() > self.max_bad_share => {
+            // A scan that did not look at all of them must not pass, whatever the quotient is.
+            OnBadImage::Skip if tally.share() > self.max_bad_share || !reached.is_all() => {
                 let unknown = "a folder that cannot be read may hold any number of images, ";
                 format!(
                     "{}max_bad_share = {} allows fewer",
@@ -102,8 +103,8 @@ impl Scan {
         let _ = write!(told, "; {why}");
         told.push_str(&named(bad));
         let _ = match write_list(&list, bad) {
-            Ok(()) => write!(told, "\nThe whole list is in {}", list.display()),
-            Err(error) => write!(told, "\nThe whole list could not be written to {}: {error}", list.display()),
+            Ok(()) => write!(told, "\nAll of them are listed in {}", list.display()),
+            Err(error) => write!(told, "\nThe list of them could not be written to {}: {error}", list.display()),
         };
         if tally.images > 0 {
             let _ = write!(told, "\n{}", self.way_on(tally, reached, cx.name()));
@@ -118,7 +119,7 @@ impl Scan {
             let _ = write!(sets, " --set {node}.on_bad_image=skip");
         }
         if !reached.is_all() {
-            let _ = write!(sets, " --set {node}.max_bad_share=1");
+            let _ = write!(sets, " --set {node}.max_bad_share=1 (it looks at the rest, too)");
         } else if tally.share() > self.max_bad_share {
             let percent = (tally.share() * 100.0 - 1e-9).ceil();
             let _ = write!(sets, " --set {node}.max_bad_share={}", percent / 100.0);
