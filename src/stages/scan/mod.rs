@@ -11,7 +11,7 @@ use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BAD, BadImage, IMAGES, Image, write_bad, write_images};
 use crate::image::{self, Limits, Listed, Listing};
 use crate::stages::{DATASET, originals};
-use anyhow::{Context as _, ensure};
+use anyhow::{anyhow, ensure};
 use blocks::Seen;
 use memory::Memory;
 use rayon::prelude::*;
@@ -219,8 +219,11 @@ impl Scan {
         }
         let most = limits.max_pixels.saturating_mul(BYTES_A_PIXEL).saturating_add(BYTES_BESIDE);
         let path = self.root.join(&file.path);
-        let bytes = originals::read(&path, most).with_context(|| {
-            format!("could not read {}; make it readable or take it out of the folder, and run again", path.display())
+        let bytes = originals::read(&path, most).map_err(|error| {
+            anyhow!(
+                "could not read {}: {error}; make it readable or take it out of the folder, then run the same command again",
+                path.display()
+            )
         })?;
         let judge = |bytes: Vec<u8>| {
             let digest = Digest::of(&bytes);

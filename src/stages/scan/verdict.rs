@@ -74,7 +74,7 @@ impl Scan {
             OnBadImage::Fail if tally.bad() + tally.folders() > 0 => "on_bad_image is fail".to_owned(),
             // A scan that did not look at all of them must not pass, whatever the quotient is.
             OnBadImage::Skip if tally.share() > self.max_bad_share || !reached.is_all() => {
-                let unknown = "a folder that cannot be read may hold any number of images, ";
+                let unknown = "a folder that cannot be read may hold any number of images, and ";
                 format!(
                     "{}max_bad_share = {} allows fewer",
                     if tally.folders() > 0 { unknown } else { "" },
