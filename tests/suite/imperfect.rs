@@ -6,7 +6,7 @@ use dcpipe::image::{Lacks, list};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 const SCAN: [&str; 4] = ["run", "tiny.yaml", "--to", "dataset"];
@@ -74,6 +74,20 @@ fn a_folder_that_nobody_can_read_ends_the_scan_unless_everything_may_be_bad() {
     assert_eq!(list_named(&space, &refused), [("class".to_owned(), "broken_folder_link".to_owned())]);
     assert_eq!(sets_named(&refused), ["dataset.max_bad_share=1"]);
     scan(&space, &sets_named(&refused)).ok().complains_of(&["1 folder is left out"]);
+}
+
+#[test]
+fn a_folder_that_this_user_may_not_read_is_no_empty_folder() {
+    let space = Space::filled();
+    space.write("images/secret/1.jpg", image(0).1);
+    let secret = space.path("images/secret");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    if fs::read_dir(&secret).is_err() {
+        // Nothing is kept from root.
+        scan(&space, &[]).ended(1).complains_of(&["1 unreadable folder", "secret", "make the folder readable"]);
+    }
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
+    scan(&space, &[]).ok().complains_of(&["61 images are read"]);
 }
 
 #[test]
