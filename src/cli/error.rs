@@ -62,6 +62,7 @@ impl CliError {
                 StoreError::Missing { .. }
                 | StoreError::DamagedRecord { .. }
                 | StoreError::UnknownFormat { .. }
+                | StoreError::NotAStore { .. }
                 | StoreError::Unreadable { .. }
                 | StoreError::Stuck { .. }
                 | StoreError::NoRoots { .. } => 5,

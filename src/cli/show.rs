@@ -48,6 +48,10 @@ pub fn show(args: &ShowArgs) -> Result<(), CliError> {
         text::bytes(artifact.bytes()),
         artifact.digest()
     );
+    if !record.facts.is_empty() {
+        let facts: Vec<_> = record.facts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let _ = writeln!(told, "when it was made: {}", facts.join(", "));
+    }
     parts(&space.store, &record, plan.node(node).stage.def().output, args.rows, &mut told)?;
     text::out(&told)
 }

@@ -202,6 +202,11 @@ impl<'a> Context<'a> {
         self.seed.as_ref().ok_or_else(|| anyhow!("BUG: a stage without DRAWS draws"))
     }
 
+    /// The node's name as `--set` takes it, without its epoch.
+    pub fn name(&self) -> &str {
+        self.node.split_once('@').map_or(&*self.node, |(name, _)| name)
+    }
+
     /// The epoch that the node belongs to.
     pub fn epoch(&self) -> Epoch {
         self.epoch

@@ -184,8 +184,8 @@ pub static BAD: Kind = Kind {
     container: Container::Parquet,
     fields: &[
         field("path", Holds::Text, "file below the dataset's root, or member of its archive"),
-        field("reason", Holds::Text, "one word, such as truncated"),
-        field("detail", Holds::Text, "what the decoder said"),
+        field("reason", Holds::Text, "one word, such as truncated; not_read: a kind of picture that is not read"),
+        field("detail", Holds::Text, "what is wrong with it, and after a semicolon what to do"),
     ],
     metadata: &[],
     rows: "in the order of the scan",
@@ -198,7 +198,7 @@ pub struct BadImage {
     pub path: String,
     /// One word.
     pub reason: String,
-    /// What the decoder said.
+    /// What is wrong with it, and what to do.
     pub detail: String,
 }
 

@@ -4,15 +4,17 @@
 //! folders sorted by their whole path (so `a/b-c` before `a/b/c`), and in each the files sorted by name. Images that
 //! lie at the top itself, which `ImageFolder` does not see, come last and have no label: a stray file shifts no id.
 
+use crate::image::names::{ENDINGS, Named};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// File name endings that count, in any case: torchvision's IMG_EXTENSIONS and GIF.
-const ENDINGS: [&str; 10] = [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"];
 
 /// An image file that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +33,29 @@ pub struct Listed {
     pub inode: u64,
 }
 
+/// What a data set lacks for a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lacks {
+    /// One image.
+    Image,
+    /// Any number of images: nobody can look into the folder.
+    Folder,
+    /// Nothing that a data set could have had.
+    Nothing,
+}
+
 /// Something under the root that looked like an image or a folder and could not be used.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Relative to the root; bytes that are not UTF-8 are shown as U+FFFD.
+    /// Relative to the root; bytes that are not UTF-8 are shown as `\xe9`.
     pub path: String,
-    /// Stable code: `not_utf8`, `broken_link`, `link_loop`, `unreadable`, `not_a_file`.
-    pub reason: String,
-    /// What the system said.
+    /// Stable code: `not_utf8`, `broken_link`, `broken_folder_link`, `link_loop`, `unreadable`, `unreadable_folder`,
+    /// `not_a_file`, `not_read`.
+    pub reason: &'static str,
+    /// What the system said, and after a semicolon what to do.
     pub detail: String,
+    /// What is missing for it.
+    pub lacks: Lacks,
 }
 
 /// Everything found under a root.
@@ -49,6 +65,27 @@ pub struct Listing {
     pub images: Vec<Listed>,
     /// Sorted by path.
     pub problems: Vec<Problem>,
+    /// How many entries were not images.
+    pub aside: Aside,
+}
+
+/// What lies among images and is none, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aside {
+    /// Pictures of kinds that are not read, by kind; each is a problem, too.
+    pub unread: BTreeMap<&'static str, u64>,
+    /// What systems and tools leave behind, by the rule that passes over it; a folder counts as one.
+    pub left_behind: BTreeMap<&'static str, u64>,
+    /// Other files, by their ending in small letters; empty: without one.
+    pub others: BTreeMap<String, u64>,
+}
+
+impl Aside {
+    fn add(&mut self, more: Self) {
+        more.unread.into_iter().for_each(|(kind, count)| *self.unread.entry(kind).or_default() += count);
+        more.left_behind.into_iter().for_each(|(rule, count)| *self.left_behind.entry(rule).or_default() += count);
+        more.others.into_iter().for_each(|(ending, count)| *self.others.entry(ending).or_default() += count);
+    }
 }
 
 /// A root from which no dataset can be made.
@@ -77,16 +114,30 @@ pub enum ListError {
         error: io::Error,
     },
     /// A folder without images.
-    #[error(
-        "no images under {root} ({problems} entries could not be read); files must end in jpg jpeg png bmp webp ppm \
-         pgm tif tiff or gif"
-    )]
+    #[error("no images under {root}{}; files must end in {}", held(.listing), ENDINGS.join(" "))]
     NoImages {
         /// As given.
         root: PathBuf,
-        /// How many entries were unusable.
-        problems: usize,
+        /// What else is there.
+        listing: Box<Listing>,
     },
+}
+
+/// What there is in a folder without images.
+fn held(listing: &Listing) -> String {
+    let mut held = String::new();
+    if let Some(Problem { path, reason, detail, .. }) = listing.problems.first() {
+        let count = listing.problems.len();
+        let entries = if count == 1 { "entry that cannot" } else { "entries that cannot" };
+        held = format!("; it has {count} {entries} be used, such as {path} ({reason}: {detail})");
+    }
+    let others: u64 = listing.aside.others.values().sum();
+    if let Some((ending, most)) = listing.aside.others.iter().max_by_key(|(_, count)| **count) {
+        let files = if others == 1 { "file" } else { "files" };
+        let what = if ending.is_empty() { "have no ending".to_owned() } else { format!("end in {ending}") };
+        held.push_str(&format!("; it has {others} other {files}, {most} of which {what}"));
+    }
+    held
 }
 
 /// Lists the images under `root`, following symbolic links but never into a folder that they come from.
@@ -98,7 +149,8 @@ pub fn list(root: &Path) -> Result<Listing, ListError> {
     }
     read_dir(root).map_err(refuse)?;
     let mut top = Walk { root, label: None, listing: Listing::default(), found: Vec::new() };
-    let classes = top.folder("", &[identity(&metadata)])?;
+    let start = Folder { path: String::new(), real: None, ancestors: vec![identity(&metadata)] };
+    let classes = top.folder(&start)?;
     top.settle();
     let mut listing = Listing::default();
     let trees = classes.into_par_iter().map(|class| {
@@ -110,17 +162,22 @@ pub fn list(root: &Path) -> Result<Listing, ListError> {
     for tree in trees.into_iter().chain([top.listing]) {
         listing.images.extend(tree.images);
         listing.problems.extend(tree.problems);
+        listing.aside.add(tree.aside);
     }
     listing.problems.sort();
     if listing.images.is_empty() {
-        return Err(ListError::NoImages { root: root.to_owned(), problems: listing.problems.len() });
+        return Err(ListError::NoImages { root: root.to_owned(), listing: Box::new(listing) });
     }
     Ok(listing)
 }
 
-/// A folder to be read, and the device and inode of every folder on the way to it, itself the last.
+/// A folder to be read.
 struct Folder {
+    /// Below the root, as it is shown.
     path: String,
+    /// The same as it is, where it is not UTF-8.
+    real: Option<PathBuf>,
+    /// Device and inode of every folder on the way to it, itself the last.
     ancestors: Vec<(u64, u64)>,
 }
 
@@ -137,26 +194,27 @@ impl Walk<'_> {
     fn tree(&mut self, start: Folder) -> Result<(), ListError> {
         let mut waiting = vec![start];
         while let Some(folder) = waiting.pop() {
-            waiting.extend(self.folder(&folder.path, &folder.ancestors)?);
+            waiting.extend(self.folder(&folder)?);
         }
         self.settle();
         Ok(())
     }
 
     /// Notes the images of one folder and returns the folders in it, sorted by name.
-    fn folder(&mut self, path: &str, ancestors: &[(u64, u64)]) -> Result<Vec<Folder>, ListError> {
+    fn folder(&mut self, folder: &Folder) -> Result<Vec<Folder>, ListError> {
         let mut folders = Vec::new();
-        let entries = match read_dir(&self.root.join(path)) {
+        let real = self.root.join(folder.real.as_deref().unwrap_or(Path::new(&folder.path)));
+        let entries = match read_dir(&real) {
             Ok(entries) => entries,
             Err(error) => {
-                self.unread(path.to_owned(), "unreadable", error)?;
+                self.unreadable(folder.path.clone(), UNREADABLE_FOLDER, error)?;
                 return Ok(folders);
             }
         };
         for entry in entries {
             match entry {
-                Ok(entry) => folders.extend(self.entry(path, ancestors, &entry)?),
-                Err(error) => self.unread(path.to_owned(), "unreadable", error)?,
+                Ok(entry) => folders.extend(self.entry(folder, &entry)?),
+                Err(error) => self.unreadable(folder.path.clone(), UNREADABLE_FOLDER, error)?,
             }
         }
         folders.sort_by(|a, b| a.path.cmp(&b.path));
@@ -164,54 +222,74 @@ impl Walk<'_> {
     }
 
     /// Notes an image or a problem, or returns a folder to go into.
-    fn entry(
-        &mut self,
-        folder: &str,
-        ancestors: &[(u64, u64)],
-        entry: &fs::DirEntry,
-    ) -> Result<Option<Folder>, ListError> {
+    fn entry(&mut self, folder: &Folder, entry: &fs::DirEntry) -> Result<Option<Folder>, ListError> {
         let name = entry.file_name();
-        let shown = name.to_string_lossy();
-        let path = if folder.is_empty() { shown.to_string() } else { format!("{folder}/{shown}") };
-        let wanted = is_image_name(&shown);
+        let text = name.to_str();
+        let shown = shown(&name);
+        let named = Named::of(&shown);
+        if let Named::LeftBehind(rule) = named {
+            *self.listing.aside.left_behind.entry(rule).or_default() += 1;
+            return Ok(None);
+        }
+        let path = || if folder.path.is_empty() { shown.to_string() } else { format!("{}/{shown}", folder.path) };
         let metadata = match fs::metadata(entry.path()) {
             Ok(metadata) => metadata,
             Err(error) => {
-                // A folder that is passed over would take a class with it.
                 let kind = entry.file_type().ok();
-                let link = kind.is_some_and(|kind| kind.is_symlink());
-                if wanted || kind.is_none_or(|kind| !kind.is_file()) {
-                    self.unread(path, if link { "broken_link" } else { "unreadable" }, error)?;
-                }
+                let how = match (&named, kind) {
+                    (Named::Image, Some(kind)) if kind.is_symlink() => BROKEN_LINK,
+                    (named, Some(kind)) if kind.is_symlink() && named.may_be_a_folder() => BROKEN_FOLDER_LINK,
+                    (_, kind) if kind.is_none_or(|kind| kind.is_dir()) => UNREADABLE_FOLDER,
+                    (Named::Image, _) => UNREADABLE,
+                    _ => return Ok(self.aside(path(), named)),
+                };
+                self.unreadable(path(), how, error)?;
                 return Ok(None);
             }
         };
-        if !wanted && !metadata.is_dir() {
-            return Ok(None);
-        }
-        if name.to_str().is_none() {
-            self.problem(path, "not_utf8", &"the name is not UTF-8; rename it");
-        } else if metadata.is_dir() {
+        if metadata.is_dir() {
             let own = identity(&metadata);
-            if ancestors.contains(&own) {
-                self.problem(path, "link_loop", &"a link back to a folder that it lies in");
+            if folder.ancestors.contains(&own) {
+                self.problem(path(), LINK_LOOP);
                 return Ok(None);
             }
-            return Ok(Some(Folder { path, ancestors: [ancestors, &[own]].concat() }));
-        } else if metadata.is_file() {
-            self.found.push((folder.to_owned(), shown.into_owned(), metadata));
-        } else {
-            self.problem(path, "not_a_file", &"a pipe, socket or device by an image's name");
+            let is_text = folder.real.is_none() && text.is_some();
+            let real = || folder.real.as_deref().unwrap_or(Path::new(&folder.path)).join(&name);
+            let real = (!is_text).then(real);
+            return Ok(Some(Folder { path: path(), real, ancestors: [&folder.ancestors[..], &[own]].concat() }));
+        }
+        match named {
+            Named::Image if !metadata.is_file() => self.problem(path(), NOT_A_FILE),
+            Named::Image if folder.real.is_some() => self.problem(path(), IN_NOT_UTF8),
+            Named::Image if text.is_none() => self.problem(path(), NOT_UTF8),
+            Named::Image => self.found.push((folder.path.clone(), shown.into_owned(), metadata)),
+            other => return Ok(self.aside(path(), other)),
         }
         Ok(None)
     }
 
+    /// Counts what is no image. Returns no folder.
+    fn aside(&mut self, path: String, named: Named) -> Option<Folder> {
+        let aside = &mut self.listing.aside;
+        match named {
+            Named::Unread(kind) => {
+                *aside.unread.entry(kind.name).or_default() += 1;
+                let detail = format!("files of the kind {} are not read; {}", kind.name, kind.advice);
+                self.listing.problems.push(Problem { path, reason: "not_read", detail, lacks: Lacks::Nothing });
+            }
+            Named::Other(ending) => *aside.others.entry(ending).or_default() += 1,
+            Named::Image | Named::LeftBehind(_) => {}
+        }
+        None
+    }
+
     /// Notes what cannot be read because of what it is, such as a folder of somebody else's. Anything else passes, as a
     /// lack of descriptors does, and must not be taken for a fact about the folder.
-    fn unread(&mut self, path: String, reason: &str, error: io::Error) -> Result<(), ListError> {
+    fn unreadable(&mut self, path: String, how: How, error: io::Error) -> Result<(), ListError> {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::EACCES | libc::EPERM | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) => {
-                self.problem(path, reason, &error);
+                let detail = format!("{error}; {}", how.2);
+                self.listing.problems.push(Problem { path, reason: how.0, detail, lacks: how.1 });
                 Ok(())
             }
             _ => Err(ListError::Below { path: self.root.join(path), error }),
@@ -233,9 +311,39 @@ impl Walk<'_> {
         }
     }
 
-    fn problem(&mut self, path: String, reason: &str, detail: &dyn ToString) {
-        self.listing.problems.push(Problem { path, reason: reason.to_owned(), detail: detail.to_string() });
+    fn problem(&mut self, path: String, (reason, lacks, detail): How) {
+        self.listing.problems.push(Problem { path, reason, detail: detail.to_owned(), lacks });
     }
+}
+
+/// A reason, what is missing for it, and what to do.
+type How = (&'static str, Lacks, &'static str);
+const BROKEN_LINK: How = ("broken_link", Lacks::Image, "restore what the link leads to, or delete the link");
+const BROKEN_FOLDER_LINK: How = (
+    "broken_folder_link",
+    Lacks::Folder,
+    "it may have led to a folder of images: restore what the link leads to, or delete the link",
+);
+const UNREADABLE: How = ("unreadable", Lacks::Image, "make it readable, or take it out of the data set's folder");
+const UNREADABLE_FOLDER: How =
+    ("unreadable_folder", Lacks::Folder, "make the folder readable, or take it out of the data set's folder");
+const LINK_LOOP: How =
+    ("link_loop", Lacks::Nothing, "a link back to a folder that it lies in; nothing is missing for it");
+const NOT_A_FILE: How = ("not_a_file", Lacks::Image, "a pipe, socket or device by an image's name; delete it");
+const NOT_UTF8: How = ("not_utf8", Lacks::Image, "the name is not UTF-8; rename the file");
+const IN_NOT_UTF8: How = ("not_utf8", Lacks::Image, "the name of a folder above it is not UTF-8; rename the folder");
+
+/// A name as text; bytes that are not UTF-8 are spelled out, so that two names stay two.
+fn shown(name: &OsStr) -> Cow<'_, str> {
+    if let Some(text) = name.to_str() {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(name.len());
+    for chunk in name.as_bytes().utf8_chunks() {
+        shown.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}")));
+    }
+    Cow::Owned(shown)
 }
 
 /// As [`fs::read_dir`], which on a network's file system a signal may interrupt.
@@ -250,9 +358,4 @@ fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
 
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
-}
-
-fn is_image_name(name: &str) -> bool {
-    let lower = name.to_lowercase();
-    ENDINGS.iter().any(|ending| lower.ends_with(ending))
 }

@@ -82,13 +82,18 @@ impl Originals {
         }
         let Some(root) = &self.root else { bail!("nothing says where the images of this dataset are") };
         let path = root.join(image.path);
-        let bytes = read(&path, image.bytes)
-            .with_context(|| format!("image {id}: could not read {}", path.display()))?
-            .filter(|bytes| Digest::of(bytes) == image.digest);
+        let bytes = match read(&path, image.bytes) {
+            Ok(bytes) => bytes.filter(|bytes| Digest::of(bytes) == image.digest),
+            Err(error) => bail!(
+                "image {id}: could not read {}: {error}. The scan has read it: put it back or make it readable, or run the \
+                 same command again, which scans the folder as it is now",
+                path.display()
+            ),
+        };
         let bytes = bytes.with_context(|| {
             format!(
-                "image {id}: {} is not the file that was scanned. Run the pipeline again; if it says the same, the file \
-                 changed under its old size and time: touch it, and it is scanned anew",
+                "image {id}: {} is not the file that was scanned: it changed since. Put the old file back, or run the same command again, which \
+                 scans the folder as it is now; if it says the same, the file kept its old size and times: touch it first",
                 path.display()
             )
         })?;

@@ -27,6 +27,17 @@ pub enum StoreError {
         /// What FORMAT held.
         found: String,
     },
+    /// A folder with files of somebody's.
+    #[error(
+        "{root} is not a store, and has other files in it, such as {entry}; nothing was changed there. Name a new or empty \
+         folder with --store"
+    )]
+    NotAStore {
+        /// The folder.
+        root: PathBuf,
+        /// One of its files.
+        entry: String,
+    },
     /// A collection that would take everything.
     #[error(
         "refusing to empty {root}: it has no runs and no pins. Run the pipelines that you want to keep, or delete the \

@@ -149,7 +149,7 @@ fn knows_format(io: &dyn StoreIo, root: &Path) -> Result<bool, StoreError> {
     for entry in io.list(root).unwrap_or_default() {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name != "FORMAT" && !FOLDERS.contains(&name.as_str()) {
-            return Err(unknown(format!("nothing, and there is a {name}")));
+            return Err(StoreError::NotAStore { root: root.to_owned(), entry: name });
         }
     }
     Ok(false)

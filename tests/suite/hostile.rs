@@ -151,6 +151,11 @@ fn links_are_followed_where_the_scan_followed_them_and_bring_only_what_was_scann
         assert!(refusal().contains("no regular file"), "{}", refusal());
     }
     fs::remove_file(inside.join("one.jpg")).unwrap();
+    let gone = refusal();
+    assert!(
+        ["one.jpg", "No such file", "put it back", "run the same command again"].iter().all(|word| gone.contains(word)),
+        "{gone}"
+    );
     assert!(std::process::Command::new("mkfifo").arg(inside.join("one.jpg")).status().unwrap().success());
     assert!(refusal().contains("no regular file"), "{}", refusal());
 }
@@ -159,8 +164,10 @@ fn links_are_followed_where_the_scan_followed_them_and_bring_only_what_was_scann
 fn a_file_larger_than_any_image_may_be_is_listed_and_not_read() {
     let space = Space::filled();
     fs::File::create(space.path(&image(0).0).with_file_name("huge.jpg")).unwrap().set_len(1 << 40).unwrap();
-    let run =
-        space.run(&["run", "tiny.yaml", "--to", "dataset"]).ok().complains_of(&["1 images are left out", "too_large"]);
+    let run = space
+        .run(&["run", "tiny.yaml", "--to", "dataset"])
+        .ok()
+        .complains_of(&["1 image is left out: 1 too large", "huge.jpg"]);
     assert!(run.peak_kb < 1_000_000, "{} kB", run.peak_kb);
 }
 

@@ -325,13 +325,13 @@ fn links_are_followed_but_not_in_circles_and_odd_entries_are_reported() {
     let listing = list(root.path()).unwrap();
     let found: Vec<_> = listing.images.iter().map(|image| image.path.as_str()).collect();
     assert_eq!(found, ["a/near.jpg", "b/far.jpg"]);
-    let problems: Vec<_> = listing.problems.iter().map(|p| (p.path.as_str(), p.reason.as_str())).collect();
+    let problems: Vec<_> = listing.problems.iter().map(|p| (p.path.as_str(), p.reason)).collect();
     let expected = [
+        ("a/\\xff.jpg", "not_utf8"),
         ("a/deep/up", "link_loop"),
         ("a/deep/up2", "link_loop"),
         ("a/gone.jpg", "broken_link"),
         ("a/self.jpg", "broken_link"),
-        ("a/\u{fffd}.jpg", "not_utf8"),
     ];
     assert_eq!(problems, expected);
 }

@@ -13,6 +13,7 @@ mod graph;
 mod hookfs;
 mod hostile;
 mod image;
+mod imperfect;
 mod keys;
 mod kill;
 mod made;

@@ -202,7 +202,10 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("thesis.tex"), b"x").expect("written");
     let refused = Store::open(folder.path()).err().expect("refused");
-    assert!(matches!(refused, StoreError::UnknownFormat { .. }), "{refused}");
+    assert!(matches!(refused, StoreError::NotAStore { .. }), "{refused}");
+    let told = refused.to_string();
+    let words = ["has other files in it, such as thesis.tex", "--store"];
+    assert!(words.iter().all(|word| told.contains(word)) && !told.contains("FORMAT"), "{told}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
 
     let folder = tempfile::tempdir().expect("a folder");

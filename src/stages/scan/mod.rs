@@ -2,6 +2,8 @@
 
 mod blocks;
 mod memory;
+mod tally;
+mod verdict;
 
 use crate::base::Digest;
 use crate::base::clock::unix_ms;
@@ -9,7 +11,7 @@ use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BAD, BadImage, IMAGES, Image, write_bad, write_images};
 use crate::image::{self, Limits, Listed, Listing};
 use crate::stages::{DATASET, originals};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{anyhow, ensure};
 use blocks::Seen;
 use memory::Memory;
 use rayon::prelude::*;
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use tally::Tally;
+use verdict::{Reached, bad_file};
 
 /// Files between two words of progress.
 const PROGRESS_EVERY: u64 = 256;
@@ -25,8 +29,6 @@ const PROGRESS_EVERY: u64 = 256;
 const CHUNK: usize = 1024;
 /// A file younger than this when it is read may change again without its time showing it, so it is not remembered.
 const SETTLED_MS: i128 = 2000;
-/// Bad images named in an error.
-const NAMED: usize = 5;
 /// A pixel of the widest kind, four samples of 16 bits, and what may stand beside the pixels: a larger file is not read.
 const BYTES_A_PIXEL: u64 = 8;
 const BYTES_BESIDE: u64 = 64 << 20;
@@ -35,10 +37,10 @@ const BYTES_BESIDE: u64 = 64 << 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnBadImage {
-    /// It is left out and listed.
+    /// It is left out and listed in bad.parquet.
     #[default]
     Skip,
-    /// The scan fails.
+    /// The scan fails, as soon as it meets one.
     Fail,
 }
 
@@ -52,7 +54,7 @@ pub struct Scan {
     /// What happens to an image that cannot be decoded.
     #[serde(default)]
     pub on_bad_image: OnBadImage,
-    /// Largest share of bad images that is skipped; above it the scan fails.
+    /// Largest share of bad images that is left out, such as 0.01 for 1 %; the scan fails as soon as there are more.
     #[serde(default = "default_share")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad_share: f64,
@@ -102,18 +104,27 @@ impl Stage for Scan {
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let began_ms = unix_ms();
         let listing = image::list(&self.root)?;
-        let Looked { good, bad: looked_bad, unread } = self.look_at_all(&listing.images, began_ms, cx)?;
-        if let Some(error) = unread {
-            return Err(error);
+        let mut tally = Tally::of(&listing);
+        let Looked { good, bad: looked_bad, unread, files } =
+            self.look_at_all(&listing.images, &mut tally, began_ms, cx)?;
+        match unread {
+            Some((error, 1)) => return Err(error),
+            Some((error, count)) => {
+                return Err(error.context(format!("{count} files cannot be read, the first of them")));
+            }
+            None => {}
         }
-        let problems = listing.problems.iter().map(|p| bad_file(&p.path, &p.reason, &p.detail));
+        let problems = listing.problems.iter().map(|p| bad_file(&p.path, p.reason, &p.detail));
         let mut bad: Vec<BadImage> = problems.chain(looked_bad).collect();
         bad.sort_by(|a, b| a.path.cmp(&b.path));
-        self.judge(&bad, good.len(), cx)?;
+        tally.images = good.len() as u64;
+        self.judge(&tally, &bad, Reached { files, of: listing.images.len() }, cx)?;
+        tally.copies = copies(&good);
         let images = good.iter().map(|(file, seen)| image_of(file, seen));
         cx.write_part(IMAGES.file, |out| write_images(out, images.clone()).map(drop))?;
         cx.write_part(BAD.file, |out| write_bad(out, &bad).map(drop))?;
-        cx.fact("images", good.len() as u64);
+        tally.facts().iter().for_each(|(name, count)| cx.fact(name, *count));
+        cx.note(tally.line() + &verdict::named(&bad));
         Ok(())
     }
 }
@@ -123,8 +134,10 @@ impl Stage for Scan {
 struct Looked<'a> {
     good: Vec<(&'a Listed, Seen)>,
     bad: Vec<BadImage>,
-    /// Why the first file that could not be read was not.
-    unread: Option<anyhow::Error>,
+    /// Why the first file that could not be read was not, and how many there are.
+    unread: Option<(anyhow::Error, u64)>,
+    /// How many files were looked at.
+    files: usize,
 }
 
 impl<'a> Looked<'a> {
@@ -132,7 +145,7 @@ impl<'a> Looked<'a> {
         match look {
             Ok(Ok(seen)) => self.good.push((file, seen)),
             Ok(Err(problem)) => self.bad.push(problem),
-            Err(error) => drop(self.unread.get_or_insert(error)),
+            Err(error) => self.unread.get_or_insert((error, 0)).1 += 1,
         }
     }
 }
@@ -145,12 +158,19 @@ impl Scan {
         Digest::of(name.as_bytes()).short()
     }
 
-    /// Looks at every file, on all cores. What was found out so far outlives a scan that is stopped or killed.
-    fn look_at_all<'a>(&self, images: &'a [Listed], began_ms: u64, cx: &Context<'_>) -> anyhow::Result<Looked<'a>> {
+    /// Looks at every file, on all cores, unless it is clear before the last that the scan fails. What was found out so
+    /// far outlives a scan that is stopped or killed.
+    fn look_at_all<'a>(
+        &self,
+        images: &'a [Listed],
+        tally: &mut Tally,
+        began_ms: u64,
+        cx: &Context<'_>,
+    ) -> anyhow::Result<Looked<'a>> {
         let mut memory = Memory::open(&cx.cache(), &self.memory_name());
         let limits = Limits { max_pixels: self.max_pixels };
         let (done, total) = (AtomicU64::new(0), images.len() as u64);
-        let (mut looked, voice) = (Looked::default(), cx.voice());
+        let (mut looked, voice, all) = (Looked::default(), cx.voice(), total + tally.bad());
         for (number, files) in images.chunks(CHUNK).enumerate() {
             if number > 0 && cx.is_interrupted() {
                 memory.pause();
@@ -165,6 +185,8 @@ impl Scan {
                 }
                 look
             };
+            let known_bad = looked.bad.len();
+            looked.files += files.len();
             let looks: Vec<_> = files.par_iter().zip(known).map(look).collect();
             for (file, look) in files.iter().zip(looks) {
                 if let Ok(Ok(seen)) = &look
@@ -173,6 +195,11 @@ impl Scan {
                     memory.remember(&file.path, seen);
                 }
                 looked.add(file, look);
+            }
+            tally.add_bad(&looked.bad[known_bad..]);
+            if looked.files < images.len() && (looked.unread.is_some() || self.fails_for_certain(tally, all)) {
+                memory.pause();
+                return Ok(looked);
             }
         }
         memory.finish();
@@ -192,8 +219,11 @@ impl Scan {
         }
         let most = limits.max_pixels.saturating_mul(BYTES_A_PIXEL).saturating_add(BYTES_BESIDE);
         let path = self.root.join(&file.path);
-        let bytes = originals::read(&path, most).with_context(|| {
-            format!("could not read {}; make it readable or take it out of the folder, and run again", path.display())
+        let bytes = originals::read(&path, most).map_err(|error| {
+            anyhow!(
+                "could not read {}: {error}; make it readable or take it out of the folder, then run the same command again",
+                path.display()
+            )
         })?;
         let judge = |bytes: Vec<u8>| {
             let digest = Digest::of(&bytes);
@@ -206,47 +236,9 @@ impl Scan {
             let Listed { mtime_ns, ctime_ns, inode, .. } = *file;
             Ok(Seen { bytes: bytes.len() as u64, mtime_ns, ctime_ns, inode, digest, width, height })
         };
-        let large = || format!("the file is larger than the {most} bytes that max_pixels can need");
+        let large = || format!("the file is larger than the {most} bytes that max_pixels can need; raise max_pixels");
         Ok(bytes.map_or_else(|| Err(bad_file(&file.path, "too_large", &large())), judge))
     }
-
-    /// Applies the policy to the bad images.
-    fn judge(&self, bad: &[BadImage], good: usize, cx: &Context<'_>) -> anyhow::Result<()> {
-        let named = || {
-            let named: Vec<_> =
-                bad.iter().take(NAMED).map(|b| format!("\n  {} ({}: {})", b.path, b.reason, b.detail)).collect();
-            let more = if bad.len() > NAMED { format!("\n  and {} more", bad.len() - NAMED) } else { String::new() };
-            named.concat() + &more
-        };
-        let share = bad.len() as f64 / (bad.len() + good).max(1) as f64;
-        if good == 0 {
-            bail!("none of the {} image files in {} can be used:{}", bad.len(), self.root.display(), named());
-        }
-        match self.on_bad_image {
-            OnBadImage::Fail if !bad.is_empty() => bail!(
-                "{} of {} images cannot be used, and on_bad_image is fail:{}",
-                bad.len(),
-                bad.len() + good,
-                named()
-            ),
-            OnBadImage::Skip if share > self.max_bad_share => bail!(
-                "{} of {} images cannot be used, more than max_bad_share = {} allows:{}",
-                bad.len(),
-                bad.len() + good,
-                self.max_bad_share,
-                named()
-            ),
-            OnBadImage::Skip if !bad.is_empty() => {
-                cx.note(format!("{} images are left out; bad.parquet lists them:{}", bad.len(), named()));
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn bad_file(path: &str, reason: &str, detail: &str) -> BadImage {
-    BadImage { path: path.to_owned(), reason: reason.to_owned(), detail: detail.to_owned() }
 }
 
 fn image_of<'a>(file: &'a Listed, seen: &Seen) -> Image<'a> {
@@ -260,6 +252,13 @@ fn image_of<'a>(file: &'a Listed, seen: &Seen) -> Image<'a> {
         label: file.label.as_deref().unwrap_or(""),
         offset: None,
     }
+}
+
+/// How many files have the bytes of another one that comes before them.
+fn copies(good: &[(&Listed, Seen)]) -> u64 {
+    let mut digests: Vec<&[u8; 32]> = good.iter().map(|(_, seen)| seen.digest.as_bytes()).collect();
+    digests.par_sort_unstable();
+    digests.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64
 }
 
 /// Whether a file had settled when the reading began.

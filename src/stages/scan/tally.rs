@@ -1,0 +1,184 @@
+//! tally: how many files a scan read, left out, skipped and passed over, as one line and as facts.
+
+use crate::engine::Facts;
+use crate::format::dataset::BadImage;
+use crate::image::{Lacks, Listing};
+use std::collections::BTreeMap;
+
+/// Endings of other files told one by one; there may be any number of them, and the rest is summed up.
+const TOLD: usize = 8;
+
+type Counts = BTreeMap<String, u64>;
+
+/// The counts of a scan.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// Images of the data set.
+    pub(super) images: u64,
+    /// Those of them that have the bytes of an earlier one.
+    pub(super) copies: u64,
+    /// Images that are left out, by reason.
+    bad: Counts,
+    /// Folders that nobody can look into, by reason.
+    folders: Counts,
+    /// Pictures of kinds that are not read, by kind.
+    skipped: Counts,
+    /// Links that lead back, for which nothing is missing.
+    loops: u64,
+    /// What systems and tools leave behind, by rule.
+    passed_over: Counts,
+    /// Files that are no pictures, by ending.
+    others: Counts,
+}
+
+impl Tally {
+    /// What is known without looking into a file.
+    pub(super) fn of(listing: &Listing) -> Self {
+        let counts = |counts: &BTreeMap<&'static str, u64>| counts.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect();
+        let mut tally = Self {
+            skipped: counts(&listing.aside.unread),
+            passed_over: counts(&listing.aside.left_behind),
+            others: listing.aside.others.clone(),
+            ..Self::default()
+        };
+        for problem in &listing.problems {
+            match problem.lacks {
+                Lacks::Image => *tally.bad.entry(problem.reason.to_owned()).or_default() += 1,
+                Lacks::Folder => *tally.folders.entry(problem.reason.to_owned()).or_default() += 1,
+                Lacks::Nothing => {}
+            }
+        }
+        let lists = |problem: &&crate::image::Problem| problem.lacks == Lacks::Nothing;
+        let nothing = listing.problems.iter().filter(lists).count() as u64;
+        tally.loops = nothing - tally.skipped.values().sum::<u64>();
+        tally
+    }
+
+    /// Adds what could not be decoded.
+    pub(super) fn add_bad(&mut self, bad: &[BadImage]) {
+        bad.iter().for_each(|bad| *self.bad.entry(bad.reason.clone()).or_default() += 1);
+    }
+
+    /// Images that are left out.
+    pub(super) fn bad(&self) -> u64 {
+        sum(&self.bad)
+    }
+
+    /// Folders that are left out, with any number of images.
+    pub(super) fn folders(&self) -> u64 {
+        sum(&self.folders)
+    }
+
+    /// The share of images that is left out. A folder that nobody can look into may hold more than all others do.
+    pub(super) fn share(&self) -> f64 {
+        let (bad, all) = (self.bad() as f64, (self.bad() + self.images) as f64);
+        if self.folders() > 0 { 1.0 } else { bad / all.max(1.0) }
+    }
+
+    /// Why images and folders are left out, such as `4 truncated, 2 corrupt`.
+    pub(super) fn reasons(&self) -> String {
+        let all: Counts = self.bad.iter().chain(&self.folders).map(|(reason, n)| (reason.clone(), *n)).collect();
+        by_kind(&all, usize::MAX, |reason| reason.replace('_', " "))
+    }
+
+    /// What is left out, by reason, such as `6 images are left out: 4 truncated, 2 corrupt`.
+    fn left_out(&self) -> Option<String> {
+        let of = |counts, one: &str, many: &str| {
+            let (count, reasons) = (sum(counts), by_kind(counts, usize::MAX, |reason| reason.replace('_', " ")));
+            (count > 0).then(|| format!("{} left out: {reasons}", are(count, one, many)))
+        };
+        let parts = [of(&self.bad, "image", "images"), of(&self.folders, "folder", "folders")];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    /// All of it in a line.
+    pub(super) fn line(&self) -> String {
+        let mut parts = vec![format!("{} read", are(self.images, "image", "images"))];
+        match self.copies {
+            0 => {}
+            1 => parts.push("1 file is a copy of another".to_owned()),
+            copies => parts.push(format!("{copies} files are copies of others")),
+        }
+        parts.extend(self.left_out());
+        let kinds = by_kind(&self.skipped, usize::MAX, |kind| kind.replace('_', " "));
+        match sum(&self.skipped) {
+            0 => {}
+            count => parts
+                .push(format!("{} skipped, of kinds that are not read: {kinds}", are(count, "picture", "pictures"))),
+        }
+        match self.loops {
+            0 => {}
+            1 => parts.push("1 link leads back to a folder above it and is not followed".to_owned()),
+            loops => parts.push(format!("{loops} links lead back to folders above them and are not followed")),
+        }
+        let passed_over = by_kind(&self.passed_over, usize::MAX, str::to_owned);
+        match sum(&self.passed_over) {
+            0 => {}
+            count => parts.push(format!("{} passed over by name: {passed_over}", are(count, "entry", "entries"))),
+        }
+        let others = by_kind(&self.others, TOLD, of_ending);
+        match sum(&self.others) {
+            0 => {}
+            1 => parts.push(format!("1 other file is no picture: {others}")),
+            count => parts.push(format!("{count} other files are no pictures: {others}")),
+        }
+        let lists = self.bad() + self.folders() + self.loops + sum(&self.skipped) > 0;
+        if lists {
+            parts.push("bad.parquet in the results lists what is not read, and says what to do".to_owned());
+        }
+        parts.join("; ")
+    }
+
+    /// The same as numbers.
+    pub(super) fn facts(&self) -> Facts {
+        let mut facts = Facts::from([("images".to_owned(), self.images)]);
+        let single = [("copies", self.copies), ("link_loops", self.loops)];
+        facts.extend(single.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n)));
+        for (name, counts) in [
+            ("left_out", &self.bad),
+            ("left_out_folders", &self.folders),
+            ("skipped", &self.skipped),
+            ("passed_over", &self.passed_over),
+        ] {
+            facts.extend(counts.iter().map(|(kind, n)| (format!("{name}.{kind}"), *n)));
+        }
+        // There may be any number of endings; a record has room for those that count.
+        let (first, rest) = largest(&self.others, TOLD);
+        facts.extend(first.iter().map(|(ending, n)| (format!("other_files.{}", or_none(ending)), *n)));
+        facts.extend((rest > 0).then(|| ("other_files.of_other_endings".to_owned(), rest)));
+        facts
+    }
+}
+
+fn sum(counts: &Counts) -> u64 {
+    counts.values().sum()
+}
+
+/// `1 image is`, `2 images are`.
+fn are(count: u64, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 {one} is") } else { format!("{count} {many} are") }
+}
+
+/// The most frequent kinds, most first, and how many the others have in all.
+fn largest(counts: &Counts, most: usize) -> (Vec<(&str, u64)>, u64) {
+    let mut all: Vec<_> = counts.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+    all.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let rest = all.split_off(all.len().min(most)).iter().map(|(_, count)| count).sum();
+    (all, rest)
+}
+
+fn by_kind(counts: &Counts, most: usize, name: impl Fn(&str) -> String) -> String {
+    let (first, rest) = largest(counts, most);
+    let mut told: Vec<_> = first.iter().map(|(kind, count)| format!("{count} {}", name(kind))).collect();
+    told.extend((rest > 0).then(|| format!("{rest} more")));
+    told.join(", ")
+}
+
+fn of_ending(ending: &str) -> String {
+    if ending.is_empty() { "without an ending".to_owned() } else { format!(".{ending}") }
+}
+
+fn or_none(ending: &str) -> &str {
+    if ending.is_empty() { "none" } else { ending }
+}

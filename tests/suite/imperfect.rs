@@ -1,0 +1,223 @@
+//! imperfect: folders that people have, with what is no image, what cannot be read, and what systems leave behind.
+
+use crate::space::{IMAGES, Output, Space, image};
+use dcpipe::format::dataset::{BadImage, open_bad};
+use dcpipe::image::{Lacks, list};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+const SCAN: [&str; 4] = ["run", "tiny.yaml", "--to", "dataset"];
+
+fn bad(space: &Space) -> Vec<BadImage> {
+    open_bad(&fs::read(space.path("runs/tiny/bad.parquet")).unwrap().into()).unwrap()
+}
+
+fn scan(space: &Space, set: &[&str]) -> Output {
+    let set: Vec<_> = set.iter().flat_map(|set| ["--set", set]).collect();
+    space.run(&[&SCAN[..], &set].concat())
+}
+
+/// The list that a failed scan names, as paths and reasons.
+fn list_named(space: &Space, run: &Output) -> Vec<(String, String)> {
+    let path = run.stderr.split("All of them are listed in ").nth(1).unwrap().lines().next().unwrap();
+    let text = fs::read_to_string(space.path(path)).unwrap();
+    let row = |line: &str| {
+        let cells: Vec<_> = line.split('\t').map(str::to_owned).collect();
+        assert!(cells.len() == 3 && cells[2].contains("; "), "{line} does not say what to do");
+        (cells[0].clone(), cells[1].clone())
+    };
+    text.lines().skip(1).map(row).collect()
+}
+
+/// What the message says to add for the scan to go on.
+fn sets_named(run: &Output) -> Vec<&str> {
+    let way = run.stderr.split("the same command with").nth(1).unwrap().lines().next().unwrap();
+    way.split(" (").next().unwrap().split_whitespace().filter(|word| *word != "--set").collect()
+}
+
+#[test]
+fn a_class_whose_name_is_not_utf8_counts_as_all_its_images() {
+    let space = Space::filled();
+    let class = space.path("images").join(OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir_all(class.join("deep")).unwrap();
+    for number in 0..30 {
+        fs::write(class.join(format!("{number}.jpg")), image(number).1).unwrap();
+    }
+    fs::write(class.join("deep/x.jpg"), image(0).1).unwrap();
+    let refused =
+        scan(&space, &[]).ended(1).complains_of(&["31 of 91 images", "max_bad_share = 0.1", "caf\\xe9/0.jpg"]);
+    let listed = list_named(&space, &refused);
+    assert_eq!(listed.len(), 31);
+    assert!(listed.iter().all(|(path, reason)| path.starts_with("caf\\xe9/") && reason == "not_utf8"));
+    assert_eq!(sets_named(&refused), ["dataset.max_bad_share=0.35"]);
+    scan(&space, &sets_named(&refused))
+        .ok()
+        .complains_of(&["60 images are read; ", "31 images are left out: 31 not utf8"]);
+    assert_eq!(bad(&space).len(), 31);
+}
+
+#[test]
+fn a_folder_that_nobody_can_read_ends_the_scan_unless_everything_may_be_bad() {
+    let space = Space::filled();
+    symlink("unmounted", space.path("images/class")).unwrap();
+    symlink("gone.txt", space.path("images/notes.txt")).unwrap();
+    let set = ["dataset.max_bad_share=0.99"];
+    let refused = scan(&space, &set).ended(1).complains_of(&[
+        "0 of 60 images and 1 folder cannot be used (1 broken folder link)",
+        "may hold any number of images",
+        "class: broken folder link: No such file",
+        "delete the link",
+    ]);
+    assert_eq!(list_named(&space, &refused), [("class".to_owned(), "broken_folder_link".to_owned())]);
+    assert_eq!(sets_named(&refused), ["dataset.max_bad_share=1"]);
+    scan(&space, &sets_named(&refused)).ok().complains_of(&["1 folder is left out"]);
+}
+
+#[test]
+fn a_folder_that_this_user_may_not_read_is_no_empty_folder() {
+    let space = Space::filled();
+    space.write("images/secret/1.jpg", image(0).1);
+    let secret = space.path("images/secret");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    if fs::read_dir(&secret).is_err() {
+        // Nothing is kept from root.
+        scan(&space, &[]).ended(1).complains_of(&["1 unreadable folder", "secret", "make the folder readable"]);
+    }
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
+    scan(&space, &[]).ok().complains_of(&["61 images are read"]);
+}
+
+#[test]
+fn what_systems_leave_behind_is_passed_over_and_runs_nothing_again() {
+    let space = Space::after_a_run();
+    space.own_images();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    let key = space.record("dataset@0").key();
+    for name in ["ring/._01.jpg", "__MACOSX/ring/._01.jpg", ".DS_Store", "ring/Thumbs.db", "notes.txt", "ring/b.json"] {
+        space.write(&format!("images/{name}"), "\0\u{5}\u{16}\u{7}");
+    }
+    space.write("images/.ipynb_checkpoints/cat-checkpoint.jpg", image(5).1);
+    let again = space.run(&["run", "tiny.yaml", "--json"]).ok();
+    assert_eq!(again.ran(), [""; 0]);
+    assert_eq!(space.record("dataset@0").key(), key);
+    let listing = list(&space.path("images")).unwrap();
+    assert!(listing.images.len() == IMAGES && listing.problems.is_empty());
+    // What it says where it scans.
+    fs::write(space.path("images/new.jpg"), image(0).1).unwrap();
+    scan(&space, &[]).ok().complains_of(&[
+        "61 images are read; 1 file is a copy of another; ",
+        "5 entries are passed over by name: 1 .DS_Store, 1 ._*, 1 .ipynb_checkpoints, 1 Thumbs.db, 1 __MACOSX",
+        "2 other files are no pictures: 1 .json, 1 .txt",
+    ]);
+    assert_eq!(bad(&space), []);
+}
+
+#[test]
+fn every_kind_of_entry_is_counted_in_one_line_and_shown_later() {
+    let space = Space::filled();
+    for (number, name) in ["a.jfif", "b.JPE", "c.JfIf"].iter().enumerate() {
+        space.write(&format!("images/ring/{name}"), image(number + 20).1);
+    }
+    let unread =
+        ["a.heic", "b.HEIF", "c.avif", "d.jxl", "e.jp2", "f.ico", "g.tga", "h.pcx", "i.pbm", "j.psd", "k.svg", "l.CR2"];
+    for name in unread {
+        space.write(&format!("images/ring/{name}"), "what it is like is not looked at");
+    }
+    for name in ["a.txt", "b.TXT", "c.json", "none", "d.jpg~", "._x.jpg", ".DS_Store"] {
+        space.write(&format!("images/ring/{name}"), "no picture");
+    }
+    space.write("images/ring/cut.jpg", &image(0).1[..400]);
+    let run = scan(&space, &[]).ok();
+    let line = run.stderr.lines().find(|line| line.contains("images are read")).unwrap();
+    for words in [
+        "63 images are read; 3 files are copies of others; 1 image is left out: 1 truncated; ",
+        "12 pictures are skipped, of kinds that are not read: 2 heic, 1 avif, 1 ico, 1 jpeg 2000, 1 jpeg xl, 1 pcx, 1 pnm, 1 psd, 1 raw, 1 svg, 1 tga; ",
+        "2 entries are passed over by name: 1 .DS_Store, 1 ._*",
+        "5 other files are no pictures: 2 .txt, 1 without an ending, 1 .jpg~, 1 .json",
+        "bad.parquet in the results lists",
+    ] {
+        assert!(line.contains(words), "{words:?} is not in {line}");
+    }
+    let listed = bad(&space);
+    assert_eq!(listed.len(), unread.len() + 1);
+    for bad in &listed {
+        assert!(bad.detail.contains("; "), "{bad:?} does not say what to do");
+        assert!(!bad.detail.starts_with(&format!("{}:", bad.reason)), "{bad:?} says its reason twice");
+        assert_eq!(bad.reason == "not_read", bad.path != "ring/cut.jpg");
+    }
+    assert!(!run.stderr.contains("truncated: truncated"), "{}", run.stderr);
+    // Everything is cached, and is told all the same.
+    let shown = space.run(&["show", "dataset", "tiny.yaml"]).ok().stdout;
+    for words in
+        ["images 63", "copies 3", "left_out.truncated 1", "skipped.heic 2", "passed_over.._* 1", "other_files.txt 2"]
+    {
+        assert!(shown.contains(words), "{words:?} is not in {shown}");
+    }
+}
+
+#[test]
+fn a_scan_that_fails_writes_its_whole_list_and_says_the_command_that_goes_on() {
+    let space = Space::filled();
+    for number in 0..9 {
+        space.write(&format!("images/ring/cut{number}.jpg"), &image(number).1[..400]);
+    }
+    for set in [&["dataset.max_bad_share=0.01"][..], &[], &["dataset.on_bad_image=fail"]] {
+        let refused = scan(&space, set).ended(1).complains_of(&["9 of 69 images cannot be used", "and 4 more"]);
+        assert_eq!(list_named(&space, &refused).len(), 9);
+        assert!(!refused.stderr.contains("truncated: truncated"), "{}", refused.stderr);
+        let sets: Vec<_> = set.iter().copied().chain(sets_named(&refused)).collect();
+        scan(&space, &sets).ok().complains_of(&["9 images are left out: 9 truncated"]);
+        let left = fs::read_dir(space.path(".dcpipe/stat")).unwrap().map(|entry| entry.unwrap().path());
+        assert!(
+            left.into_iter().all(|path| path.extension() != Some(OsStr::new("tsv"))),
+            "the old list is still there"
+        );
+        fs::remove_dir_all(space.path(".dcpipe")).unwrap();
+    }
+}
+
+#[test]
+fn a_scan_stops_as_soon_as_it_is_certain_to_fail() {
+    let space = Space::filled();
+    fs::create_dir_all(space.path("images/a")).unwrap();
+    for number in 0..2_500 {
+        let text = if number < 40 { "no picture".to_owned() } else { format!("P6 1 1 255\n{number:03}") };
+        fs::write(space.path(&format!("images/a/{number:04}.ppm")), &text.as_bytes()[..14.min(text.len())]).unwrap();
+    }
+    for set in ["dataset.on_bad_image=fail", "dataset.max_bad_share=0.01"] {
+        let refused = scan(&space, &[set]).ended(1).complains_of(&["the scan stopped after 1024 of 2560 files"]);
+        assert_eq!(list_named(&space, &refused).len(), 40);
+        scan(&space, &[&[set], &sets_named(&refused)[..]].concat()).ok().complains_of(&["2520 images are read"]);
+        fs::remove_dir_all(space.path(".dcpipe")).unwrap();
+    }
+    scan(&space, &["dataset.max_bad_share=0.02"]).ok();
+}
+
+#[test]
+fn a_folder_of_unread_kinds_alone_says_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str| fs::write(folder.path().join(name), "x").unwrap();
+    ["1.heic", "2.heic", "a.zip", "b"].into_iter().for_each(write);
+    let told = list(folder.path()).unwrap_err().to_string();
+    for words in
+        ["no images under", "2 entries that cannot be used", "1.heic", "convert it to JPEG or PNG", "2 other files"]
+    {
+        assert!(told.contains(words), "{words:?} is not in {told}");
+    }
+}
+
+#[test]
+fn a_link_that_leads_back_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("a")).unwrap();
+    fs::write(folder.path().join("a/1.jpg"), "x").unwrap();
+    symlink("..", folder.path().join("a/up")).unwrap();
+    symlink("user@host.1", folder.path().join("a/.#1.jpg")).unwrap();
+    let listing = list(Path::new(folder.path())).unwrap();
+    let found: Vec<_> = listing.problems.iter().map(|p| (p.path.as_str(), p.reason, p.lacks)).collect();
+    assert_eq!(found, [("a/up", "link_loop", Lacks::Nothing)]);
+    assert_eq!(listing.aside.left_behind[".#*"], 1);
+}
