@@ -25,6 +25,7 @@ struct failure {
   struct jpeg_error_mgr base; /* first, so that a pointer to one is a pointer to the other */
   jmp_buf escape;
   int code;
+  int take;    /* a picture that is damaged inside is taken as it is */
   int ran_out; /* the data ended before the end-of-image marker */
   char *message;
 };
@@ -43,15 +44,25 @@ static void on_error(j_common_ptr any) {
   case JERR_INPUT_EOF: case JERR_INPUT_EMPTY: case JERR_NO_IMAGE: give_up(any, TRUNCATED); break;
   case JERR_SOF_UNSUPPORTED: case JERR_BAD_PRECISION: case JERR_CONVERSION_NOTIMPL: case JERR_CCIR601_NOTIMPL:
   case JERR_FRACT_SAMPLE_NOTIMPL: case JERR_ARITH_NOTIMPL: case JERR_NOTIMPL: case JERR_COMPONENT_COUNT:
+  case JERR_UNKNOWN_MARKER:
     give_up(any, UNSUPPORTED); break;
   default: give_up(any, CORRUPT);
   }
 }
 
 /* DIVERGES: the published code loads what is left of a truncated file (LOAD_TRUNCATED_IMAGES) and trains on its grey
- * rest; here the file is refused and listed. Other warnings pass, as in Pillow: they leave a whole picture. */
+ * rest; here the file is refused and listed. The warnings named here say that pixels are guessed: where the data goes on
+ * behind them the file is damaged inside, which Pillow takes. Other warnings pass: they leave a whole picture. */
 static void on_message(j_common_ptr any, int level) {
-  if (level < 0 && any->err->msg_code == JWRN_HIT_MARKER) give_up(any, TRUNCATED);
+  struct failure *failure = (struct failure *)any->err;
+  if (level >= 0) return;
+  switch (any->err->msg_code) {
+  case JWRN_HIT_MARKER:
+    if (failure->ran_out) give_up(any, TRUNCATED);
+    /* fall through */
+  case JWRN_HUFF_BAD_CODE: case JWRN_ARITH_BAD_CODE: case JWRN_MUST_RESYNC:
+    if (!failure->take) give_up(any, CORRUPT);
+  }
 }
 
 static void be_silent(j_common_ptr any) { (void)any; }
@@ -149,7 +160,7 @@ static void read_rows(j_decompress_ptr reader, uint8_t *out) {
 }
 
 /* Writes height x width x 3 bytes of RGB. `info` comes from the probe of the same bytes. */
-int dcpipe_jpeg_decode(const uint8_t *data, size_t length, uint8_t *out, struct dcpipe_jpeg_info *info) {
+int dcpipe_jpeg_decode(const uint8_t *data, size_t length, uint8_t *out, int take, struct dcpipe_jpeg_info *info) {
   struct jpeg_decompress_struct reader;
   struct jpeg_source_mgr source;
   struct jpeg_progress_mgr progress;
@@ -157,6 +168,7 @@ int dcpipe_jpeg_decode(const uint8_t *data, size_t length, uint8_t *out, struct 
   memset(&reader, 0, sizeof reader);
   memset(&progress, 0, sizeof progress);
   prepare(&failure, info->message);
+  failure.take = take;
   reader.err = &failure.base;
   if (setjmp(failure.escape) == 0) {
     read_header(&reader, &source, data, length);

@@ -46,7 +46,43 @@ impl Format {
             [b'P', b'1'..=b'6', space, ..] if space.is_ascii_whitespace() => Ok(Self::Pnm),
             [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Ok(Self::Tiff),
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Self::Gif),
-            _ => Err(BadImage::UnknownFormat),
+            _ => Err(other(bytes).map_or(BadImage::UnknownFormat, BadImage::OtherFormat)),
         }
     }
+}
+
+/// The name of a format that is known and not read.
+fn other(bytes: &[u8]) -> Option<&'static str> {
+    let name = match bytes {
+        [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => "BigTIFF",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => "AVIF",
+        [
+            _,
+            _,
+            _,
+            _,
+            b'f',
+            b't',
+            b'y',
+            b'p',
+            b'h' | b'm',
+            b'e' | b'i',
+            b'i' | b'v' | b'f',
+            b'c' | b'x' | b's' | b'1',
+            ..,
+        ] => "HEIC",
+        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xff, 0x4f, 0xff, 0x51, ..] => "JPEG 2000",
+        [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] | [0xff, 0x0a, ..] => "JPEG XL",
+        [0, 0, 1 | 2, 0, count, 0, ..] if *count > 0 => "ICO",
+        [10, 0..=5, 0 | 1, 1 | 2 | 4 | 8, ..] => "PCX",
+        [b'8', b'B', b'P', b'S', ..] => "a Photoshop document",
+        [b'P', b'7', b'\n', ..] => "PAM",
+        [b'P', b'F' | b'f', b'\n', ..] => "PFM",
+        [b'%', b'P', b'D', b'F', ..] => "PDF",
+        [b'<', b's', b'v', b'g', ..] => "SVG",
+        _ if bytes.starts_with(b"version https://git-lfs") => "a pointer of git LFS (run: git lfs pull)",
+        [b'<', b'!' | b'h' | b'H', ..] => "a page of HTML",
+        _ => return None,
+    };
+    Some(name)
 }

@@ -1,6 +1,6 @@
 //! jpeg: libjpeg-turbo behind the C shim `native/jpeg.c`, which keeps its long jumps to itself.
 
-use crate::image::{BadImage, Limits, Picture};
+use crate::image::{BadImage, Limits, OnDamage, Picture};
 use std::ffi::{CStr, c_char, c_int};
 
 /// The library that decodes JPEG files, with its version: other versions may give other pixels.
@@ -20,7 +20,7 @@ const TOO_LONG_A_SIDE: c_int = 6;
 #[expect(unsafe_code, reason = "libjpeg is a C library; this is the whole of its interface here")]
 unsafe extern "C" {
     fn dcpipe_jpeg_probe(data: *const u8, length: usize, info: *mut Info) -> c_int;
-    fn dcpipe_jpeg_decode(data: *const u8, length: usize, out: *mut u8, info: *mut Info) -> c_int;
+    fn dcpipe_jpeg_decode(data: *const u8, length: usize, out: *mut u8, take: c_int, info: *mut Info) -> c_int;
     fn dcpipe_jpeg_encode(
         rgb: *const u8,
         width: u32,
@@ -67,13 +67,14 @@ pub(super) fn probe(bytes: &[u8], limits: &Limits) -> Result<(u32, u32), BadImag
 }
 
 /// Decodes to RGB exactly as Pillow does: accurate IDCT, fancy upsampling, grey replicated, inks to light.
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, BadImage> {
+pub(super) fn decode(bytes: &[u8], limits: &Limits, on_damage: OnDamage) -> Result<Picture, BadImage> {
     let (width, height) = probe(bytes, limits)?;
     let mut rgb = vec![0; width as usize * height as usize * 3];
     let mut info = Info::new(width, height);
+    let take = c_int::from(on_damage == OnDamage::Take);
     // SAFETY: `rgb` holds width x height x 3 bytes; the shim compares the header again before it writes.
     #[expect(unsafe_code, reason = "a call into C")]
-    let code = unsafe { dcpipe_jpeg_decode(bytes.as_ptr(), bytes.len(), rgb.as_mut_ptr(), &raw mut info) };
+    let code = unsafe { dcpipe_jpeg_decode(bytes.as_ptr(), bytes.len(), rgb.as_mut_ptr(), take, &raw mut info) };
     info.check(code)?;
     Ok(Picture { width, height, rgb })
 }

@@ -7,8 +7,10 @@ pub mod demo;
 
 mod colour;
 mod crop;
+mod damage;
 mod decode;
 mod error;
+mod flavour;
 mod format;
 mod jpeg;
 mod kernel;
@@ -21,7 +23,8 @@ mod taps;
 mod view;
 
 pub use crop::Crop;
-pub use decode::{Probe, decode, probe};
+pub use damage::OnDamage;
+pub use decode::{Probe, decode, decode_or_take, probe};
 pub use error::BadImage;
 pub use format::Format;
 pub use jpeg::{JPEG_LIBRARY, encode_jpeg};

@@ -1,6 +1,6 @@
 //! raster: every format but JPEG, through the `image` crate.
 
-use crate::image::{BadImage, Format, Limits, Picture, colour};
+use crate::image::{BadImage, Format, Limits, OnDamage, Picture, colour, damage, flavour};
 use image::error::{ImageError, LimitErrorKind};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
@@ -27,9 +27,21 @@ pub(super) fn probe(bytes: &[u8], format: Format, limits: &Limits) -> Result<(u3
     })
 }
 
+/// Decodes a PNG. One that its decoder refuses is tried once more with what its end and its checksums should be.
+pub(super) fn decode_png(bytes: &[u8], limits: &Limits, on_damage: OnDamage) -> Result<Picture, BadImage> {
+    decode(bytes, Format::Png, limits).or_else(|error| {
+        if !matches!(error, BadImage::Truncated(_) | BadImage::Corrupt(_) | BadImage::Checksum(_)) {
+            return Err(error);
+        }
+        let mended = damage::mended_png(bytes, on_damage)?;
+        if *mended == *bytes { Err(error) } else { decode(&mended, Format::Png, limits) }
+    })
+}
+
 /// Decodes to RGB by Pillow's rules of conversion.
 pub(super) fn decode(bytes: &[u8], format: Format, limits: &Limits) -> Result<Picture, BadImage> {
     guarded(|| {
+        flavour::check(bytes, format)?;
         let mut decoder = open(bytes, format, limits)?;
         let (width, height) = decoder.dimensions();
         limits.check(width, height)?;
@@ -39,7 +51,7 @@ pub(super) fn decode(bytes: &[u8], format: Format, limits: &Limits) -> Result<Pi
         let orientation = turned(&mut decoder, format);
         let samples = colour::Samples::of(decoder.color_type(), format, bytes)?;
         let mut raw = vec![0; usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX)];
-        decoder.read_image(&mut raw).map_err(|error| match bad(&error) {
+        decoder.read_image(&mut raw).map_err(|error| match bad(&error, bytes, format) {
             BadImage::Corrupt(text) if format == Format::Webp && is_cut(bytes) => BadImage::Truncated(text),
             other => other,
         })?;
@@ -65,7 +77,7 @@ fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<impl Ima
         let layouts = if format == Format::Tiff { 2 } else { 1 };
         bounds.max_alloc = Some(pixels.saturating_mul(LARGEST_PIXEL * layouts).saturating_add(BESIDE_PIXELS));
         reader.limits(bounds);
-        reader.into_decoder().map_err(|error| bad(&error))
+        reader.into_decoder().map_err(|error| bad(&error, bytes, format))
     };
     // A PNG's colour profile and texts are packed, a thousandfold if need be: they get no room that its pixels have. Nor
     // has what else is in a file more than its own pixels, whatever the limit: the limit is another when it is read again.
@@ -95,8 +107,7 @@ fn turn(picture: Picture, orientation: Orientation) -> Result<Picture, BadImage>
 
 /// A decoder that panics on crafted bytes costs one image, not the run.
 fn guarded<T>(work: impl FnOnce() -> Result<T, BadImage>) -> Result<T, BadImage> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(BadImage::Corrupt("its decoder gave up on it (a panic)".to_owned())))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(BadImage::DecoderFailed("a panic".to_owned())))
 }
 
 /// Whether a RIFF file is shorter than its header says.
@@ -116,14 +127,18 @@ fn has_frame_beyond(bytes: &[u8], width: u32, height: u32) -> bool {
     })
 }
 
-fn bad(error: &ImageError) -> BadImage {
+fn bad(error: &ImageError, bytes: &[u8], format: Format) -> BadImage {
     let text = error.to_string();
     match error {
-        ImageError::Unsupported(_) => BadImage::Unsupported(text),
+        ImageError::Unsupported(_) => match flavour::Tiff::read(bytes).filter(|_| format == Format::Tiff) {
+            Some(tiff) => BadImage::Unsupported(tiff.told()),
+            None => BadImage::Unsupported(text),
+        },
         ImageError::Limits(limit) if !matches!(limit.kind(), LimitErrorKind::Unsupported { .. }) => {
             BadImage::Unsupported(format!("decoding takes more memory than its pixels justify ({text})"))
         }
         other if ends_early(other) => BadImage::Truncated(text),
+        _ if text.contains("CRC error") => BadImage::Checksum(text),
         _ => BadImage::Corrupt(text),
     }
 }

@@ -4,7 +4,7 @@ use crate::base::{Digest, ImageId};
 use crate::engine::Input;
 use crate::format::dataset::{self, PACK};
 use crate::format::{Dataset, FormatError};
-use crate::image::{self, Limits, Picture};
+use crate::image::{self, Limits, OnDamage, Picture};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use std::fs::OpenOptions;
@@ -46,9 +46,10 @@ impl Originals {
         ensure!(id.index() < images, "image {id} is asked for, and the dataset has {images}");
         let image = self.dataset.image(id);
         let bytes = self.bytes(id)?;
-        // The scan has judged the size; what passed there is not refused here, and nothing larger is made room for.
+        // The scan has judged the size and the damage; what passed there is not refused here, and nothing larger is made room for.
         let limits = Limits { max_pixels: u64::from(image.width) * u64::from(image.height) };
-        let picture = image::decode(&bytes, &limits).with_context(|| format!("image {id} ({})", image.path))?;
+        let picture = image::decode_or_take(&bytes, &limits, OnDamage::Take)
+            .with_context(|| format!("image {id} ({})", image.path))?;
         let size = (picture.width, picture.height);
         ensure!(
             size == (image.width, image.height),

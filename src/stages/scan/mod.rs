@@ -9,7 +9,7 @@ use crate::base::Digest;
 use crate::base::clock::unix_ms;
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::{BAD, BadImage, IMAGES, Image, write_bad, write_images};
-use crate::image::{self, Limits, Listed, Listing};
+use crate::image::{self, Limits, Listed, Listing, OnDamage};
 use crate::stages::{DATASET, originals};
 use anyhow::{anyhow, ensure};
 use blocks::Seen;
@@ -58,6 +58,9 @@ pub struct Scan {
     #[serde(default = "default_share")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad_share: f64,
+    /// What happens to an image that is damaged inside and that Pillow takes: refuse (a bad image), or take.
+    #[serde(default)]
+    pub on_damage: OnDamage,
     /// Largest width times height that is decoded.
     #[serde(default = "default_pixels")]
     pub max_pixels: u64,
@@ -73,7 +76,7 @@ fn default_pixels() -> u64 {
 
 impl Stage for Scan {
     const VERB: &'static str = "scan";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INPUTS: &'static [Port] = &[];
     const OUTPUT: Noun = DATASET;
     const POOL: Pool = Pool::Cpu;
@@ -151,10 +154,10 @@ impl<'a> Looked<'a> {
 }
 
 impl Scan {
-    /// A memory is of one folder and one limit: what is too large to decode under another is no fact.
+    /// A memory is of one folder and one set of rules: what cannot be used under others is no fact.
     fn memory_name(&self) -> String {
         let root = std::fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
-        let name = format!("{} {}", self.max_pixels, root.display());
+        let name = format!("{} {:?} {} {}", Self::VERSION, self.on_damage, self.max_pixels, root.display());
         Digest::of(name.as_bytes()).short()
     }
 
@@ -229,9 +232,9 @@ impl Scan {
             let digest = Digest::of(&bytes);
             let (width, height) = match known.filter(|seen| seen.digest == digest) {
                 Some(seen) => (seen.width, seen.height), // Another file of the same bytes, or another name of it.
-                None => image::decode(&bytes, limits)
+                None => image::decode_or_take(&bytes, limits, self.on_damage)
                     .map(|picture| (picture.width, picture.height))
-                    .map_err(|error| bad_file(&file.path, error.reason(), &error.to_string()))?,
+                    .map_err(|error| bad_file(&file.path, error.reason(), &error.detail()))?,
             };
             let Listed { mtime_ns, ctime_ns, inode, .. } = *file;
             Ok(Seen { bytes: bytes.len() as u64, mtime_ns, ctime_ns, inode, digest, width, height })
