@@ -65,7 +65,10 @@ pub enum Command {
 /// Where things are and what is different from the file.
 #[derive(Args, Debug, Clone)]
 pub struct Place {
-    /// Override a value of the pipeline, such as clusters.k=3000 or vars.images=DIR (repeatable; the value is YAML)
+    /// Override a value of the pipeline, such as clusters.k=3000 or vars.images=DIR (repeatable)
+    ///
+    /// The value of vars.NAME is text, as given; ~/ begins with the home folder. Where a parameter takes no text, the
+    /// text is read as YAML. Every other value is YAML: --set 'NODE.PARAM="a: b"' quotes a text.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub sets: Vec<String>,
     /// Folder of the store

@@ -60,7 +60,8 @@ pub fn diff(args: &DiffArgs) -> Result<(), CliError> {
     text::out(&told)
 }
 
-/// The nodes of a run in its plan's order, as the last run that came to them left them; by epoch where the plan is lost.
+/// The nodes of a run in its plan's order, as the last run that came to them left them. Without a plan they are in the
+/// order of their epochs.
 fn nodes(store: &Store, run: &str) -> Vec<(String, Node)> {
     let keys = store.node_keys(run);
     let made = |name: &str| match keys.get(name).and_then(|key| store.record(*key).ok().flatten()) {
@@ -201,8 +202,10 @@ fn tell_metrics(args: &DiffArgs, store: &Store, pairs: &[Pair], told: &mut Strin
         for metric in &one {
             let Some(found) = other.iter().find(|found| found.name == metric.name) else { continue };
             let numbers = [metric.value, found.value, found.value - metric.value];
-            rows.push(vec![metric.name.clone()]);
-            rows.last_mut().into_iter().for_each(|row| row.extend(numbers.map(|number| format!("{number:.6}"))));
+            // Counts are whole numbers, and are told as such.
+            let decimals = if numbers.iter().all(|number| number.fract() == 0.0) { 0 } else { 6 };
+            let cells = numbers.map(|number| format!("{number:.decimals$}"));
+            rows.push(std::iter::once(metric.name.clone()).chain(cells).collect());
         }
         let _ = write!(told, "\n{}", text::table(&rows));
     }

@@ -1,4 +1,4 @@
-//! log: what a run did, from its journal: what ran, why, for how long, and which chain of nodes was slowest.
+//! log: what a run did, from its journal: what ran, why, how long, and the slowest chain of nodes.
 
 use crate::base::clock::utc;
 use crate::cli::args::LogArgs;
@@ -27,10 +27,11 @@ pub fn log(args: &LogArgs) -> Result<(), CliError> {
     let name = args.name.clone().map_or_else(|| runs::last(&args.store), Ok)?;
     let journal = args.out.join(&name).join(FILE);
     let history = history::read(&journal).map_err(|error| nothing(&name, &journal, &error.to_string()))?;
-    let Some(run) = history.runs.last() else { return Err(nothing(&name, &journal, "no run is in it")) };
+    let Some(last) = history.runs.last() else { return Err(nothing(&name, &journal, "no run is in it")) };
     if args.all {
         return text::out(&all(&history, args.json));
     }
+    let run = history.runs.iter().rfind(|run| did_something(run)).filter(|_| had_nothing_to_do(last)).unwrap_or(last);
     // Its own error says enough: the plan is only needed for what is told beside the journal.
     let plan = runs::plan(&args.store, &name).map_err(|error| error.to_string());
     if let Some(file) = &args.trace {
@@ -43,6 +44,9 @@ pub fn log(args: &LogArgs) -> Result<(), CliError> {
         return text::out(&format!("{}\n", as_json(run, plan.as_ref().ok())));
     }
     let mut told = String::new();
+    if run.began_unix_ms != last.began_unix_ms || run.id != last.id {
+        let _ = writeln!(told, "the last run, {}, had nothing to do; before it:\n", utc(last.began_unix_ms));
+    }
     tell(run, &mut told);
     match &plan {
         Ok(plan) => tell_slowest(run, plan, &mut told),
@@ -58,14 +62,22 @@ pub fn log(args: &LogArgs) -> Result<(), CliError> {
 
 fn nothing(name: &str, journal: &Path, why: &str) -> CliError {
     CliError::Artifact(format!(
-        "there is no history of {name}: {}: {why}; if its results are elsewhere, name their folder with --out, and if \
-         the file was deleted, only history is lost: the next dcpipe run begins a new one",
+        "there is no history of {name}: {}: {why}. If its results are elsewhere, name their folder with --out. If the \
+         file was deleted, only history is lost: the next dcpipe run begins a new one",
         journal.display()
     ))
 }
 
 fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+fn did_something(run: &PastRun) -> bool {
+    !run.ran.is_empty() || !run.failures.is_empty()
+}
+
+fn had_nothing_to_do(run: &PastRun) -> bool {
+    run.end == Some(End::Complete) && !did_something(run)
 }
 
 fn ending(run: &PastRun) -> &'static str {
@@ -165,7 +177,7 @@ fn tell_slowest(run: &PastRun, plan: &Plan, told: &mut String) {
     told.push_str(&text::table(&rows.into_iter().map(row).collect::<Vec<_>>()));
 }
 
-/// Says what of the run the plan does not have: it is that of another run by now, or of another store.
+/// Says which nodes of the run the plan lacks. The plan may be that of a later run, or of another store.
 fn tell_strangers(run: &PastRun, plan: Option<&Plan>, told: &mut String) {
     let Some(plan) = plan else { return };
     let strangers = run.took().keys().filter(|node| plan.find(node).is_err()).count();
@@ -175,7 +187,7 @@ fn tell_strangers(run: &PastRun, plan: Option<&Plan>, told: &mut String) {
     }
 }
 
-/// The nodes of a path with their seconds, in its order; of a long one those of a name together, the slowest first.
+/// The nodes of a path with their seconds, in its order. A long path has one line a name, the slowest first.
 fn by_name(plan: &Plan, path: &[(NodeId, f64)]) -> Vec<(String, f64)> {
     if path.len() <= NODES_SHOWN {
         return path.iter().map(|(id, seconds)| (plan.node(*id).name(), *seconds)).collect();

@@ -11,6 +11,7 @@ use crate::store::{Disk, Store, StoreError, StoreIo};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -82,13 +83,29 @@ impl Workspace {
         // The loader's rules for a name hold however it is given; a JSON text is a YAML text.
         sets.extend(place.name.as_ref().map(|name| format!("name={}", serde_json::Value::from(name.as_str()))));
         let asked = RefCell::new(Variables::new());
+        let not_text = RefCell::new(None);
         let environment = |name: &str| {
             // As the run that is spoken of was told.
-            let value = told.get(name).cloned().or_else(|| std::env::var(name).ok())?;
+            let own = || match std::env::var(name) {
+                Err(VarError::NotUnicode(_)) => {
+                    not_text.borrow_mut().get_or_insert_with(|| name.to_owned());
+                    None
+                }
+                value => value.ok(),
+            };
+            let value = told.get(name).cloned().or_else(own)?;
             asked.borrow_mut().insert(name.to_owned(), value.clone());
             Some(value)
         };
-        let loaded = pipeline::load(&pipeline, &sets, (this().stages)(), &environment)?;
+        let loaded = pipeline::load(&pipeline, &sets, (this().stages)(), &environment);
+        if let Some(name) = not_text.take() {
+            return Err(CliError::Usage(format!(
+                "{}: the variable {name} of the environment is not UTF-8; rename what it names, or give another value \
+                 with --set vars.{name}=VALUE",
+                pipeline.display()
+            )));
+        }
+        let loaded = loaded?;
         let store = open_store(&place.store, goes_on)?;
         Ok(Self { loaded, store, device: resolve_device(&place.device)?, environment: asked.into_inner() })
     }

@@ -50,9 +50,11 @@ impl<'a> Spread<'a> {
     /// Carries what was learned since the last call to everything after it.
     ///
     /// # Errors
-    /// The first node whose stage cannot work with it, before anything is computed for it.
+    /// All nodes whose stages cannot work with it, before anything is computed for them; of a name the first alone. The
+    /// first of them fails.
     pub(super) fn spread(&mut self, nodes: &mut Nodes<'_>) -> Result<(), (NodeId, PlanError)> {
         let plan = self.plan;
+        let mut misfits: Vec<(NodeId, PlanError)> = Vec::new();
         while let Some(rank) = self.fresh.pop_first() {
             let id = plan.order()[rank as usize];
             let own = nodes.of(id).record.clone();
@@ -63,12 +65,19 @@ impl<'a> Spread<'a> {
             }
             nodes.of_mut(id).facts = facts;
             self.fresh.extend(plan.consumers(id).iter().map(|consumer| plan.rank(*consumer)));
-            check(nodes, id).map_err(|error| {
-                self.fresh.clear();
-                (id, error)
-            })?;
+            if let Err(error) = check(nodes, id)
+                && misfits.iter().all(|(other, _)| plan.node(*other).noun != plan.node(id).noun)
+            {
+                misfits.push((id, error));
+            }
         }
-        Ok(())
+        let Some((first, _)) = misfits.first() else { return Ok(()) };
+        let first = *first;
+        if misfits.len() > 1 {
+            let told: Vec<String> = misfits.iter().map(|(_, error)| error.to_string()).collect();
+            return Err((first, PlanError::Misfits { misfits: told.join("\n") }));
+        }
+        misfits.pop().map_or(Ok(()), Err)
     }
 }
 

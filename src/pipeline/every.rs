@@ -1,4 +1,4 @@
-//! every: at which epochs a node is there, `epochs: { every: 10 }`; at every epoch, if the file does not say.
+//! every: at which epochs a node is there, `epochs: { every: 10 }`. By default it is there at every epoch.
 
 use crate::base::tree::{Entry, Tree, Value};
 use crate::pipeline::MAX_EPOCHS;

@@ -23,6 +23,49 @@ pub(super) struct Parameter {
     range: (Option<f64>, Option<f64>),
 }
 
+/// What a value takes, as the schema tells.
+#[derive(Clone, Copy)]
+pub(super) struct Takes<'s> {
+    schema: &'s Json,
+    definitions: &'s Json,
+}
+
+impl<'s> Takes<'s> {
+    /// Whether a text fits.
+    pub(super) fn text(self) -> bool {
+        let Self { definitions, .. } = self;
+        let schema = follow(self.schema, definitions);
+        let choices = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|several| schema[several].as_array());
+        let mut choices = choices.flatten().peekable();
+        if choices.peek().is_some() {
+            return choices.any(|schema| Takes { schema, definitions }.text());
+        }
+        match &schema["type"] {
+            Json::String(kind) => kind == "string",
+            Json::Array(kinds) => kinds.iter().any(|kind| kind == "string"),
+            // A list of choices, or anything.
+            _ => true,
+        }
+    }
+
+    /// What an item takes, or the value of a key.
+    pub(super) fn within(self, step: &Step) -> Option<Self> {
+        within(self.schema, self.definitions, step).map(|schema| Self { schema, ..self })
+    }
+
+    /// What the value of a key takes; the keys of a schedule lead to values of the same kind.
+    pub(super) fn of_key(self, key: &str) -> Option<Self> {
+        let in_schedule = key == crate::pipeline::schedule::KEY || key.bytes().all(|b| b.is_ascii_digit());
+        self.within(&Step::Key(key.to_owned())).or(in_schedule.then_some(self))
+    }
+}
+
+impl Parameter {
+    pub(super) fn takes_here(&self) -> Takes<'_> {
+        Takes { schema: &self.schema, definitions: &self.definitions }
+    }
+}
+
 /// The parameters of a stage: first those it needs, then the others, each in the order of the alphabet.
 pub(super) fn parameters(def: &StageDef) -> Vec<Parameter> {
     let mut generator = generator();
@@ -141,7 +184,7 @@ fn check_ranges(def: &StageDef, known: &[Parameter], with: &[Entry]) -> Result<(
     Ok(())
 }
 
-/// What a stage's parameters are refused for, at its place. One that the stage does not have is named first: it may be
+/// What a stage's parameters are refused for, at its place. One that the stage lacks is named first. It may be
 /// the misspelt name of one that is missing.
 fn explain(def: &StageDef, known: &[Parameter], node: &NodeSpec, with: &[Entry], error: &TreeError) -> Fault {
     if let Some(entry) = with.iter().find(|e| known.iter().all(|p| p.name != e.key.text)) {

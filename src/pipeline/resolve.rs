@@ -4,7 +4,7 @@ use crate::base::tree::{Entry, Tree, Value};
 use crate::engine::{Keep, Registry, StageDef};
 use crate::pipeline::error::Fault;
 use crate::pipeline::implied::imply;
-use crate::pipeline::params::make;
+use crate::pipeline::params::{Parameter, make, parameters};
 use crate::pipeline::spec::{NodeSpec, Section, Spec};
 use crate::pipeline::suggest::{did_you_mean, list};
 use crate::pipeline::template::{Defs, FromEpoch, Resolved, Template};
@@ -64,7 +64,7 @@ fn templates(
     for (node, def) in spec.section(section).iter().zip(defs.section(section)) {
         let every = every::of(section, node)?;
         let wires = wire(spec, section, node, def, &defs)?;
-        let with = replaced(node, vars)?;
+        let with = replaced(node, def, vars)?;
         let stages = stages(section, node, def, &with)?;
         let asked = keep.iter().find(|(noun, _)| *noun == node.noun.text).map(|(_, keep)| *keep);
         templates.push(Template {
@@ -87,9 +87,13 @@ fn defs(spec: &Spec, registry: Registry) -> Result<Defs, Fault> {
     Ok(Defs { once: all(&spec.once)?, each_epoch: all(&spec.each_epoch)?, every: every? })
 }
 
-fn replaced(node: &NodeSpec, vars: &mut Vars<'_>) -> Result<Vec<Entry>, Fault> {
-    let entries = node.with.iter();
-    entries.map(|Entry { key, value }| Ok(Entry { key: key.clone(), value: vars.replace(value)? })).collect()
+fn replaced(node: &NodeSpec, def: &StageDef, vars: &mut Vars<'_>) -> Result<Vec<Entry>, Fault> {
+    let known = parameters(def);
+    let replaced = |Entry { key, value }: &Entry| {
+        let takes = known.iter().find(|parameter| parameter.name == key.text).map(Parameter::takes_here);
+        Ok(Entry { key: key.clone(), value: vars.replace(value, takes)? })
+    };
+    node.with.iter().map(replaced).collect()
 }
 
 /// The stage for every epoch from which on a parameter is another one.

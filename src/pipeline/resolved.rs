@@ -66,5 +66,18 @@ fn quoted(text: &str) -> String {
     let word = text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '@'));
     let special = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"].contains(&text);
-    if word && !special { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    if word && !special {
+        return text.to_owned();
+    }
+    // JSON leaves characters bare that YAML does not take, or takes for the end of a line.
+    let mut out = String::new();
+    for c in serde_json::Value::from(text).to_string().chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out
 }

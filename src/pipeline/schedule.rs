@@ -1,7 +1,7 @@
 //! schedule: values that change from an epoch on, `{ from_epoch: { 1: 0.05, 150: 0.005 } }`.
 //!
-//! A stage is given the value of its epoch, never the schedule, so that a change from epoch 150 on leaves the keys of
-//! the 149 before it alone.
+//! A stage is given the value of its epoch, never the schedule. A change from epoch 150 on leaves the keys of the 149
+//! before it alone.
 
 use crate::base::tree::{Entry, Tree, Value, Word};
 use crate::pipeline::MAX_EPOCHS;

@@ -1,4 +1,6 @@
 //! set: overrides, `--set clusters.k=3000`, applied to the file as written before anything of it is used.
+//!
+//! The value of a variable is text as given; every other value is YAML.
 
 use crate::base::tree::{Entry, Span, Tree, Value, Word};
 use crate::engine::{Registry, StageDef};
@@ -10,7 +12,7 @@ use crate::pipeline::suggest::did_you_mean;
 use crate::pipeline::vars::uses;
 use crate::pipeline::yaml;
 
-/// An override: a dotted path and a YAML value.
+/// An override: a dotted path and a value.
 struct Override {
     path: Vec<Word>,
     value: Tree,
@@ -42,7 +44,14 @@ fn read(set: &str, source: u32) -> Result<Override, Fault> {
         words.push(Word { span, text: text.trim().to_owned() });
         column += len + 1;
     }
-    let value = yaml::parse(value, source, column)?;
+    let is_variable = words.first().is_some_and(|head| head.text == "vars");
+    let value = if is_variable {
+        let len = value.chars().count() as u32;
+        Tree { span: Span { source, line: 1, column, len }, value: Value::Text(value.to_owned()) }
+    } else {
+        let quoted = || format!("the value is YAML; a text with such characters is quoted: --set '{path}=\"TEXT\"'");
+        yaml::parse(value, source, column).map_err(|fault| fault.hint(quoted()))?
+    };
     Ok(Override { path: words, value, span: Span { len: column.saturating_sub(2).max(1), ..whole } })
 }
 

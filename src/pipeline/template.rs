@@ -67,7 +67,7 @@ impl Template {
         self.asked.unwrap_or(self.def.keep)
     }
 
-    /// Whether somebody asked for the bytes of an epoch, so that missing ones are made again. The last epoch's weights
+    /// Whether somebody asked for the bytes of an epoch, so that a run rebuilds missing ones. The last epoch's weights
     /// are what a run is for, and need not be asked for.
     pub(super) fn is_asked_for(&self, epoch: Epoch, epochs: u32) -> bool {
         let is_result = matches!(self.keep(), Keep::Every(_)) && epoch.0 == epochs && epoch.0 > 0;

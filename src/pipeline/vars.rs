@@ -1,9 +1,14 @@
 //! vars: `${name}` in texts, from the file's `vars` and then from the environment.
+//!
+//! A variable of the environment, or of `--set vars.NAME=TEXT`, is the text as given. Where a parameter takes no text,
+//! that text is read as YAML, so that `k: ${k}` is a number. A text that begins with `~/` begins with the home folder.
 
-use crate::base::tree::{Entry, Span, Tree, Value};
+use crate::base::tree::{Entry, Span, Tree, Value, Word};
+use crate::base::tree_reader::Step;
 use crate::pipeline::error::Fault;
+use crate::pipeline::params::Takes;
 use crate::pipeline::suggest::did_you_mean;
-use crate::pipeline::yaml::MAX_TEXT;
+use crate::pipeline::yaml::{self, MAX_TEXT};
 use std::collections::BTreeMap;
 
 /// How deep variables may name each other.
@@ -39,19 +44,28 @@ impl<'a> Vars<'a> {
     }
 
     /// The value with every `${name}` in its texts replaced. A text that is one variable becomes that variable's value
-    /// and keeps its type. `$${` stands for `${`.
-    pub(super) fn replace(&mut self, tree: &Tree) -> Result<Tree, Fault> {
+    /// and keeps its type. `$${` becomes `${`. `takes` is what the schema says of the value, where that is known.
+    pub(super) fn replace(&mut self, tree: &Tree, takes: Option<Takes<'_>>) -> Result<Tree, Fault> {
+        // Within a variable, only `--set` gives a text from another source than the file.
+        if let (Value::Text(text), true) = (&tree.value, !self.open.is_empty() && tree.span.source > 0) {
+            return self.given(text, tree.span, takes);
+        }
         let own = if let Value::Text(text) = &tree.value { weight(text) } else { 1 };
         self.spend(own, tree.span)?;
         let value = match &tree.value {
-            Value::Text(text) if text.contains("${") => return self.text(text, tree.span),
+            Value::Text(text) if text.contains("${") => return self.text(text, tree.span, takes),
             Value::List(items) => {
-                Value::List(items.iter().map(|item| self.replace(item)).collect::<Result<_, Fault>>()?)
+                let of = |at| takes.and_then(|takes| takes.within(&Step::Item(at)));
+                let items = items.iter().enumerate().map(|(at, item)| self.replace(item, of(at)));
+                Value::List(items.collect::<Result<_, Fault>>()?)
             }
             Value::Map(entries) => Value::Map(
                 entries
                     .iter()
-                    .map(|Entry { key, value }| Ok(Entry { key: key.clone(), value: self.replace(value)? }))
+                    .map(|Entry { key, value }| {
+                        let value = self.replace(value, takes.and_then(|takes| takes.of_key(&key.text)))?;
+                        Ok(Entry { key: key.clone(), value })
+                    })
                     .collect::<Result<_, Fault>>()?,
             ),
             leaf => leaf.clone(),
@@ -59,18 +73,20 @@ impl<'a> Vars<'a> {
         Ok(Tree { span: tree.span, value })
     }
 
-    fn text(&mut self, text: &str, span: Span) -> Result<Tree, Fault> {
+    fn text(&mut self, text: &str, span: Span, takes: Option<Takes<'_>>) -> Result<Tree, Fault> {
         let pieces = pieces(text).map_err(|what| {
             Fault::new(span, what).hint("variables are written ${name}; write $${ for a plain ${".to_owned())
         })?;
         if let [Piece::Variable(name)] = pieces[..] {
-            return Ok(self.lookup(name, span)?.with_span(span));
+            let tree = self.lookup(name, span, takes)?;
+            // A complaint about what `--set` gave points there.
+            return Ok(if tree.span.source > 0 { tree } else { tree.with_span(span) });
         }
         let mut out = String::new();
         for piece in pieces {
             match piece {
                 Piece::Literal(literal) => out.push_str(literal),
-                Piece::Variable(name) => match self.lookup(name, span)?.value {
+                Piece::Variable(name) => match self.lookup(name, span, None)?.value {
                     Value::Text(text) => out.push_str(&text),
                     Value::Number(number) => out.push_str(&number.to_string()),
                     Value::Bool(truth) => out.push_str(if truth { "true" } else { "false" }),
@@ -91,8 +107,9 @@ impl<'a> Vars<'a> {
         Ok(Tree { span, value: Value::Text(out) })
     }
 
-    fn lookup(&mut self, name: &str, span: Span) -> Result<Tree, Fault> {
-        if let Some(size) = self.known.get(name).map(size) {
+    fn lookup(&mut self, name: &str, span: Span, takes: Option<Takes<'_>>) -> Result<Tree, Fault> {
+        let takes_text = takes.is_none_or(Takes::text);
+        if takes_text && let Some(size) = self.known.get(name).map(size) {
             self.spend(size, span)?;
             return Ok(self.known[name].clone());
         }
@@ -100,18 +117,53 @@ impl<'a> Vars<'a> {
             // An empty variable of the environment would turn "${X}/train" into "/train".
             let set = (self.environment)(name).filter(|value| !value.is_empty());
             let text = set.ok_or_else(|| self.undefined(name, span))?;
-            self.spend(weight(&text), span)?;
-            return Ok(Tree { span, value: Value::Text(text) });
+            return self.given(&text, span, takes);
         };
+        if takes_text && written.span.source > 0 && written.value == Value::Text(String::new()) {
+            return Err(Fault::new(written.span, format!("the variable {name} is empty"))
+                .hint(format!("write --set vars.{name}=VALUE")));
+        }
         if self.open.iter().any(|open| open == name) || self.open.len() >= MAX_DEPTH {
             let path = self.open.join(" -> ");
             return Err(Fault::new(span, format!("these variables need each other: {path} -> {name}")));
         }
         self.open.push(name.to_owned());
-        let tree = self.replace(written)?;
+        let mut tree = self.replace(written, takes)?;
         self.open.pop();
-        self.known.insert(name.to_owned(), tree.clone());
+        if let (Value::Text(text), 0) = (&tree.value, tree.span.source) {
+            tree.value = Value::Text(self.from_home(text, span)?);
+        }
+        if takes_text {
+            self.known.insert(name.to_owned(), tree.clone());
+        }
         Ok(tree)
+    }
+
+    /// The value of a text that `--set` or the environment gave.
+    fn given(&mut self, text: &str, span: Span, takes: Option<Takes<'_>>) -> Result<Tree, Fault> {
+        self.spend(weight(text), span)?;
+        if takes.is_some_and(|takes| !takes.text())
+            && let Ok(tree) = yaml::parse(text, span.source, span.column)
+            && !matches!(tree.value, Value::Text(_))
+        {
+            self.spend(size(&tree), span)?;
+            return Ok(placed(tree, span));
+        }
+        let text = self.from_home(text, span)?;
+        if text.len() > MAX_TEXT {
+            return Err(Fault::new(span, format!("a text of {} bytes is too long for a pipeline", text.len())));
+        }
+        Ok(Tree { span, value: Value::Text(text) })
+    }
+
+    /// The text, with the home folder for a leading `~/`.
+    fn from_home(&self, text: &str, span: Span) -> Result<String, Fault> {
+        let Some(rest) = text.strip_prefix("~/") else { return Ok(text.to_owned()) };
+        let home = (self.environment)("HOME").filter(|home| !home.is_empty()).ok_or_else(|| {
+            Fault::new(span, "~/ begins with the home folder, and the environment has no HOME")
+                .hint("write the whole path, or `export HOME=DIR`".to_owned())
+        })?;
+        Ok(format!("{}/{rest}", home.trim_end_matches('/')))
     }
 
     fn undefined(&self, name: &str, span: Span) -> Fault {
@@ -127,6 +179,21 @@ impl<'a> Vars<'a> {
         }
         Ok(())
     }
+}
+
+/// A value all of which is at one place.
+fn placed(tree: Tree, span: Span) -> Tree {
+    let value = match tree.value {
+        Value::List(items) => Value::List(items.into_iter().map(|item| placed(item, span)).collect()),
+        Value::Map(entries) => Value::Map(
+            entries
+                .into_iter()
+                .map(|Entry { key, value }| Entry { key: Word { span, ..key }, value: placed(value, span) })
+                .collect(),
+        ),
+        leaf => leaf,
+    };
+    Tree { span, value }
 }
 
 fn size(tree: &Tree) -> usize {

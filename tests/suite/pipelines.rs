@@ -92,6 +92,9 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "ROOT" | "IMAGENET" | "CIFAR10" => Some("/data".to_owned()),
         "EMPTY" => Some(String::new()),
+        "HOME" => Some("/home/me".to_owned()),
+        "FIFTY" => Some("50".to_owned()),
+        "HASH" => Some("a #1".to_owned()),
         _ => None,
     }
 }
@@ -101,7 +104,7 @@ fn sets_of(text: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.strip_prefix("# set: ")).map(str::to_owned).collect()
 }
 
-fn toy_with(text: &str, sets: &[&str]) -> Result<Loaded, PipelineError> {
+pub fn toy_with(text: &str, sets: &[&str]) -> Result<Loaded, PipelineError> {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     load_text("toy.yaml", text, &sets, TOY, &environment)
 }
@@ -110,12 +113,12 @@ fn message(result: Result<Loaded, PipelineError>) -> String {
     result.err().expect("it is refused").to_string()
 }
 
-fn toy_text() -> String {
+pub fn toy_text() -> String {
     std::fs::read_to_string(root().join("tests/data/pipelines/good/toy.yaml")).expect("it is there")
 }
 
 /// A plan as text: everything that decides what runs.
-fn described(plan: &Plan) -> String {
+pub fn described(plan: &Plan) -> String {
     let mut text = format!("{} {} {}\n", plan.name, plan.seed, plan.epochs);
     for id in (0..plan.len() as u32).map(NodeId) {
         let node = plan.node(id);
