@@ -4,7 +4,7 @@
     benches/stop.py DIR ARCH [DCPIPE]      a folder of photographs; alexnet or vgg16
 
 Each line: the node, how many seconds after its start SIGINT came, how many until the exit, and the exit code. At the end
-the run is resumed, and compared node by node with one that nobody stopped; for vgg16 that takes long."""
+the run is resumed, and compared node by node with one that nobody stopped."""
 
 import json
 import signal
@@ -26,9 +26,12 @@ each_epoch:
   features: {{ stage: extract, from: {{ crops: crops, weights: weights@prev }}, with: {{ batch: 256 }} }}
   vectors: {{ stage: whiten, from: {{ features: features }}, with: {{ dims: 32 }} }}
   clusters: {{ stage: cluster, from: {{ vectors: vectors }}, with: {{ k: 20, iterations: 5 }} }}
-  manifest: {{ stage: sample, from: {{ clusters: clusters }}, with: {{ draw: uniform, length: 600 }} }}
+  manifest: {{ stage: sample, from: {{ clusters: clusters }}, with: {{ draw: uniform, length: {length} }} }}
   weights: {{ stage: train, from: {{ dataset: dataset, manifest: manifest, weights: weights@prev }}, with: {{ batch: 64 }} }}
 """
+
+# Images of the one epoch: a minute or two of training on two cores.
+LENGTH = {"alexnet": 600, "vgg16": 128}
 
 
 def digests(command):
@@ -55,7 +58,7 @@ def main():
     program = sys.argv[3] if len(sys.argv) > 3 else str(ROOT / "target/release/dcpipe")
     with tempfile.TemporaryDirectory() as scratch:
         pipeline = Path(scratch) / "stop.yaml"
-        pipeline.write_text(PIPELINE.format(images=images, arch=arch))
+        pipeline.write_text(PIPELINE.format(images=images, arch=arch, length=LENGTH[arch]))
         command = [program, "run", str(pipeline), "--json", "--out", f"{scratch}/runs", "--store"]
         for node, seconds in (("features@1", 5), ("features@1", 9)):
             stop([*command, f"{scratch}/store"], node, seconds)

@@ -3,6 +3,7 @@
 use crate::base::clock::Stopwatch;
 use crate::cli::plan::in_words;
 use crate::cli::text;
+use crate::engine::event::WARNING;
 use crate::engine::plan::is_implied;
 use crate::engine::{Event, Observer};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -29,6 +30,8 @@ pub struct Terminal {
     voice: Voice,
     bars: Option<MultiProgress>,
     running: Mutex<BTreeMap<String, Running>>,
+    /// Warnings so far: code -> how often, and what the last one said.
+    warnings: Mutex<BTreeMap<String, (u32, String)>>,
 }
 
 /// What is known of a running node.
@@ -45,7 +48,7 @@ impl Terminal {
     /// Bars if standard error is a terminal, lines otherwise.
     pub fn new(voice: Voice) -> Self {
         let bars = (voice > Voice::Quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
-        Self { voice, bars, running: Mutex::default() }
+        Self { voice, bars, running: Mutex::default(), warnings: Mutex::default() }
     }
 
     fn say(&self, line: &str) {
@@ -133,6 +136,7 @@ impl Observer for Terminal {
                     at.metrics.insert(name.clone(), *value);
                 }
             }
+            Event::Note { node, text } if text.starts_with(WARNING) => self.warned(node, text),
             Event::Note { node, text } if self.voice > Voice::Quiet => {
                 let about = if node.is_empty() { String::new() } else { format!("{node}: ") };
                 self.say(&format!("{about}note: {text}"));
@@ -159,6 +163,17 @@ impl Observer for Terminal {
 }
 
 impl Terminal {
+    /// Warnings are shown where they come up, and again at the end, where nobody has scrolled past them.
+    fn warned(&self, node: &str, text: &str) {
+        let (code, says) = text[WARNING.len()..].split_once(": ").unwrap_or((text, ""));
+        if self.voice > Voice::Quiet {
+            self.say(&format!("{node}: warning: {says}"));
+        }
+        let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = warnings.entry(code.to_owned()).or_default();
+        *known = (known.0 + 1, format!("{node}: {says}"));
+    }
+
     fn finished(&self, ran: usize, hit: usize, failed: usize, skipped: usize, wall_s: f64) {
         if let Some(bars) = &self.bars {
             let _ = bars.clear();
@@ -171,6 +186,11 @@ impl Terminal {
                 }
             }
             self.say(&format!("{line} in {}", text::seconds(wall_s)));
+        }
+        let warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (code, (times, last)) in warnings.iter() {
+            let times = if *times > 1 { format!(", {times} times") } else { String::new() };
+            self.say(&format!("warning ({code}{times}): {last}"));
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::base::Noun;
 use crate::base::{Artifact, Epoch, Part, Seed, StageKey};
 use crate::engine::device::Device;
 use crate::engine::error::Interrupted;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, WARNING};
 use crate::engine::key::KeyText;
 use crate::engine::output::Output;
 use crate::store::{Record, Store};
@@ -251,6 +251,11 @@ impl<'a> Context<'a> {
     /// Tells a person something worth knowing.
     pub fn note(&self, text: impl Into<String>) {
         (self.ears.emit)(Event::Note { node: self.node.clone(), text: text.into() });
+    }
+
+    /// Warns a person of something that is no error, under a code that tools can find. A run shows it again at its end.
+    pub fn warn(&self, code: &str, text: &str) {
+        self.note(format!("{WARNING}{code}: {text}"));
     }
 
     /// The node's voice by itself, for use inside a shard.

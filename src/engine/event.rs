@@ -3,6 +3,9 @@
 use crate::base::{Digest, StageKey};
 use serde::{Deserialize, Serialize};
 
+/// What the text of a note begins with that warns of something; its code and a colon follow.
+pub const WARNING: &str = "warning ";
+
 /// Why a node runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

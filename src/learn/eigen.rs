@@ -18,6 +18,8 @@ pub struct Eigen {
 const BLOCK: i64 = 32;
 /// Below this size all eigenvectors are as quickly had (0.2 s at 1024 on two cores).
 const SMALL: i64 = 1024;
+/// So many rows are fewer than pay for a matrix of their dimensions.
+pub const FEW: usize = SMALL as usize;
 /// Share of the dimensions above which a Krylov space is dearer than all eigenvectors.
 const GIVE_UP: f64 = 0.5;
 /// Residual, as a share of the smallest eigenvalue wanted, that bounds the error of every eigenvalue.
@@ -26,6 +28,11 @@ const VALUE_ERROR: f64 = 1e-6;
 const ANGLE: f64 = 1e-4;
 /// Residual, as a share of the largest eigenvalue, that is rounding and cannot be made smaller.
 const NOISE: f64 = 1e-14;
+/// Share of the largest eigenvalue below which the last one wanted is taken to be none: the space is exhausted, and what
+/// is found of it is rounding, which converges to nothing.
+const EXHAUSTED: f64 = 1e-10;
+/// Residual, as a share of the largest eigenvalue, that is good enough of an exhausted space.
+const EXHAUSTED_NOISE: f64 = 1e-12;
 /// Gaps below this share of the eigenvalue count as none: no vector of such a pair is better than another.
 const GAP: f64 = 1e-4;
 
@@ -40,6 +47,24 @@ pub fn largest(matrix: &Tensor, wanted: usize) -> Result<Eigen> {
         Some(found) => found,
         None => top_of(matrix, wanted)?,
     };
+    signed(&values, &vectors)
+}
+
+/// The same of the scatter matrix of `rows` (n x D, double), of which there are at most [`FEW`], by way of the smaller
+/// matrix of their products (n x n). Directions that hold less than `empty` of the largest eigenvalue come as zeros.
+pub fn largest_of_rows(rows: &Tensor, wanted: usize, empty: f64) -> Result<Eigen> {
+    let (count, wanted) = (rows.size()[0], wanted as i64);
+    ensure!(wanted >= 1 && wanted <= count, "{wanted} eigenvalues of {count} rows: 1 to {count} can be had");
+    let (values, vectors) = top_of(&rows.f_matmul(&rows.f_tr()?)?, wanted)?;
+    let values = values.f_clamp_min(0.0)?;
+    let floor = values.f_double_value(&[0])? * empty;
+    let is_full = values.f_gt(floor)?;
+    let inverse = values.f_rsqrt()?.f_where_self(&is_full, &Tensor::f_zeros_like(&values)?)?;
+    signed(&values, &rows.f_tr()?.f_matmul(&vectors)?.f_mul(&inverse)?)
+}
+
+/// Makes the entry of largest magnitude of each vector positive.
+fn signed(values: &Tensor, vectors: &Tensor) -> Result<Eigen> {
     let at = vectors.f_abs()?.f_argmax(0, true)?;
     let signs = vectors.f_gather(0, &at, false)?.f_sign()?;
     let values = Vec::<f64>::try_from(values).context("eigenvalues")?;
@@ -127,13 +152,16 @@ fn ritz(image: &Tensor, coupling: &Tensor, held: i64, wanted: i64) -> Result<((T
     let first = held - wanted;
     let behind = values.f_double_value(&[first - 1])?;
     let last = values.f_double_value(&[first])?;
-    let noise = NOISE * values.f_double_value(&[held - 1])?;
+    let largest = values.f_double_value(&[held - 1])?;
+    let noise = if last < EXHAUSTED * largest { EXHAUSTED_NOISE } else { NOISE } * largest;
     let (values, vectors) = (values.f_narrow(0, first, wanted)?, vectors.f_narrow(1, first, wanted)?);
     // A C q = q T + fresh * coupling, so the residual of a Ritz pair is the coupling times the end of its vector.
     let residuals = coupling.f_matmul(&vectors.f_narrow(0, held - BLOCK, BLOCK)?)?;
     let residual = residuals.f_norm()?.f_double_value(&[])?;
     let gap = (last - behind).max(GAP * last);
     let miss = residual / (VALUE_ERROR * last).min(ANGLE * gap).max(noise);
+    // Of a matrix of zeros everything is an eigenvector.
+    let miss = if residual > 0.0 { miss } else { 0.0 };
     Ok(((values.f_flip([0])?, vectors.f_flip([1])?), miss))
 }
 
@@ -174,6 +202,29 @@ mod tests {
         // No gap, and more than a Krylov space pays for.
         agree(&spectrum(|i| 1.0 - i * 1e-4), 40, false);
         agree(&spectrum(|i| (1.0 + i).powf(-1.5)), 101, false);
+    }
+
+    #[test]
+    fn few_rows_have_the_eigenvectors_of_their_scatter_matrix() {
+        let mut stream = fixed_stream(&[9; 32]);
+        let numbers: Vec<f64> =
+            (0..40 * 90).map(|at| (stream.next_u64() >> 40) as f64 / f64::from(1 + at % 90)).collect();
+        let rows = Tensor::from_slice(&numbers).view([40, 90]);
+        let (few, all) = (largest_of_rows(&rows, 12, 1e-10).unwrap(), largest(&rows.tr().matmul(&rows), 12).unwrap());
+        for (few, all) in few.values.iter().zip(&all.values) {
+            assert!((few - all).abs() <= 1e-9 * all, "{few} {all}");
+        }
+        assert!((few.vectors - all.vectors).abs().max().double_value(&[]) < 1e-6);
+        let flat = largest_of_rows(&Tensor::zeros([7, 90], (Kind::Double, Device::Cpu)), 3, 1e-10).unwrap();
+        assert!(flat.values == [0.0; 3] && flat.vectors.abs().max().double_value(&[]) == 0.0);
+    }
+
+    #[test]
+    fn a_spectrum_that_ends_early_needs_no_solving_for_all() {
+        for rank in [0, 1, 30, 99] {
+            let values: Vec<f64> = (0..600).map(|i| if i < rank { 1.0 / f64::from(1 + i) } else { 0.0 }).collect();
+            assert!(krylov(&with_spectrum(&values), 64).unwrap().is_some(), "rank {rank}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod dropout;
 mod eigen;
 mod empty_clusters;
 pub mod gpu;
+pub mod health;
 pub mod initial;
 pub mod kmeans;
 pub mod layer;

@@ -1,6 +1,6 @@
 //! pca: PCA-whitening fitted to any number of rows in bounded memory, followed by L2 normalisation.
 
-use super::eigen::largest;
+use super::eigen::{FEW, largest, largest_of_rows};
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -130,6 +130,10 @@ impl Scatter {
     pub fn finish(mut self, dims_out: usize, eigen_power: f64) -> Result<Whitening> {
         check(self.rows(), self.dims, dims_out)?;
         ensure!(eigen_power.is_finite(), "eigen_power is {eigen_power}: a finite number is needed");
+        let waiting = self.pending.len() / self.dims;
+        if self.rows == 0 && waiting <= FEW.min(self.dims - 1) {
+            return of_few_rows(&self.pending, self.dims, dims_out, eigen_power);
+        }
         self.flush()?;
         let (dims, rows) = (self.dims as i64, self.rows as f64);
         let offset = self.sum.f_div_scalar(rows)?;
@@ -151,6 +155,19 @@ impl Scatter {
         let components = found.vectors.f_tr()?.f_contiguous()?;
         Whitening::new(mean, &Vec::<f64>::try_from(components.f_flatten(0, -1)?)?, found.values, eigen_power)
     }
+}
+
+/// The whitening of so few rows that the matrix of their products is smaller than their scatter matrix.
+fn of_few_rows(rows: &[f32], dims: usize, dims_out: usize, eigen_power: f64) -> Result<Whitening> {
+    let mean = mean(rows, dims);
+    let centred: Vec<f64> = rows
+        .chunks_exact(dims)
+        .flat_map(|row| row.iter().zip(&mean).map(|(&value, mean)| f64::from(value) - mean))
+        .collect();
+    let shape = [(rows.len() / dims) as i64, dims as i64];
+    let found = largest_of_rows(&Tensor::f_from_slice(&centred)?.f_view(shape)?, dims_out, FLOOR)?;
+    let components = found.vectors.f_tr()?.f_contiguous()?;
+    Whitening::new(mean, &Vec::<f64>::try_from(components.f_flatten(0, -1)?)?, found.values, eigen_power)
 }
 
 /// Says before anything is computed whether `rows` rows of `dims` numbers can be whitened to `dims_out`.

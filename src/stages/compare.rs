@@ -1,15 +1,17 @@
 //! compare: clusters, the last epoch's clusters, labels -> metrics: how good and how stable a clustering is.
 
-use crate::engine::{Context, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Before, Context, Device, Keep, Noun, Pool, Port, Stage};
 use crate::format::clusters;
 use crate::format::dataset::IMAGES;
 use crate::format::metrics::{self, write_metrics};
 use crate::format::{Clusters, Dataset, Metric};
 use crate::learn::agreement::{Contingency, Spread};
+use crate::learn::health::{self, Signs};
 use crate::stages::{CLUSTERS, DATASET, METRICS};
 use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// Compares a clustering with the last epoch's and with the folder labels, where there are any.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -18,7 +20,7 @@ pub struct Compare {}
 
 impl Stage for Compare {
     const VERB: &'static str = "compare";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INPUTS: &'static [Port] = &[
         Port::required("dataset", DATASET.name).reading(IMAGES.files()),
         Port::required("clusters", CLUSTERS.name).reading(clusters::CLUSTERS.files()),
@@ -27,6 +29,10 @@ impl Stage for Compare {
     const OUTPUT: Noun = METRICS;
     const POOL: Pool = Pool::Light;
     const KEEP: Keep = Keep::All;
+
+    fn before(&self, _: &Device) -> Before {
+        Before { version: 1, format: Self::OUTPUT.format, numerics: None }
+    }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let dataset = Dataset::open(&cx.input("dataset")?.part(IMAGES.file)?)?;
@@ -44,9 +50,18 @@ impl Stage for Compare {
             ("perplexity", spread.perplexity),
             ("mean_distance", mean(&clusters.distance)),
         ];
+        let mut signs = Signs {
+            k: clusters.k.into(),
+            empty: spread.empty as u64,
+            perplexity: spread.perplexity,
+            distinct: dataset.iter().map(|image| image.digest).collect::<HashSet<_>>().len() as u64,
+            labels: dataset.labels().len() as u64,
+            nmi_previous: None,
+        };
         if let Some(before) = cx.input_if_any("before") {
             let before = Clusters::open(&before.part(clusters::CLUSTERS.file)?)?;
             let table = Contingency::of(&ids, &self::ids(&before))?;
+            signs.nmi_previous = Some(table.nmi_arithmetic());
             found.extend([
                 ("nmi_previous", table.nmi_arithmetic()),
                 ("nmi_previous_geometric", table.nmi_geometric()),
@@ -58,7 +73,12 @@ impl Stage for Compare {
         for (name, value) in found.iter().filter(|(name, _)| name.starts_with("nmi") && !name.ends_with("geometric")) {
             cx.metric(name, *value);
         }
-        let metrics: Vec<_> = found.into_iter().map(|(name, value)| Metric { name: name.to_owned(), value }).collect();
+        let mut metrics: Vec<_> =
+            found.into_iter().map(|(name, value)| Metric { name: name.to_owned(), value }).collect();
+        for (code, value) in health::warnings(&signs) {
+            cx.warn(code, &health::text(code, value));
+            metrics.push(Metric { name: format!("{}{code}", health::PREFIX), value });
+        }
         cx.write_part(metrics::METRICS.file, |out| write_metrics(out, &metrics).map(drop))
     }
 }

@@ -7,6 +7,7 @@ use crate::format::{FormatError, Manifest, Metadata, Step, manifest};
 use crate::image::JPEG_LIBRARY;
 use crate::learn::arch::NetShape;
 use crate::learn::device;
+use crate::learn::health;
 use crate::learn::initial::initial_head;
 use crate::learn::sgd::SgdOptions;
 use crate::learn::tensors::StateDict;
@@ -159,6 +160,11 @@ impl Stage for Train {
         })?;
         let mean = steps.iter().map(|step| step.loss * step.images as f64).sum::<f64>() / seen.max(1) as f64;
         cx.metric("loss", mean);
+        let last = &steps[steps.len() - steps.len().div_ceil(10)..];
+        let last = last.iter().map(|step| step.loss).sum::<f64>() / last.len().max(1) as f64;
+        if health::is_chance(last, manifest.classes.into()) {
+            cx.warn("loss_at_chance", &health::text("loss_at_chance", last));
+        }
         weights::write(cx.output(), &shape, &trainer.weights()?, Some(&trainer.momentum()?), &Metadata::new())?;
         cx.write_part(STEPS.file, |out| write_steps(out, &steps, &Metadata::new()).map(drop))
     }

@@ -1,7 +1,7 @@
 //! whiten: features -> vectors: PCA, scaled to equal variance, of length one; and the whitening itself.
 
 use crate::base::ImageId;
-use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
+use crate::engine::{Before, Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::rows::{PART, part_name};
 use crate::format::whitening::{MEAN, WHITENING, write_mean};
 use crate::format::{self, Features, RowsWriter, vectors};
@@ -35,7 +35,7 @@ fn default_power() -> f64 {
 
 impl Stage for Whiten {
     const VERB: &'static str = "whiten";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INPUTS: &'static [Port] = &[Port::required("features", FEATURES.name)];
     const OUTPUT: Noun = VECTORS;
     const POOL: Pool = Pool::Cpu;
@@ -43,6 +43,10 @@ impl Stage for Whiten {
 
     fn numerics(&self, _: &Device) -> Option<String> {
         Some(crate::learn::torch::numerics_of("cpu"))
+    }
+
+    fn before(&self, device: &Device) -> Before {
+        Before { version: 1, format: Self::OUTPUT.format, numerics: Stage::numerics(self, device) }
     }
 
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use crate::format::dataset::{self, open_bad};
 use crate::format::gallery::{self, Point, Stats, open_map, open_members};
 use crate::format::metrics::{self, open_metrics, open_steps};
 use crate::format::noun::{DATASET, GALLERY, METRICS, WEIGHTS};
+use crate::learn::health::{PREFIX, is_chance, text};
 use crate::store::{Record, Stand, Store};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -46,7 +47,7 @@ pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::
     Ok(json!({
         "version": 1,
         "run": { "name": plan.name, "facts": facts(plan, &epochs), "no_gallery": NO_GALLERY },
-        "warnings": [],
+        "warnings": warnings(&epochs),
         "curves": curves,
         "epochs": epochs,
         "gallery": gallery,
@@ -88,6 +89,27 @@ fn epochs(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
     }
     epochs.retain(|_, numbers| !numbers.is_empty());
     Ok(epochs.into_iter().map(|(epoch, metrics)| json!({ "epoch": epoch.0, "metrics": metrics })).collect())
+}
+
+/// What the numbers of an epoch warn of, the last epoch first; each kind once.
+fn warnings(epochs: &[Value]) -> Vec<String> {
+    let mut told: BTreeMap<String, String> = BTreeMap::new();
+    for epoch in epochs {
+        let Some(numbers) = epoch["metrics"].as_object() else { continue };
+        let number = |name: &str| numbers.get(name).and_then(Value::as_f64);
+        let signs = numbers.iter().filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?, value.as_f64()?)));
+        let mut found: Vec<(&str, f64)> = signs.collect();
+        let classes = number("clusters").zip(number("empty_clusters")).map(|(k, empty)| (k - empty) as u64);
+        if let Some((loss, classes)) = number("loss").zip(classes)
+            && is_chance(loss, classes)
+        {
+            found.push(("loss_at_chance", loss));
+        }
+        for (code, value) in found {
+            told.insert(code.to_owned(), format!("Epoch {}: {}", epoch["epoch"], text(code, value)));
+        }
+    }
+    told.into_values().collect()
 }
 
 fn facts(plan: &Plan, epochs: &[Value]) -> Vec<Value> {

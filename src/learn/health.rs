@@ -1,0 +1,106 @@
+//! health: signs in the numbers of an epoch that a clustering has collapsed or teaches nothing, and what to do.
+
+/// What is known of a clustering.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signs {
+    /// Number of centroids.
+    pub k: u64,
+    /// Clusters without an image.
+    pub empty: u64,
+    /// How many clusters of equal size are as uneven as these.
+    pub perplexity: f64,
+    /// Images of which no two have the same bytes.
+    pub distinct: u64,
+    /// Kinds of labels, of which two at least; otherwise 0.
+    pub labels: u64,
+    /// NMI with the clustering of the epoch before.
+    pub nmi_previous: Option<f64>,
+}
+
+/// What metrics of warnings are called before their code.
+pub const PREFIX: &str = "warning.";
+
+/// Share of empty clusters that is too many. faiss refills a cluster that is empty during the search, so that few are
+/// left at its end; the threshold is ours.
+const EMPTY: f64 = 0.1;
+/// Share of k below which the perplexity is low. The natural sizes on 500 clusters of a skewed set are as uneven as 0.44 of
+/// them (docs/deepcluster.md, the sampler); the threshold is ours, and well below.
+const UNEVEN: f64 = 0.2;
+/// The paper finds k about ten times the number of classes best; fewer than twice is too near to it.
+const TOO_NEAR: u64 = 2;
+/// NMI at which two clusterings count as equal.
+const EQUAL: f64 = 0.999_99;
+/// Share of ln(classes) at which a loss is that of guessing.
+const CHANCE: f64 = 0.99;
+
+/// The code of each sign that something is wrong, with the number that shows it.
+pub fn warnings(signs: &Signs) -> Vec<(&'static str, f64)> {
+    let full = signs.k.saturating_sub(signs.empty);
+    let mut found = Vec::new();
+    if signs.k > 1 && full <= 1 {
+        found.push(("one_cluster", full as f64));
+    } else if signs.empty as f64 > EMPTY * signs.k as f64 {
+        found.push(("empty_clusters", signs.empty as f64 / signs.k as f64));
+    } else if signs.perplexity < UNEVEN * signs.k as f64 {
+        found.push(("uneven_clusters", signs.perplexity));
+    }
+    if signs.k > signs.distinct {
+        found.push(("few_distinct_images", signs.distinct as f64));
+    }
+    if signs.labels > 1 && signs.k < TOO_NEAR * signs.labels {
+        found.push(("k_near_labels", signs.labels as f64));
+    }
+    if let Some(nmi) = signs.nmi_previous.filter(|nmi| full > 1 && *nmi > EQUAL) {
+        found.push(("unchanged", nmi));
+    }
+    found
+}
+
+/// Whether a loss over so many classes, in nats, is that of guessing.
+pub fn is_chance(loss: f64, classes: u64) -> bool {
+    classes > 1 && loss >= CHANCE * (classes as f64).ln()
+}
+
+/// What a warning says, and what to do.
+pub fn text(code: &str, value: f64) -> String {
+    match code {
+        "one_cluster" => {
+            "all images are in one cluster: the features have collapsed. Check the images, or lower lr".into()
+        }
+        "empty_clusters" => {
+            format!("{:.0} % of the clusters are empty. Lower k, or check the images for copies", 100.0 * value)
+        }
+        "uneven_clusters" => {
+            format!("the sizes of the clusters are as uneven as {value:.0} equal clusters. The features may collapse")
+        }
+        "few_distinct_images" => format!("only {value:.0} images are distinct, fewer than k. Lower k"),
+        "k_near_labels" => {
+            format!("k is close to the {value:.0} labels. Choose k about ten times the kinds you expect")
+        }
+        "unchanged" => "the clusters equal those of the epoch before: training changes nothing. Raise lr".into(),
+        "loss_at_chance" => format!("the loss of {value:.2} is that of guessing: training learns nothing. Raise lr"),
+        code => format!("{code}: {value}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEALTHY: Signs =
+        Signs { k: 100, empty: 1, perplexity: 70.0, distinct: 8000, labels: 10, nmi_previous: Some(0.44) };
+
+    #[test]
+    fn a_healthy_clustering_has_no_warning_and_each_sign_has_its_own() {
+        let codes = |signs: Signs| warnings(&signs).into_iter().map(|(code, _)| code).collect::<Vec<_>>();
+        assert_eq!(codes(HEALTHY), [""; 0]);
+        assert_eq!(codes(Signs { nmi_previous: None, labels: 0, ..HEALTHY }), [""; 0]);
+        assert_eq!(codes(Signs { empty: 99, perplexity: 1.0, nmi_previous: Some(1.0), ..HEALTHY }), ["one_cluster"]);
+        assert_eq!(codes(Signs { empty: 40, ..HEALTHY }), ["empty_clusters"]);
+        assert_eq!(codes(Signs { perplexity: 12.0, ..HEALTHY }), ["uneven_clusters"]);
+        assert_eq!(codes(Signs { distinct: 99, ..HEALTHY }), ["few_distinct_images"]);
+        assert_eq!(codes(Signs { labels: 60, ..HEALTHY }), ["k_near_labels"]);
+        assert_eq!(codes(Signs { nmi_previous: Some(1.0), ..HEALTHY }), ["unchanged"]);
+        assert!(is_chance(4.6, 100) && !is_chance(4.3, 100) && !is_chance(0.0, 1));
+    }
+}
