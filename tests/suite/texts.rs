@@ -80,7 +80,6 @@ fn normal(text: &str, space: &Space) -> String {
 }
 
 #[test]
-#[ignore = "tests/data/texts.txt is not written yet; DCPIPE_ACCEPT=1 writes it"]
 fn what_people_are_told_is_as_committed() {
     let space = Space::filled();
     space.write("bad.yaml", "name: bad\nepoch: 3\n");
