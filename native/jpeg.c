@@ -26,6 +26,7 @@ struct failure {
   jmp_buf escape;
   int code;
   int take;    /* a picture that is damaged inside is taken as it is */
+  int damaged; /* a warning said that pixels are guessed */
   int ran_out; /* the data ended before the end-of-image marker */
   char *message;
 };
@@ -61,6 +62,7 @@ static void on_message(j_common_ptr any, int level) {
     if (failure->ran_out) give_up(any, TRUNCATED);
     /* fall through */
   case JWRN_HUFF_BAD_CODE: case JWRN_ARITH_BAD_CODE: case JWRN_MUST_RESYNC:
+    failure->damaged = 1;
     if (!failure->take) give_up(any, CORRUPT);
   }
 }
@@ -180,8 +182,9 @@ int dcpipe_jpeg_decode(const uint8_t *data, size_t length, uint8_t *out, int tak
     jpeg_start_decompress(&reader);
     if (reader.output_width != info->width || reader.output_height != info->height) ERREXIT(&reader, JERR_BAD_STATE);
     read_rows(&reader, out);
-    /* A picture sent in several scans that ends early lacks its detail, though no row of it is missing. */
-    if (failure.ran_out && jpeg_has_multiple_scans(&reader)) ERREXIT(&reader, JERR_INPUT_EOF);
+    /* A picture sent in several scans that ends early lacks its detail, though no row of it is missing; of
+     * one that is damaged too nobody knows what is missing. */
+    if (failure.ran_out && (failure.damaged || jpeg_has_multiple_scans(&reader))) ERREXIT(&reader, JERR_INPUT_EOF);
   }
   jpeg_destroy_decompress(&reader);
   return failure.code != OK && failure.ran_out && failure.code == CORRUPT ? TRUNCATED : failure.code;

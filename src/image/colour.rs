@@ -18,7 +18,7 @@ enum Depth {
     Byte,
     /// 16 bits, of which the high byte is kept: Pillow's colour and grey+alpha.
     High,
-    /// 16 bits, divided by 257 and rounded: Pillow's PPM. (A maximum other than 255 and 65535 can be off by 1.)
+    /// 16 bits, divided by 257 and rounded: Pillow's PPM. (`flavour` lets those maxima through that are right.)
     Scaled,
     /// 16 bits, clipped at 255: Pillow's modes I;16 and I, which it does not scale. All but the darkest 1/256 is white.
     Clip,

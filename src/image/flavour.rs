@@ -11,7 +11,8 @@ pub(super) fn check(bytes: &[u8], format: Format) -> Result<(), BadImage> {
         Format::Bmp => bmp(bytes),
         Format::Webp => return webp(bytes),
         Format::Tiff => Tiff::read(bytes).and_then(|tiff| tiff.unread()),
-        Format::Jpeg | Format::Png | Format::Pnm => None,
+        Format::Pnm => pnm(bytes),
+        Format::Jpeg | Format::Png => None,
     };
     name.map_or(Ok(()), |name| Err(BadImage::Unsupported(name)))
 }
@@ -47,6 +48,24 @@ fn gif(bytes: &[u8]) -> Option<String> {
         _ => return None,
     };
     Some(name.to_owned())
+}
+
+/// A largest value by which some value lies halfway between two bytes: Pillow rounds such to the even one. Of those
+/// above 255 the ones are read that every value was compared for.
+fn pnm(bytes: &[u8]) -> Option<String> {
+    if matches!(bytes.get(1)?, b'1' | b'4') {
+        return None;
+    }
+    let head = bytes.get(..bytes.len().min(4096))?;
+    let words = head.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b'#').next().unwrap_or(line));
+    let mut words = words.flat_map(|line| line.split(u8::is_ascii_whitespace)).filter(|word| !word.is_empty());
+    let largest: u32 = std::str::from_utf8(words.nth(3)?).ok()?.parse().ok()?;
+    let halves = [6, 10, 34].iter().any(|both| largest.is_multiple_of(*both));
+    let is_read = match largest {
+        0..=255 => !halves,
+        _ => matches!(largest, 511 | 1023 | 4095 | 16383 | 32767 | 65535) || largest > 65535,
+    };
+    (!is_read).then(|| format!("a PBM, PGM or PPM whose largest value is {largest}"))
 }
 
 fn bmp(bytes: &[u8]) -> Option<String> {

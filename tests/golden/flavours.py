@@ -260,12 +260,19 @@ def write_jpeg():
     put("other_heic.jpg", b"\0\0\0\x18ftypheic" + bytes(30))
 
 
+def write_pnm():
+    for largest in (15, 100, 128, 255, 300, 1023, 65535):
+        values = (np.arange(W * H) * max(1, largest // 390)) % (largest + 1)
+        put(f"pnm_largest_{largest}.pgm", b"P5 %d %d %d\n" % (W, H, largest) + values.astype("u1" if largest < 256 else ">u2").tobytes())
+    put("pnm_cut.pgm", b"P5 %d %d 255\n" % (W, H) + bytes(W * H // 2))
+
+
 def main():
     warnings.simplefilter("ignore")
     FILES.mkdir(parents=True, exist_ok=True)
     for old in FILES.iterdir():
         old.unlink()
-    for write in (write_png, write_bmp, write_gif, write_tiff, write_webp, write_jpeg):
+    for write in (write_png, write_bmp, write_gif, write_tiff, write_webp, write_jpeg, write_pnm):
         write()
     decoded = {}
     for path in sorted(FILES.iterdir()):

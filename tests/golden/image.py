@@ -123,7 +123,6 @@ def write_files():
     save("bilevel.ppm", rgb.convert("1"))
     plain = "P3\n# a comment\n5 3\n255\n" + " ".join(map(str, formula(5, 3).ravel())) + "\n"
     (FILES / "plain.ppm").write_text(plain)
-    (FILES / "max100.ppm").write_bytes(b"P6 5 3 100\n" + (formula(5, 3) % 101).tobytes())
     (FILES / "rgb16.ppm").write_bytes(b"P6 13 11 65535\n" + b"".join(rows(3)))
     (FILES / "grey16.pgm").write_bytes(b"P5 13 11 65535\n" + b"".join(rows(1)))
     save("rgb.tif", rgb)

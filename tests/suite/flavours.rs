@@ -1,5 +1,7 @@
 //! flavours: every flavour of a format equals Pillow, or is refused by name, as the table of docs/images.md says.
 
+use crate::space::{IMAGES, Space};
+use dcpipe::format::dataset::open_bad;
 use dcpipe::image::{BadImage, Limits, OnDamage, Picture, decode_or_take};
 use safetensors::SafeTensors;
 use std::path::PathBuf;
@@ -86,4 +88,21 @@ fn what_pillow_takes_of_damaged_pictures_is_taken_when_asked_for() {
         assert!(look("jpeg_no_end_marker.jpg", policy).is_ok() && look("png_no_end_marker.png", policy).is_ok());
         assert!(look("jpeg_cut_half.jpg", policy).is_err() && look("png_cut.png", policy).is_err());
     }
+}
+
+#[test]
+fn a_damaged_picture_is_listed_or_carried_through_as_the_scan_is_told() {
+    let space = Space::filled();
+    let damaged = folder().join("files/jpeg_restart_byte_lost.jpg");
+    space.write("images/odd/damaged.jpg", std::fs::read(damaged).unwrap());
+    let run = ["run", "tiny.yaml", "--to", "crops"];
+    space.run(&run).ok().complains_of(&["odd/damaged.jpg (corrupt: Corrupt JPEG data: premature end of data segment"]);
+    let listed = open_bad(&std::fs::read(space.path("runs/tiny/bad.parquet")).unwrap().into()).unwrap();
+    assert_eq!(listed.iter().map(|bad| bad.reason.as_str()).collect::<Vec<_>>(), ["corrupt"]);
+    let taken = space.run(&[&run[..], &["--json", "--set", "dataset.on_damage=take"]].concat()).ok();
+    assert!(taken.ran().contains(&"crops@0".to_owned()), "{:?}", taken.ran());
+    assert_eq!(space.record("dataset@0").facts["images"], IMAGES as u64 + 1);
+    // What one rule remembers of a file is not what the other says.
+    space.run(&run).ok();
+    assert_eq!(space.record("dataset@0").facts["images"], IMAGES as u64);
 }

@@ -246,7 +246,7 @@ fn a_frame_beyond_its_picture_is_refused_at_the_first_look_as_at_every_later_one
     for limits in [Limits::default(), Limits { max_pixels: 1 }] {
         let error = decode(&gif, &limits).unwrap_err();
         assert!(
-            error.reason() == "unsupported" && error.to_string().contains("more memory than its pixels"),
+            error.reason() == "unsupported" && error.to_string().contains("first frame is not exactly its screen"),
             "{error}"
         );
     }
