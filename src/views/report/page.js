@@ -144,7 +144,7 @@ if (gallery && gallery.map) {
   const draw = () => {
     context.clearRect(0, 0, canvas.width, canvas.height);
     const by = $("colour").value === "label" ? label : cluster;
-    const side = Math.min(8, 2 + Math.log2(view.zoom));
+    const side = Math.min(9, (xs.length < 3000 ? 5 : xs.length < 12000 ? 3 : 2) + Math.log2(view.zoom));
     for (let i = 0; i < xs.length; i++) {
       const [x, y] = place(i);
       if (x < 0 || y < 0 || x > canvas.width || y > canvas.height) continue;
