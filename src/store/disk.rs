@@ -64,7 +64,7 @@ impl StoreIo for Disk {
             return Err(too_much());
         }
         bytes.try_reserve_exact(len as usize).map_err(|_| too_much())?;
-        // Told where the end is, it is not looked for twice: a run reads thousands of records.
+        // The length is known, so no read looks for the end again: a run reads thousands of records.
         file.take(len).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
@@ -149,15 +149,15 @@ fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     if meta.is_file() { Ok((file, meta.len())) } else { Err(wrong()) }
 }
 
-/// A lock needs no more than a descriptor, so a store that cannot be written can be locked as well; and whatever stands
-/// there will do, so that a pipe is not waited for.
+/// A lock needs only a descriptor, so a store that this user cannot write can be locked as well. Any kind of file
+/// serves as a lock, and opening a pipe does not block.
 fn open_lock(path: &Path) -> io::Result<File> {
     let at_once = |options: &mut OpenOptions| options.custom_flags(libc::O_NONBLOCK).open(path);
     let made = at_once(OpenOptions::new().create(true).truncate(false).write(true));
     made.or_else(|error| at_once(OpenOptions::new().read(true)).map_err(|_| error))
 }
 
-/// Whether a lock was got.
+/// Whether the lock was obtained.
 fn try_to(lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<bool> {
     loop {
         match lock() {

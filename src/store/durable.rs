@@ -22,7 +22,7 @@ impl Settled {
 }
 
 impl Store {
-    /// A new file in `tmp/`. Two machines may share a store and a process number: a name that is taken is passed over.
+    /// A new file in `tmp/`. Two machines may share a store and a process number, so a name that exists is skipped.
     pub(super) fn create_tmp(&self) -> io::Result<(PathBuf, Box<dyn StoreFile>)> {
         loop {
             let path = self.root().join("tmp").join(format!("{}.{}", std::process::id(), self.next_number()));
@@ -33,8 +33,8 @@ impl Store {
         }
     }
 
-    /// Makes the entries of `folder` durable, and once in a process the folder's own name and those above it: a file is
-    /// found again only if every folder on the way to it is.
+    /// Makes the entries of `folder` durable. Once in a process it does the same for the folder's own name and those
+    /// above it. A file survives only if every folder on its path does.
     pub(super) fn settle(&self, folder: &Path) -> io::Result<()> {
         self.io().sync_dir(folder)?;
         let mut child = folder;
@@ -46,7 +46,7 @@ impl Store {
         }
         if child == self.root() && !self.settled.knows(child) {
             let above = self.root().parent().filter(|above| !above.as_os_str().is_empty());
-            // The folder that the store stands in may be somebody else's; then this much is theirs to answer for.
+            // The folder that contains the store may belong to another user; then this sync is not dcpipe's to ensure.
             let _ = self.io().sync_dir(above.unwrap_or(Path::new(".")));
             self.settled.learn(child);
         }

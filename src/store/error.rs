@@ -27,7 +27,7 @@ pub enum StoreError {
         /// What FORMAT held.
         found: String,
     },
-    /// A folder with files of somebody's.
+    /// A folder that holds other files than a store's.
     #[error(
         "{root} is not a store, and has other files in it, such as {entry}; nothing was changed there. Name a new or empty \
          folder with --store"
@@ -38,7 +38,7 @@ pub enum StoreError {
         /// One of its files.
         entry: String,
     },
-    /// A collection that would take everything.
+    /// A gc that would delete everything.
     #[error(
         "refusing to empty {root}: it has no runs and no pins. Run the pipelines that you want to keep, or delete the \
          folder"
@@ -47,7 +47,7 @@ pub enum StoreError {
         /// The store's folder.
         root: PathBuf,
     },
-    /// What a run or a pin references is not known, so nothing may be deleted.
+    /// The system cannot say what a run or a pin references, so gc deletes nothing.
     #[error(
         "could not read {path}: {error}; {}",
         match run {
@@ -63,13 +63,13 @@ pub enum StoreError {
         /// What is wrong with it.
         error: io::Error,
     },
-    /// Somebody has the store open, and whoever asked must be alone.
+    /// Another process has the store open, and this command must be alone.
     #[error("another dcpipe uses the store {root}; wait for its end, or give --wait")]
     InUse {
         /// The store's folder.
         root: PathBuf,
     },
-    /// An object was evicted, or never there.
+    /// An object was evicted, or never existed.
     #[error("object {object} ({name}) is not in the store; run the pipeline again to rebuild it")]
     Missing {
         /// Its name.
@@ -77,23 +77,23 @@ pub enum StoreError {
         /// The part that wanted it.
         name: String,
     },
-    /// What stands under an object's name is not the object, or cannot be read, and is in the way of a right one.
+    /// The file under an object's name is not that object or cannot be read, and it blocks the right one.
     #[error(
         "{path} {why} and blocks its rebuild. Move the file away, or make its folder and the store's quarantine/ \
          writable, then run the same command again"
     )]
     Stuck {
-        /// The object.
+        /// The object's path.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
-    /// A record does not prove itself.
+    /// A record's text does not match its digest.
     #[error("record {key} is damaged ({why}); its node runs again")]
     DamagedRecord {
         /// Its name.
         key: StageKey,
-        /// How that shows.
+        /// How it differs.
         why: String,
     },
 }

@@ -19,9 +19,9 @@ pub struct GcPlan {
     pub records: Vec<StageKey>,
     /// Objects that no retained record names, with their bytes.
     pub objects: Vec<(ObjectId, u64)>,
-    /// Bytes to be deleted, by the node that they were made for; the empty name where no record tells.
+    /// Bytes that gc would delete, by the node that made them; under the empty name where no record says.
     pub by_node: BTreeMap<String, u64>,
-    /// Bytes that are retained.
+    /// Bytes that gc retains.
     pub kept: u64,
     /// Objects that retained records name and that are missing.
     pub missing: BTreeSet<ObjectId>,
@@ -30,12 +30,12 @@ pub struct GcPlan {
 }
 
 impl GcPlan {
-    /// Bytes to be deleted.
+    /// Bytes that gc would delete.
     pub fn bytes(&self) -> u64 {
         self.objects.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Those of them that also have a name outside `store`, in results: deleting them frees nothing.
+    /// Of these, the bytes that also have a name outside `store`, in results: deleting them frees nothing.
     pub fn bytes_shared(&self, store: &Store) -> u64 {
         let is_shared =
             |object| std::fs::symlink_metadata(store.object_path(object)).is_ok_and(|meta| meta.nlink() > 1);
@@ -44,12 +44,12 @@ impl GcPlan {
 }
 
 impl Store {
-    /// Finds what neither a pin nor a run references, and deletes nothing. With `last`, only the newest so many runs
-    /// count, and all unfinished ones. The runs named in `drop` do not count.
+    /// Finds what neither a pin nor a run references, and deletes nothing. With `last`, only that many of the newest
+    /// runs count, and all unfinished ones. The runs named in `drop` do not count.
     ///
     /// # Errors
-    /// Where a run or a pin cannot be read: what it references is not known, so nothing may be deleted. Where there is no
-    /// run, no pin and nothing to discard: gc would empty the store.
+    /// If a run or a pin is unreadable: its references are unknown, so nothing may be deleted. If there is no run, no
+    /// pin and nothing to discard: gc would empty the store.
     pub fn gc_plan(&self, last: Option<usize>, drop: &[String]) -> Result<GcPlan, StoreError> {
         let mut plan = GcPlan::default();
         let mut roots: BTreeSet<StageKey> = BTreeSet::new();
@@ -105,7 +105,7 @@ impl Store {
     /// The runs that count, and those that do not.
     fn runs_by_age(&self, last: Option<usize>, drop: &[String]) -> Result<(Vec<String>, Vec<String>), StoreError> {
         let (mut gone, names): (Vec<_>, Vec<_>) = self.run_names()?.into_iter().partition(|name| drop.contains(name));
-        // A collection that was killed may have come as far as to forget what the run was after, and no further.
+        // A killed gc may have deleted a run's list of references and nothing else of its folder.
         let folder = |name: &String| self.io().look(&self.run_folder(name));
         let left = drop.iter().filter(|name| folder(name).is_ok_and(|found| found != Found::Nothing));
         let left: Vec<String> = left.filter(|name| !gone.contains(name)).cloned().collect();
@@ -125,7 +125,7 @@ impl Store {
         Ok((counted, gone))
     }
 
-    /// Whether something references a record: it is a root's, or a checkpoint from which an unfinished root resumes.
+    /// Whether something references a record. It is a root's, or an unfinished root resumes from it as a checkpoint.
     fn is_wanted(&self, record: &Record, roots: &BTreeSet<StageKey>) -> bool {
         let Some((node, _)) = record.key_text.rsplit_once("\nshard ") else { return roots.contains(&record.key()) };
         let parent = StageKey(Digest::of(format!("{node}\n").as_bytes()));
@@ -134,11 +134,11 @@ impl Store {
         roots.contains(&parent) && !is_whole()
     }
 
-    /// Removes what a plan names: runs, then records, then objects, so that nothing ever names what is gone on purpose.
-    /// The store must have been opened alone.
+    /// Deletes what a plan names: runs, then records, then objects. So nothing ever names an object that gc has
+    /// deleted. The caller must have opened the store alone.
     pub fn gc(&self, plan: &GcPlan) -> Result<(), StoreError> {
         let remove = |path: PathBuf| match self.io().remove(&path) {
-            // A folder there goes with the run's folder, by whoever asked for this.
+            // If this is a folder, the caller deletes it together with the run's folder.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => Ok(()),
             Err(error) => Err(StoreError::io("remove", &path, error)),
             Ok(()) => Ok(()),

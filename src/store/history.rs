@@ -37,13 +37,13 @@ impl KeyHistory {
         self.last.iter().filter(move |(node, _)| is_it(node)).map(|(_, key)| *key)
     }
 
-    /// Forgets the nodes that the run does not have any more.
+    /// Forgets the nodes that the run no longer has.
     pub fn keep_only(&mut self, has: impl Fn(&str) -> bool) {
         self.last.retain(|node, _| has(node));
         self.before.retain(|node, _| has(node));
     }
 
-    /// `node` has this key now.
+    /// Notes that `node` has this key now.
     pub fn learn(&mut self, node: &str, key: StageKey) {
         let old = self.last.insert(node.to_owned(), key).filter(|old| *old != key);
         if let Some(before) = self.before.get_mut(node) {
@@ -63,10 +63,10 @@ impl Store {
         self.root().join("runs").join(name)
     }
 
-    /// The names of the runs that are remembered, sorted.
+    /// The names of the runs that the store remembers, sorted.
     ///
     /// # Errors
-    /// Where the folder of the runs cannot be read. What in it cannot be looked at counts as a run.
+    /// If the folder of the runs is unreadable. An entry that the system refuses to look at counts as a run.
     pub fn run_names(&self) -> Result<Vec<String>, StoreError> {
         let is_there = |path: PathBuf| !matches!(self.io().look(&path), Ok(Found::Nothing));
         let is_run = |path: &PathBuf| ["nodes.json", "state.json"].iter().any(|file| is_there(path.join(file)));
@@ -78,8 +78,8 @@ impl Store {
         Ok(names)
     }
 
-    /// The keys of the last run called `name`; empty where there was none, or where the file is unreadable: for showing,
-    /// history is worth having, and nothing depends on it. A collection asks [`Store::roots_of`].
+    /// The keys of the last run called `name`; empty if there was none, or if the file is unreadable. This is for
+    /// display, and nothing depends on it. The command gc asks [`Store::roots_of`].
     pub fn node_keys(&self, name: &str) -> NodeKeys {
         self.read_json(&self.run_folder(name).join("nodes.json")).ok().flatten().unwrap_or_default()
     }
@@ -87,7 +87,7 @@ impl Store {
     /// The keys of the last run called `name`.
     ///
     /// # Errors
-    /// Where they cannot be read, or are gone: what they name must not be taken for nobody's.
+    /// If they are unreadable or missing: gc must not take their records for unreferenced.
     pub fn roots_of(&self, name: &str) -> Result<NodeKeys, StoreError> {
         let path = self.run_folder(name).join("nodes.json");
         let unreadable = |error| StoreError::Unreadable { path: path.clone(), run: Some(name.to_owned()), error };
@@ -95,13 +95,13 @@ impl Store {
         found.ok_or_else(|| unreadable(ErrorKind::NotFound.into()))
     }
 
-    /// The keys of all runs called `name`, as far as they are remembered; see [`Store::node_keys`].
+    /// The keys of all runs called `name`, as far as the store remembers them; see [`Store::node_keys`].
     pub fn key_history(&self, name: &str) -> KeyHistory {
         let before = self.read_json(&self.run_folder(name).join("before.json")).ok().flatten();
         KeyHistory { last: self.node_keys(name), before: before.unwrap_or_default() }
     }
 
-    /// Replaces what is remembered of the runs called `name`.
+    /// Replaces the stored history of the runs called `name`.
     pub fn write_key_history(&self, name: &str, history: &KeyHistory) -> Result<(), StoreError> {
         let folder = self.run_folder(name);
         if history.before.is_empty() {

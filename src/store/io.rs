@@ -7,29 +7,29 @@ use std::time::SystemTime;
 
 /// A file being written.
 pub trait StoreFile: Write + Send {
-    /// Makes what was written durable. After an error the file must be dropped, never synced again: Linux forgets the
-    /// pages that it failed to write, and a second fsync would answer that all is well.
+    /// Makes what was written durable. After an error the caller must drop the file, never sync it again. Linux forgets
+    /// the pages that it failed to write, and a second fsync would report success.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// What stands at a path. Links are not followed: the store makes none, so one is as wrong as a folder.
+/// What is at a path. Links are not followed: the store makes none, so a link is as wrong as a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// Nothing.
     Nothing,
     /// A regular file of so many bytes.
     File(u64),
-    /// A folder, a link, a pipe or something else that the store did not put there.
+    /// A folder, a link, a pipe or something else that the store did not make.
     Other,
 }
 
-/// A lock of the kernel's, held until it is dropped or its process is gone; so none is ever stale.
+/// A kernel lock, held until it is dropped or its process ends; so no lock is ever stale.
 pub struct Lock {
     _held: Box<dyn Send + Sync>,
 }
 
 impl Lock {
-    /// Wraps what holds the lock for as long as it lives.
+    /// Wraps a value that holds the lock while it lives.
     pub fn new(held: impl Send + Sync + 'static) -> Self {
         Self { _held: Box::new(held) }
     }
@@ -49,29 +49,29 @@ pub trait StoreIo: Send + Sync {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes a folder's entries durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Reads a whole small file; `InvalidData` where something else than a regular file stands.
+    /// Reads a whole small file; `InvalidData` if the path is not a regular file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// Maps a file of `len` bytes; `InvalidData` where it is no regular file of that length. The bytes stay readable
-    /// when the file is removed.
+    /// Maps a file of `len` bytes; `InvalidData` if it is not a regular file of that length. The bytes stay readable
+    /// after the file is removed.
     fn map(&self, path: &Path, len: u64) -> io::Result<Bytes>;
-    /// Reads the same from its start: what the disk cannot read is an error, and not a signal as in a map.
+    /// Reads such a file from its start. A failing disk then gives an error, where a map gives a signal.
     fn open(&self, path: &Path, len: u64) -> io::Result<Box<dyn Read>>;
-    /// What stands at a path.
+    /// What is at a path.
     fn look(&self, path: &Path) -> io::Result<Found>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// When entries of a folder last came or went. Two moments that are close to each other may look the same.
+    /// When entries of a folder last came or went. Two moments that are close together may look the same.
     ///
     /// # Errors
-    /// Where that cannot be told: then it must be listed to know.
+    /// If the system cannot tell; then only a listing can.
     fn changed(&self, path: &Path) -> io::Result<SystemTime>;
     /// The entries of a folder, in no order.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
-    /// Locks the file at `path` against everybody, or says `None` where somebody holds it. The file may be removed by
-    /// who holds it: what is locked in the end is what stands at `path`.
+    /// Locks the file at `path` exclusively, or says `None` while another process holds it. The holder may remove the
+    /// file: the lock obtained in the end is on the file now at `path`.
     fn try_lock_alone(&self, path: &Path) -> io::Result<Option<Lock>>;
-    /// Locks the file at `path` against those who want to be alone, or says `None` where one of them holds it.
+    /// Locks the file at `path` against exclusive locks, or says `None` while another process holds one.
     fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Lock>>;
-    /// Free bytes where `path` is.
+    /// Free bytes on the file system of `path`.
     fn free_bytes(&self, path: &Path) -> Option<u64>;
 }

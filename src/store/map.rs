@@ -10,8 +10,8 @@ pub fn map(file: &File, len: u64) -> io::Result<Bytes> {
     if len == 0 {
         return Ok(Bytes::new());
     }
-    // SAFETY: objects are read-only files that dcpipe never writes again once they have their name; truncating one from
-    // outside while it is mapped is the one residual, and the size was checked on this very descriptor.
+    // SAFETY: objects are read-only files that dcpipe never writes again once they have their name. One risk remains:
+    // another program may truncate the file while it is mapped. The size was checked on this very descriptor.
     let map = unsafe { memmap2::Mmap::map(file)? };
     Ok(Bytes::from_owner(map))
 }

@@ -7,7 +7,7 @@
 //!   records/ab/<hex>    one per key, holds its key text; written last
 //!   runs/<name>/        node -> key of the last run of that name, how far it came, what it keeps
 //!   stat/               what scan knows of files by size, mtime and inode; a cache that may be deleted
-//!   locks/              locked by the kernel while somebody is at work; the files themselves mean nothing
+//!   locks/              locked by the kernel while a process works; the files themselves mean nothing
 //!   tmp/                nothing here is ever trusted
 //!   pins/               what protects runs' artifacts from gc
 //!   quarantine/         damaged files, moved aside; .mended once the object was rebuilt
@@ -35,7 +35,7 @@ pub mod small;
 pub mod standing;
 pub mod verify;
 
-/// What is remembered of runs, under the name of the file that once held it all.
+/// The history of runs, under the name of the file that once held it all.
 pub mod run {
     pub use crate::store::history::{KeyHistory, NodeKeys};
     pub use crate::store::standing::{RunState, Standing};
@@ -65,16 +65,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What stands under the names of an artifact's parts, from the best to the worst.
+/// What is under the names of an artifact's parts, from the best to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stand {
     /// All of them.
     Whole,
-    /// Some are gone.
+    /// Some are missing.
     Gone,
-    /// Something that is not the part stands under one's name.
+    /// Under the name of one is something else.
     Wrong,
-    /// One cannot be looked at: this user may not, or the disk fails.
+    /// One cannot be looked at: the system refuses, or the disk fails.
     Unknown,
 }
 
@@ -85,12 +85,12 @@ pub struct Store {
     next_tmp: AtomicU64,
     settled: Settled,
     reports: Mutex<Vec<String>>,
-    /// A wrong object that could not be moved away, or one that cannot be read: it is in the way of a right one.
+    /// The first damaged or unreadable object that could not be moved away and blocks a right one.
     stuck: Mutex<Option<StoreError>>,
     checks: Checks,
-    /// Objects of which wrong bytes lie in quarantine, as it was last read.
+    /// Objects whose damaged files are in quarantine, as of the last reading.
     wrong: Mutex<Wrong>,
-    /// Held for as long as the store is open: shared, so that a sweep can prove that nobody else is at work, or alone.
+    /// Held while the store is open: alone, or shared, so that a sweep can prove itself alone here.
     _held: Option<Lock>,
 }
 
@@ -114,7 +114,7 @@ impl Store {
 
     fn path_in(&self, folder: &str, digest: Digest) -> PathBuf {
         let hex = digest.to_string();
-        // In one piece: a run asks for thousands of paths.
+        // In one allocation: a run asks for thousands of paths.
         let mut path = OsString::with_capacity(self.root.as_os_str().len() + folder.len() + hex.len() + 5);
         for piece in [self.root.as_os_str(), "/".as_ref(), folder.as_ref(), "/".as_ref()] {
             path.push(piece);
@@ -134,9 +134,9 @@ impl Store {
         ObjectWriter::create(self)
     }
 
-    /// Whether the part's object is known to be there, with the size that its record says.
+    /// Whether the part's object is known to be in the store, with the size that its record says.
     ///
-    /// Anything else under its name is corruption: it is reported, moved to quarantine, and counts as missing.
+    /// Anything else under its name is damage: the store reports it, quarantines it, and counts it as missing.
     pub fn contains(&self, part: &Part) -> bool {
         self.is_there(part).unwrap_or(false)
     }
@@ -153,8 +153,8 @@ impl Store {
         Ok(false)
     }
 
-    /// As [`Store::contains`] for every part, for who relies on one that is not there being gone: what cannot be looked at
-    /// is an error.
+    /// [`Store::contains`] for every part. A part that cannot be looked at is an error, so `false` means that one is
+    /// missing.
     pub fn has(&self, artifact: &Artifact) -> Result<bool, StoreError> {
         artifact.parts.iter().try_fold(true, |so_far, part| Ok(self.found(part)? && so_far))
     }
@@ -163,7 +163,7 @@ impl Store {
         self.is_there(part).map_err(|error| StoreError::io("read", &self.object_path(part.object), error))
     }
 
-    /// What stands under the name of a part; nothing is moved or reported.
+    /// What is under the name of a part. Nothing is moved or reported.
     pub fn stand_of(&self, part: &Part) -> Stand {
         match self.io.look(&self.object_path(part.object)) {
             Ok(Found::File(len)) if len == part.bytes && self.passes(part.object, len) => Stand::Whole,
@@ -173,12 +173,12 @@ impl Store {
         }
     }
 
-    /// The worst of what stands under the names of the parts; nothing is moved or reported.
+    /// The worst of what is under the names of the parts. Nothing is moved or reported.
     pub fn stand(&self, artifact: &Artifact) -> Stand {
         artifact.parts.iter().map(|part| self.stand_of(part)).max().unwrap_or(Stand::Whole)
     }
 
-    /// Whether every part of the artifact is there.
+    /// Whether the store has every part of the artifact.
     pub fn contains_all(&self, artifact: &Artifact) -> bool {
         artifact.parts.iter().all(|part| self.contains(part))
     }
@@ -201,7 +201,7 @@ impl Store {
         self.object_path(part.object)
     }
 
-    /// Hashes a part's bytes again; `Ok(false)` says that they are not what their name promises.
+    /// Hashes a part's bytes again; `Ok(false)` says that they do not match their name.
     pub fn verify(&self, part: &Part) -> Result<bool, StoreError> {
         let missing = || StoreError::Missing { object: part.object, name: part.name.clone() };
         if !self.found(part)? {
@@ -214,8 +214,8 @@ impl Store {
         })
     }
 
-    /// Whether a part's object is there and is to the last bit what its name promises. A wrong one is quarantined; one
-    /// that cannot be read at this moment is an error, and not known to be wrong.
+    /// Whether the store has a part's object, identical to the last bit. A damaged one is quarantined; one that is
+    /// unreadable at this moment is an error, not damage.
     pub fn proves(&self, part: &Part) -> Result<bool, StoreError> {
         match self.verify(part) {
             Ok(false) => {
@@ -236,7 +236,7 @@ impl Store {
         }
     }
 
-    /// Free bytes of the file system that the store is on, where the system says.
+    /// Free bytes on the file system of the store, if the system says.
     pub fn free_bytes(&self) -> Option<u64> {
         self.io.free_bytes(&self.root)
     }

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 /// From this many bytes on, a write is hashed by all cores.
 const PARALLEL_HASH_BYTES: usize = 1 << 20;
 
-/// An object on its way into the store. Dropped unfinished, it leaves nothing behind.
+/// An object on its way into the store. An unfinished one leaves nothing behind when it is dropped.
 pub struct ObjectWriter<'a> {
     store: &'a Store,
     tmp: PathBuf,
-    /// `None` once a write has failed: what the file holds is not known then, and it must not become an object.
+    /// `None` once a write has failed: the content of the file is unknown, and it must not become an object.
     file: Option<Box<dyn StoreFile>>,
     hasher: blake3::Hasher,
     bytes: u64,
@@ -44,8 +44,8 @@ impl<'a> ObjectWriter<'a> {
         let (store, io) = (self.store, self.store.io());
         let folder = path.parent().expect("BUG: an object has a folder");
         io.create_dir(folder)?;
-        // The same bytes may be there already; ours are then dropped with the writer. What is there with another size,
-        // or is a link, a folder or a pipe, has just been moved away.
+        // The store may have the same bytes already; then the writer drops its own. Something of another size, a link,
+        // a folder or a pipe has just been moved away.
         let mut is_ours = false;
         if !store.contains(part) {
             match io.rename_new(&self.tmp, path) {
@@ -58,10 +58,10 @@ impl<'a> ObjectWriter<'a> {
             }
             store.mended(part.object);
         }
-        // Also for bytes that were there: whoever put them may have been killed before this line.
+        // Also for bytes that were there: their writer may have been killed before this line.
         store.settle(folder).inspect_err(|_| {
-            // After a failed sync nobody knows what the disk holds: nothing may be built on this name. What was there
-            // before was synced by who put it, or will be missing after a power cut, which is an eviction.
+            // After a failed sync the content of the disk is unknown: nothing may rely on this name. Bytes that were
+            // there before were synced by their writer, or a power cut evicts them.
             if is_ours {
                 let _ = io.remove(path);
             }
@@ -81,7 +81,7 @@ impl Write for ObjectWriter<'_> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
             Err(error) => {
                 self.file = None;
-                // The kind stays what it was; the text says where, and what to do, however it is wrapped on the way up.
+                // The kind of the error stays. Its text says where and what to do, even if a caller wraps it.
                 return Err(io::Error::new(error.kind(), StoreError::io("write", &self.tmp, error)));
             }
         };
@@ -101,7 +101,7 @@ impl Write for ObjectWriter<'_> {
 
 impl Drop for ObjectWriter<'_> {
     fn drop(&mut self) {
-        // Renamed away after a success; then there is nothing to remove.
+        // After a success the file has its new name; then there is nothing to remove.
         let _ = self.store.io().remove(&self.tmp);
     }
 }

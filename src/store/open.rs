@@ -15,22 +15,22 @@ const FORMAT: &str = "dcpipe-store 1 blake3\n";
 const LOOK: Duration = Duration::from_millis(10);
 const FOLDERS: [&str; 8] = ["objects", "records", "runs", "stat", "tmp", "quarantine", "locks", "pins"];
 
-/// Who may have a store open at the same time.
+/// How one process shares a store with others.
 enum Company<'a> {
-    /// Others; one of them may be there alone, and is waited for as long as this, which hears how often it was looked,
-    /// says so.
+    /// Others may have it open too. If one of them has it alone, this process waits while the function says so. The
+    /// function hears how often this process has tried.
     Others(&'a mut dyn FnMut(u32) -> bool),
-    /// Nobody.
+    /// No other process has it open.
     Nobody,
 }
 
 impl Store {
-    /// Opens the store at `root`, making it where there is none, and empties `tmp/` of what dead processes left.
+    /// Opens the store at `root`, or makes one if there is none. Empties `tmp/` of what dead processes left.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_on(root, Arc::new(Disk))
     }
 
-    /// The same; a collection that has the store is waited for while `waits`, which hears how often it was looked.
+    /// The same. If a gc has the store, waits while `waits` says so; `waits` hears how often this process has tried.
     pub fn open_or_wait(root: &Path, mut waits: impl FnMut(u32) -> bool) -> Result<Self, StoreError> {
         Self::open_as(root, Arc::new(Disk), Company::Others(&mut waits))
     }
@@ -40,8 +40,7 @@ impl Store {
         Self::open_as(root, io, Company::Others(&mut |_| true))
     }
 
-    /// Opens the store with nobody else having it open, now or until it is closed; [`StoreError::InUse`] where somebody
-    /// has.
+    /// Opens the store exclusively, until it is closed; [`StoreError::InUse`] if another process has it open.
     pub fn open_alone(root: &Path) -> Result<Self, StoreError> {
         Self::open_as(root, Arc::new(Disk), Company::Nobody)
     }
@@ -51,7 +50,7 @@ impl Store {
         for folder in FOLDERS {
             let path = root.join(folder);
             match io.create_dir(&path) {
-                // A store that cannot be written can be looked at, also one from before there was such a folder.
+                // A read-only store can be looked at, even one from before this folder existed.
                 Err(error) if known && is_forbidden(&error) => {}
                 made => made.map_err(|error| StoreError::io("create", &path, error))?,
             }
@@ -68,7 +67,7 @@ impl Store {
         let lock = match locked {
             Ok(None) => return Err(StoreError::InUse { root: root.to_owned() }),
             Ok(Some(lock)) => Some(lock),
-            // Nobody can write here, so there is nothing to guard: plan, why, show and ls go on.
+            // Nobody can write here, so there is nothing to guard: plan, why, show and ls work.
             Err(error) if is_forbidden(&error) => None,
             Err(error) => return Err(StoreError::io("lock", &lock_path, error)),
         };
@@ -96,7 +95,7 @@ impl Store {
 }
 
 impl Store {
-    /// Closes the store. Who is the last to do so empties `tmp/`: a worker that was killed may have left something there.
+    /// Closes the store. The last process to do so empties `tmp/`: a killed worker may have left something there.
     pub fn close(self) {
         let (io, root) = (Arc::clone(&self.io), self.root.clone());
         drop(self);
@@ -104,8 +103,8 @@ impl Store {
     }
 }
 
-/// Takes the store alone, and empties `tmp/` where nobody else has it: everything there, and every lock of a key, belongs to
-/// processes that are gone.
+/// Takes the store alone, and empties `tmp/` if no other process has it open. Everything there, and every lock of a
+/// key, then belongs to dead processes.
 fn sweep(io: &dyn StoreIo, root: &Path, lock_path: &Path) -> std::io::Result<Option<Lock>> {
     let held = io.try_lock_alone(lock_path);
     if matches!(held, Ok(Some(_))) {
@@ -134,7 +133,7 @@ fn is_forbidden(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Whether a store of this format is there; `false` where one may be made.
+/// Whether the folder is a store of this format; `false` if a store may be made there.
 fn knows_format(io: &dyn StoreIo, root: &Path) -> Result<bool, StoreError> {
     let path = root.join("FORMAT");
     let unknown = |found: String| StoreError::UnknownFormat { root: root.to_owned(), found };

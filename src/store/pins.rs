@@ -22,7 +22,7 @@ impl Store {
         self.root().join("pins").join(format!("{name}.json"))
     }
 
-    /// Pins what the last run called `run` references, under `name`. `None` where that name pins something else already,
+    /// Pins what the last run called `run` references, under `name`. `None` if that name pins something else already,
     /// which stays pinned.
     pub fn pin(&self, name: &str, run: &str) -> Result<Option<Pin>, StoreError> {
         let pin = Pin { version: 1, run: run.to_owned(), nodes: self.roots_of(run)? };
@@ -36,7 +36,7 @@ impl Store {
         Ok(Some(pin))
     }
 
-    /// Takes a pin away. False where there is none.
+    /// Removes a pin. False if there is none.
     pub fn unpin(&self, name: &str) -> Result<bool, StoreError> {
         let path = self.pin_path(name);
         match self.io().remove(&path) {
@@ -49,7 +49,7 @@ impl Store {
     /// Every pin, by name.
     ///
     /// # Errors
-    /// Where one cannot be read: what it holds must not be taken for nobody's.
+    /// If one is unreadable: gc must not take what it references for unreferenced.
     pub fn pins(&self) -> Result<Vec<(String, Pin)>, StoreError> {
         let mut pins = Vec::new();
         let folder = self.root().join("pins");
@@ -66,20 +66,20 @@ impl Store {
     }
 }
 
-/// The objects that pins, or runs other than one's own, keep or are still to read.
+/// The objects that pins and runs of other names keep or have still to read.
 #[derive(Default)]
 pub struct Elsewhere {
-    /// Whether nothing has happened since the last look that another is worth.
+    /// Whether the last look is still current.
     pub is_fresh: bool,
     records: BTreeMap<StageKey, Vec<ObjectId>>,
     objects: BTreeSet<ObjectId>,
 }
 
 impl Elsewhere {
-    /// Looks anew, for the run called `run`; a record that was read once is not read again.
+    /// Looks again, for the run called `run`; a record that was read once is not read again.
     ///
     /// # Errors
-    /// Where a pin, a record, or what a run keeps, cannot be read: nothing may be taken for nobody's then.
+    /// If a pin, a record, or what a run keeps is unreadable: then nothing may count as unreferenced.
     pub fn look(&mut self, store: &Store, run: &str) -> Result<(), StoreError> {
         let mut keys: BTreeSet<StageKey> = BTreeSet::new();
         for name in store.run_names()?.into_iter().filter(|name| name != run) {

@@ -1,4 +1,4 @@
-//! policy: how closely an object is looked at when it is used.
+//! policy: how closely the store checks an object before its use.
 
 use crate::base::{Digest, ObjectId};
 use crate::store::Store;
@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// How closely objects are looked at when they are used.
+/// How closely the store checks objects before their use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// Their size.
@@ -19,13 +19,13 @@ pub enum Policy {
     Full,
 }
 
-/// One in so many objects is hashed under [`Policy::Sample`].
+/// Under [`Policy::Sample`], one of this many objects is hashed.
 const SAMPLED: u64 = 20;
 
-/// Bytes that are read at a time: enough for all cores to hash, and little enough to stay in their caches.
+/// Bytes per read: enough to keep all cores hashing, and few enough to stay in their caches.
 const BLOCK: u64 = 4 << 20;
 
-/// What a process has hashed, and is to hash.
+/// What a process has hashed, and what its policy makes it hash.
 #[derive(Default)]
 pub(super) struct Checks {
     policy: Policy,
@@ -51,7 +51,7 @@ pub(super) fn draws(object: ObjectId, salt: u64) -> f64 {
 }
 
 impl Store {
-    /// From now on looks at objects as closely as `policy` says. `salt` decides which are sampled.
+    /// Makes the store check objects as closely as `policy` says from now on. `salt` decides which are sampled.
     pub fn look_closely(&mut self, policy: Policy, salt: u64) {
         self.checks = Checks { policy, salt, proven: Mutex::default() };
     }
@@ -61,7 +61,7 @@ impl Store {
         self.checks.policy != Policy::Size
     }
 
-    /// Whether the bytes under an object's name, whose size is right, are what the policy wants them to be.
+    /// Whether the bytes under an object's name, whose size is right, satisfy the policy.
     pub(super) fn passes(&self, object: ObjectId, bytes: u64) -> bool {
         let proven = || self.checks.proven.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.checks.wants(object) || proven().contains(&object) {
@@ -71,7 +71,7 @@ impl Store {
         let right = match self.hash(&path, bytes) {
             Ok(digest) => digest == object.0,
             Err(error) if error.kind() == ErrorKind::NotFound => true, // Evicted in the meantime.
-            // Not known to be wrong, and not to be called right.
+            // Neither known to be damaged nor known to be right.
             Err(error) => {
                 self.is_stuck(path, format!("cannot be read: {error}"));
                 return true;
@@ -83,7 +83,7 @@ impl Store {
         right
     }
 
-    /// The digest of a file. Read and not mapped, so that what the disk cannot read is an error that names the file.
+    /// The digest of a file. It is read, not mapped, so that a disk failure is an error that names the file.
     pub fn hash(&self, path: &Path, bytes: u64) -> std::io::Result<Digest> {
         let mut file = self.io().open(path, bytes)?;
         let mut hasher = blake3::Hasher::new();

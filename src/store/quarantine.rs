@@ -1,4 +1,4 @@
-//! quarantine: what stood under a name that promised something else, moved aside, reported, and never served.
+//! quarantine: damaged files, moved away from the names that they had, reported, and never served.
 
 use crate::base::clock::Stopwatch;
 use crate::base::{Artifact, ObjectId, Part};
@@ -9,26 +9,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// What is said of an object that was found to be another.
+/// The report of an object that has other content.
 pub(crate) const OTHER_BYTES: &str = "has other bytes than its name promises";
-/// What the names of those in quarantine end with once they have been made again.
+/// The ending of a quarantined file's name once its object was rebuilt.
 const MENDED: &str = "mended";
 
-/// No file system's clock is coarser: a folder that was listed so long after its last change cannot change again at what
-/// looks like the same moment.
+/// No file system's clock is coarser. A folder that was listed this long after its last change shows any later change
+/// by another time.
 const COARSEST: Duration = Duration::from_secs(2);
 
-/// The objects of which wrong bytes lie in quarantine. Others quarantine as well, so it is read again when it has changed.
+/// The objects whose damaged files are in quarantine. Other processes quarantine too, so a changed folder is read
+/// again.
 #[derive(Default)]
 pub(super) struct Wrong {
     objects: BTreeSet<ObjectId>,
-    /// When the folder had changed last, and since when that is known.
+    /// When the folder last changed, and since when that is known.
     changed: Option<(SystemTime, Stopwatch)>,
-    /// Whether nothing can have come since it was read but what shows as another change.
+    /// Whether every file that came since the reading shows as another change.
     is_settled: bool,
 }
 
-/// The object of which something in quarantine stood in the place, if it has not been made again since.
+/// The object whose place a quarantined file had, unless that object was rebuilt since.
 pub fn quarantined_object(path: &Path) -> Option<ObjectId> {
     let name = path.file_name()?.to_str()?;
     let (object, number) = name.split_once('.')?;
@@ -36,7 +37,7 @@ pub fn quarantined_object(path: &Path) -> Option<ObjectId> {
 }
 
 impl Store {
-    /// Moves a wrong object out of the way, so that it is never served and can still be looked at, and reports it.
+    /// Moves a damaged object to quarantine and reports it. It is never served, and a person can examine it.
     pub fn quarantine(&self, object: ObjectId, why: &str) {
         let path = self.object_path(object);
         if let Err(error) = self.set_aside(&path, &format!("object {object} {why}")) {
@@ -48,24 +49,24 @@ impl Store {
         self.stop_for(StoreError::Stuck { path, why });
     }
 
-    /// Has whoever asks [`Store::take_stuck`] hear of this.
+    /// Hands this error to the next caller of [`Store::take_stuck`].
     pub fn stop_for(&self, error: StoreError) {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    /// The first object that is wrong and in the way, since the last call. Nothing may be taken for whole then.
+    /// The first damaged object since the last call that blocks a right one. Nothing may count as whole then.
     pub fn take_stuck(&self) -> Option<StoreError> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Whether a part is gone because something wrong stood in its place, now or earlier.
+    /// Whether a part is missing because its file was damaged, now or earlier.
     pub fn lost_to_damage(&self, artifact: &Artifact) -> bool {
         let wrong = self.wrong();
         let is_gone = |part: &Part| self.io.look(&self.object_path(part.object)).ok() == Some(Found::Nothing);
         artifact.parts.iter().any(|part| wrong.objects.contains(&part.object) && is_gone(part))
     }
 
-    /// What lies in quarantine by now. As long as the folder does not change, that costs one look.
+    /// What is in quarantine now. While the folder does not change, this costs one look.
     fn wrong(&self) -> MutexGuard<'_, Wrong> {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = self.root.join("quarantine");
@@ -81,7 +82,7 @@ impl Store {
         wrong
     }
 
-    /// An object has been made again: if it is gone once more, that is no damage.
+    /// Notes that an object was rebuilt: if it is missing again, that is no damage.
     pub(super) fn mended(&self, object: ObjectId) {
         if !self.wrong().objects.remove(&object) {
             return;
@@ -105,7 +106,7 @@ impl Store {
         };
         match moved {
             Ok(aside) => self.report(format!("{what}; moved to {} and rebuilt when it is needed", aside.display())),
-            // Somebody else was faster.
+            // Another process was faster.
             Err(_) if self.io.look(path).is_ok_and(|found| found == Found::Nothing) => {}
             Err(error) => {
                 self.report(format!("{what}, and could not be moved away: {error}"));
@@ -119,12 +120,12 @@ impl Store {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
-    /// What the store met since the last call that a person should know.
+    /// What the store has met since the last call and a person should know.
     pub fn take_reports(&self) -> Vec<String> {
         std::mem::take(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What lies in quarantine, with its bytes.
+    /// The files in quarantine, with their bytes.
     pub fn quarantined(&self) -> Vec<(PathBuf, u64)> {
         let files = self.io().list(&self.root().join("quarantine")).unwrap_or_default();
         let size = |path: &PathBuf| match self.io().look(path) {

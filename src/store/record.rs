@@ -16,11 +16,11 @@ const CHECK: usize = 65;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Version of this format.
+    /// Version of the record's format.
     pub version: u32,
-    /// The node that was the first to need it, such as `clusters@17`.
+    /// The first node that needed it, such as `clusters@17`.
     pub node: String,
-    /// The text that the record's name is the digest of.
+    /// The text whose digest is the record's name.
     pub key_text: String,
     /// The result.
     pub artifact: Artifact,
@@ -33,7 +33,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record of this version.
+    /// Makes a record of this version.
     pub fn new(node: &str, key_text: &str, artifact: Artifact, facts: BTreeMap<String, u64>, wall_ms: u64) -> Self {
         Self {
             version: VERSION,
@@ -79,7 +79,7 @@ impl Record {
 }
 
 impl Store {
-    /// The record of `key`, if there is one. A damaged one is an error; see [`Store::drop_record`].
+    /// The record of `key`, if there is one. A damaged record is an error; see [`Store::drop_record`].
     pub fn record(&self, key: StageKey) -> Result<Option<Record>, StoreError> {
         let path = self.record_path(key);
         match self.io().read(&path) {
@@ -92,17 +92,17 @@ impl Store {
         }
     }
 
-    /// Commits a record and returns the one that holds from now on. Its objects must be durable already; the rename in
-    /// here is the only commit point there is.
+    /// Commits a record and returns the one that is valid from now on. Its objects must be durable already; the rename
+    /// in here is the only commit point.
     ///
-    /// The first writer wins: another run may have been faster with the same key, and things may have been made from
-    /// what it wrote. Only a record whose bytes are gone, or which is damaged, gives way.
+    /// The first writer wins. Another run may have been faster with the same key, and nodes may have used its bytes. A
+    /// record is replaced only if it is damaged or its bytes are missing.
     pub fn commit(&self, record: &Record) -> Result<Record, StoreError> {
         let path = self.record_path(record.key());
         let failed = |error| StoreError::io("commit", &path, error);
         let tmp = self.write_record(record).map_err(failed)?;
         let placed = self.place_record(record, &tmp, &path);
-        // Renamed away by then, unless another one holds.
+        // The file has its new name by now, unless another record is valid.
         let _ = self.io().remove(&tmp);
         placed.map_err(failed)
     }
@@ -135,7 +135,7 @@ impl Store {
                     io.rename(tmp, path)?;
                     None
                 }
-                // It may hold for all that is known.
+                // It may be valid; nothing says that it is not.
                 Err(StoreError::Io { error, .. }) => return Err(error),
                 Err(damaged) => {
                     let _ = self.set_aside(path, &damaged.to_string()); // It is reported.
@@ -146,8 +146,8 @@ impl Store {
             Err(error) => return Err(error),
         };
         self.settle(folder).inspect_err(|_| {
-            // Nobody knows whether the disk has it: it must not be found by the next run either. Another one's, which holds,
-            // was synced by who wrote it, or comes again.
+            // Nobody knows whether the disk has it: the next run must not find it either. Another process's record,
+            // which is valid, was synced by its writer or will be written again.
             if holds.is_none() {
                 let _ = io.remove(path);
             }
@@ -155,12 +155,13 @@ impl Store {
         Ok(holds.unwrap_or_else(|| record.clone()))
     }
 
-    /// Deletes a record; what was made from its artifact, and the artifact's objects, stay.
+    /// Deletes a record. Its artifact's objects stay, and so does everything computed from them.
     pub fn remove_record(&self, key: StageKey) {
         let _ = self.io().remove(&self.record_path(key));
     }
 
-    /// Deletes a record and then its objects, which must be nobody else's. What cannot be deleted is left to a collection.
+    /// Deletes a record and then its objects, which must belong to no other record. What cannot be deleted is left to
+    /// gc.
     pub fn discard(&self, record: &Record) {
         self.remove_record(record.key());
         for part in &record.artifact.parts {

@@ -1,4 +1,4 @@
-//! small: files that are replaced whole: written beside, and renamed to their place.
+//! small: files that are replaced whole: written under another name, and then renamed.
 
 use crate::store::io::{StoreFile, StoreIo};
 use crate::store::{Store, StoreError};
@@ -6,10 +6,10 @@ use serde::Serialize;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Fills a new file, `tmp`, and gives it the name `path`. Whatever had that name is replaced at once and as a whole; after
-/// an error it is as it was, and the new file is gone.
+/// Fills a new file, `tmp`, and gives it the name `path`. The rename replaces any file of that name at once and whole.
+/// After an error the old file is unchanged, and the new one is removed.
 ///
-/// A file that must survive a power cut is synced by `fill`, and its folder by the caller afterwards.
+/// `fill` syncs a file that must survive a power cut, and the caller syncs its folder afterwards.
 ///
 /// # Errors
 /// What `fill` or the file system says.
@@ -25,7 +25,7 @@ pub fn replace_by(
 }
 
 impl Store {
-    /// The value in a file, `None` where there is no file.
+    /// The value in a file, `None` if there is no file.
     pub(super) fn read_json<T: serde::de::DeserializeOwned>(&self, path: &Path) -> io::Result<Option<T>> {
         match self.io().read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -40,7 +40,7 @@ impl Store {
         self.write_small(folder, file, &text)
     }
 
-    /// Replaces a small file, durably: a collection after a power cut must know what is whose.
+    /// Replaces a small file, durably: after a power cut gc must know which run references what.
     pub fn write_small(&self, folder: &Path, file: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = folder.join(file);
         let write = || -> io::Result<()> {
@@ -51,7 +51,7 @@ impl Store {
         write().map_err(|error| StoreError::io("write", &path, error))
     }
 
-    /// Has a file at `path` with these bytes, which are durable; its name is not yet.
+    /// Writes a file at `path` with these bytes, and makes the bytes durable, but not yet the name.
     pub(super) fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let (tmp, file) = self.create_tmp()?;
         replace_by(self.io(), (&tmp, file), path, |file| {

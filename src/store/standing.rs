@@ -11,11 +11,11 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// It is at work, or was killed.
+    /// It is running, or was killed.
     Running,
-    /// To where it was to go.
+    /// It reached its goal.
     Done,
-    /// It failed or was asked to stop.
+    /// It failed or was interrupted.
     Unfinished,
 }
 
@@ -23,11 +23,11 @@ pub enum RunState {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Standing {
     version: u32,
-    /// When this was written, in milliseconds since 1970; runs are put in order by it.
+    /// When this was written, in milliseconds since 1970; runs are sorted by it.
     pub unix_ms: u64,
     /// How far it came.
     pub state: RunState,
-    /// Nodes whose bytes it keeps, or is still to read; no other run deletes them.
+    /// Nodes whose bytes it keeps or has still to read; no other run deletes them.
     pub kept: BTreeSet<StageKey>,
 }
 
@@ -49,15 +49,15 @@ impl Standing {
 }
 
 impl Store {
-    /// How the last run called `name` stands, where that is known.
+    /// The standing of the last run called `name`, if it is known.
     pub fn standing(&self, name: &str) -> Option<Standing> {
         self.read_json(&self.run_folder(name).join("state.json")).ok().flatten()
     }
 
-    /// The nodes whose bytes the last run called `name` keeps, or is still to read; none where that was never written.
+    /// The nodes whose bytes the last run called `name` keeps or has still to read; none without a file.
     ///
     /// # Errors
-    /// Where it was, and cannot be read.
+    /// If there is a file and it is unreadable.
     pub fn kept_by(&self, name: &str) -> Result<BTreeSet<StageKey>, StoreError> {
         let path = self.run_folder(name).join("state.json");
         let unreadable = |error| StoreError::Unreadable { path: path.clone(), run: Some(name.to_owned()), error };
@@ -65,7 +65,7 @@ impl Store {
         Ok(standing.map(|standing| standing.kept).unwrap_or_default())
     }
 
-    /// Replaces how the last run called `name` stands.
+    /// Replaces the standing of the last run called `name`.
     pub fn write_standing(&self, name: &str, standing: &Standing) -> Result<(), StoreError> {
         self.write_json(&self.run_folder(name), "state.json", standing)
     }

@@ -1,4 +1,4 @@
-//! verify: whether everything in the store is what its name promises.
+//! verify: checks whether everything in the store is what its name promises.
 
 use crate::base::{Digest, ObjectId, StageKey};
 use crate::store::io::Found;
@@ -19,28 +19,28 @@ fn unreadable(path: &Path, error: &std::io::Error) -> String {
     format!("{} cannot be read: {error}; if it fails again, move it away: a run rebuilds its content", path.display())
 }
 
-/// What a look at everything found.
+/// What a check of everything found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Records that prove themselves.
+    /// Records that match their digest.
     pub records: usize,
-    /// Objects that were hashed and are what their name says.
+    /// Objects that were hashed and match their name.
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Objects that were not among the sample.
+    /// Objects outside the sample.
     pub unread: usize,
-    /// Objects that records name and that are gone, which is no fault.
+    /// Objects that records name and that are missing, which is no fault.
     pub evicted: usize,
-    /// What is wrong, a sentence each; it was moved to quarantine.
+    /// What is damaged, a sentence each; it was moved to quarantine.
     pub wrong: Vec<String>,
-    /// What dcpipe did not put there; it is left alone.
+    /// Files that dcpipe did not make; it leaves them alone.
     pub unknown: Vec<PathBuf>,
 }
 
 impl Store {
-    /// Looks at every record and at the share `sample` (0 to 1) of the objects, drawn by `salt`. What is wrong is moved to
-    /// quarantine; `tell` hears how many files were looked at, of how many.
+    /// Checks every record and the share `sample` (0 to 1) of the objects, drawn by `salt`. What is damaged is moved to
+    /// quarantine. `tell` hears how many files were checked, and of how many.
     pub fn verify_all(
         &self,
         sample: f64,
@@ -92,7 +92,7 @@ impl Store {
                     found.objects += 1;
                     found.bytes += bytes;
                 }
-                // It may have been replaced by the right ones in the meantime.
+                // The right bytes may have replaced it in the meantime.
                 Ok(_) if self.hash(&path, bytes).is_ok_and(|digest| digest == object.0) => {
                     found.objects += 1;
                     found.bytes += bytes;
@@ -107,8 +107,8 @@ impl Store {
         }
     }
 
-    /// The names under `objects/` or `records/`; what cannot be one is unknown. A shelf that cannot be read is wrong, or,
-    /// where that is asked for, an error.
+    /// The names under `objects/` or `records/`; a name that is no digest is unknown. A shelf that is unreadable counts
+    /// as damaged, or is an error if `strict`.
     pub(super) fn names_in(&self, folder: &str, found: &mut Findings, strict: bool) -> Result<Vec<Digest>, StoreError> {
         let root = self.root().join(folder);
         let mut names = Vec::new();
@@ -119,7 +119,7 @@ impl Store {
                     found.unknown.push(shelf);
                     continue;
                 }
-                // Its files are not nobody's because it cannot be read.
+                // An unreadable shelf does not make its files unreferenced.
                 Err(error) if strict => return Err(StoreError::io("list", &shelf, error)),
                 Err(error) => {
                     found.wrong.push(unreadable(&shelf, &error));
