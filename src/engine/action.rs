@@ -1,4 +1,4 @@
-//! action: one piece of a node's work as plain data, and how it is done: from its inputs to its committed record.
+//! action: one piece of a node's work as plain data, and the steps from its inputs to its committed record.
 
 use crate::base::clock::Stopwatch;
 use crate::base::{Artifact, Part, Seed, StageKey};
@@ -15,7 +15,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often a shard that another process makes is looked for again.
+/// How often this process looks again for a shard that another process makes.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A piece of work that one worker does.
@@ -48,13 +48,13 @@ pub struct ActionInput {
 pub enum Report {
     /// Something happened in the action of this id.
     Event(u64, Event),
-    /// The action of this id begins to save what would be lost if it were ended, or is done with that.
+    /// The action of this id begins or ends a save; until the end, stopping it would lose work.
     Saving(u64, bool),
     /// The action of this id ended.
     Done(u64, Box<Result<Record, ActionError>>),
 }
 
-/// Where actions are done: what they have in common.
+/// The place where actions are done: what they have in common.
 #[derive(Clone, Copy)]
 pub struct Site<'a> {
     /// The plan that actions name nodes of.
@@ -63,9 +63,10 @@ pub struct Site<'a> {
     pub store: &'a Store,
     /// What networks run on.
     pub device: &'a Device,
-    /// The wish to stop.
+    /// The run's request to stop.
     pub cancel: &'a Cancel,
-    /// By pool: held by the one shard that computes, while another may sync and commit; and what shards share.
+    /// By pool: held by the one shard that computes, while another may sync and commit. It also holds what shards
+    /// share.
     pub benches: &'a Benches,
 }
 
@@ -88,7 +89,7 @@ pub fn perform(site: Site<'_>, action: &Action, tell: &(dyn Fn(Report) + Sync)) 
     let saving = |begun| tell(Report::Saving(action.id, begun));
     let done = panics::caught(|| attempt(site, action, Ears { emit: &emit, saving: &saving }));
     let result = done.unwrap_or_else(|panic| Err(anyhow!("BUG: the stage {panic}")));
-    // Damage that the store met is said by whoever met it.
+    // The action that met damage also reports it.
     for text in site.store.take_reports() {
         emit(Event::Note { node: String::new(), text });
     }
@@ -101,7 +102,7 @@ pub fn perform(site: Site<'_>, action: &Action, tell: &(dyn Fn(Report) + Sync)) 
     }
 }
 
-/// An error as a run tells it.
+/// An error in the form that a run reports.
 pub(super) fn explained(error: &anyhow::Error) -> ActionError {
     if error.is::<Interrupted>() {
         return ActionError::Interrupted;
@@ -190,7 +191,7 @@ fn whole(site: Site<'_>, action: &Action, key: KeyText, ears: Ears<'_>) -> anyho
     cx.inputs.hold(|port| node.stage.def().reads(port))?;
     *site.bench(action.node) = None; // Nobody needs what other nodes' shards shared.
     node.stage.run(&mut cx).map_err(|error| blame(site, &cx.inputs, error))?;
-    // What a source looked at is in its key: what it then read may be something else.
+    // The key says what the source observed; the stage may then have read something else.
     if node.inputs.is_empty() && action.key_text(site).is_err() {
         bail!("the source changed during the scan. Run the same command again once it is no longer being written");
     }
@@ -234,7 +235,7 @@ fn commit(
     Ok(site.store.commit(&Record::new(&node.name(), key, artifact, facts, took.as_millis() as u64))?)
 }
 
-/// Checks what a stage read to the last bit where reading is why it failed, until something is found damaged.
+/// After a failed read, hashes what the stage read until a part proves to be damaged.
 pub(super) fn blame(site: Site<'_>, inputs: &Inputs<'_>, error: anyhow::Error) -> anyhow::Error {
     let is_of_reading = |error: &FormatError| !matches!(error, FormatError::Write { .. } | FormatError::Rows { .. });
     if !error.chain().filter_map(|cause| cause.downcast_ref()).any(is_of_reading) {

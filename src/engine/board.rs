@@ -1,4 +1,4 @@
-//! board: every node's state, changed in one place, with what may start and what is still open counted along.
+//! board: every node's state, changed in one place, with an index of the nodes that may start or are still open.
 
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::{NodeState, Pool};
@@ -19,7 +19,7 @@ impl<'a> Board<'a> {
         Self { plan, states: vec![NodeState::Unwanted; plan.len()], startable: Default::default(), open: 0 }
     }
 
-    /// Where a node stands.
+    /// The state of a node.
     pub(super) fn state(&self, id: NodeId) -> NodeState {
         self.states[id.index()]
     }
@@ -42,7 +42,7 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Puts a node among those that may start, or takes it away.
+    /// Adds a node to those that may start, or removes it.
     fn place(&mut self, id: NodeId) {
         let node = self.plan.node(id);
         let fit = self.state(id) == NodeState::Ready
@@ -65,7 +65,7 @@ impl<'a> Board<'a> {
         self.startable.iter().any(|queue| !queue.is_empty())
     }
 
-    /// Whether anything is still to happen.
+    /// Whether any node is not final.
     pub(super) fn has_work(&self) -> bool {
         self.open > 0
     }
@@ -75,7 +75,7 @@ impl<'a> Board<'a> {
         self.states.iter().filter(|s| **s == state).count()
     }
 
-    /// Every node that something is still to happen to.
+    /// Every node that is not final.
     pub(super) fn open(&self) -> Vec<NodeId> {
         let ids = (0..self.states.len() as u32).map(NodeId);
         ids.filter(|id| !self.state(*id).is_final()).collect()

@@ -1,7 +1,7 @@
-//! checkpoint: a state in the middle of work that cannot be cut in shards, from which an interrupted node resumes.
+//! checkpoint: a saved state within an action that has no shards; an interrupted node resumes from it.
 //!
-//! It has a key of its own, the node's text and one line more, and a record of its own. The newest is the only one that
-//! counts, and none outlives the node's own record.
+//! It has its own key (the node's text and one more line) and its own record. Only the newest counts, and none outlives
+//! the node's own record.
 
 use crate::base::Artifact;
 use crate::base::clock::Stopwatch;
@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use std::collections::BTreeMap;
 
 impl<'a> Context<'a> {
-    /// Saves a state to go on from, in place of the last one. What `work` writes must be this node's alone, as a state is
-    /// that has [`Context::key`] in it: it is deleted when the node gets further.
+    /// Saves a state to resume from, in place of the last one. What `work` writes must belong to this node alone. A
+    /// state that contains [`Context::key`] does. The node deletes it at its next save.
     pub fn save(&mut self, name: &str, work: impl FnOnce(&mut Output<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let key = self.key.shard(name);
         (self.ears.saving)(true);
@@ -29,17 +29,17 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    /// What an interrupted run saved: of `names`, which come newest first, the first that is there and true to the last
-    /// bit.
+    /// What an interrupted run saved. `names` come newest first; the first that exists and proves itself to the last
+    /// bit is used.
     ///
     /// # Errors
-    /// Where one cannot be read at this moment: it is not known to be wrong, and to begin anew would be to lose it.
+    /// If one is unreadable at this moment: it may be right, and a new start would lose it.
     pub fn saved(&mut self, names: impl IntoIterator<Item = String>) -> anyhow::Result<Option<Input<'a>>> {
         let mut newest = None;
         for name in names {
             let record = found(self.store, &self.key.shard(&name));
             if newest.is_some() {
-                // A run was killed before it could delete it.
+                // A killed run did not come to delete it.
                 record.into_iter().flatten().for_each(|older| self.store.discard(&older));
                 continue;
             }
@@ -57,12 +57,12 @@ impl<'a> Context<'a> {
         Ok(newest)
     }
 
-    /// What everything after it is made from is looked at to the last bit.
+    /// All later work builds on it, so it is checked to the last bit.
     fn is_proven(&self, record: &Record) -> Result<bool, StoreError> {
         record.artifact.parts.iter().try_fold(true, |so_far, part| Ok(self.store.proves(part)? && so_far))
     }
 
-    /// After the node's own record is committed nothing resumes from a save any more.
+    /// Once the node's own record is committed, nothing resumes from a checkpoint.
     pub(super) fn clear(&mut self) {
         if let Some(save) = self.save.take() {
             self.store.discard(&save);
@@ -88,7 +88,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The record under `key`, where it and its bytes are there.
+/// The record under `key`, if the store has it and its bytes.
 pub(super) fn found(store: &Store, key: &KeyText) -> Result<Option<Record>, StoreError> {
     match store.record(key.key()) {
         Ok(Some(record)) if store.has(&record.artifact)? => Ok(Some(record)),

@@ -1,12 +1,12 @@
-//! claim: several processes at work on one store: each key is made by one of them, and the others take what it made.
+//! claim: several processes share one store: one of them makes each key, and the others take its result.
 
 use crate::base::Digest;
 use crate::engine::KeyText;
 use crate::store::{KeyLock, Record, Store, StoreError};
 
-/// What became of the wish to make a node.
+/// The result of a claim on a node.
 pub(super) enum Taken {
-    /// It is this process's to make.
+    /// This process makes it.
     Ours(KeyLock),
     /// Another process makes it.
     Theirs,
@@ -14,16 +14,16 @@ pub(super) enum Taken {
     Made(Record),
 }
 
-/// Takes the right to make a key, or finds out that another process has it or is done. `was` is what the node gave before,
-/// where its bytes are wanted once more; under another key, if it `is_renewed`.
+/// Takes the right to make a key, or finds that another process has that right or has finished. `was` is what the node
+/// gave before, if a reader needs its bytes again; `is_renewed` says that it had another key then.
 pub(super) fn take(store: &Store, key: &KeyText, was: Option<Digest>, is_renewed: bool) -> Result<Taken, StoreError> {
     let Some(lock) = store.try_lock(key.key())? else { return Ok(Taken::Theirs) };
-    // It may have been made between the look at its record and the lock. A damaged record has been dealt with.
+    // Another process may have made it between the look and the lock. A damaged record was dealt with before.
     let found = match store.record(key.key()) {
         Err(StoreError::DamagedRecord { .. }) => None,
         found => found?,
     };
-    // Other bytes than before are drift, ours to see.
+    // Other bytes than before are drift, which this process must see.
     let is_enough = |record: &Record| match was {
         None => true,
         Some(was) => (is_renewed || was == record.artifact.digest()) && store.contains_all(&record.artifact),

@@ -1,4 +1,4 @@
-//! claims: what the store is told of a run while it goes: which keys it references, which bytes it keeps, how far it is.
+//! claims: what a running run tells the store: which keys it references, which bytes it keeps, how far it is.
 
 use crate::base::clock::Stopwatch;
 use crate::engine::nodes::Nodes;
@@ -8,27 +8,27 @@ use crate::store::{Store, StoreError};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long a killed run may have references that are nowhere written.
+/// For how long a killed run's newest references may be unwritten.
 const WRITE: Duration = Duration::from_secs(1);
-/// By how much a run's last use may be later than what is written of it.
+/// By how much a run's last use may be later than the written time.
 const USED: Duration = Duration::from_secs(10);
 
 /// What is on disk about a run, and what must still be written.
 pub(super) struct Claims {
     pub(super) history: KeyHistory,
     standing: Option<Standing>,
-    /// What was there of the last run of this name when this one began.
+    /// The standing of this name's last run when this run began.
     found: Option<Standing>,
-    /// Whether something was begun, or waited for, since the last writing.
+    /// Whether the run has begun or waited for something since the last writing.
     is_unwritten: bool,
-    /// Since when all is written; none where that cannot wait.
+    /// Since when everything is written; none if the next writing cannot wait.
     wrote: Option<Stopwatch>,
-    /// Why it could not be written, as it was said last.
+    /// Why the last writing failed, as the run reported it.
     unwritable: Option<String>,
 }
 
 impl Claims {
-    /// What the store says of the runs of this name.
+    /// Reads what the store has of the runs of this name.
     pub(super) fn new(store: &Store, run: &str) -> Self {
         let standing = store.standing(run);
         Self {
@@ -41,12 +41,12 @@ impl Claims {
         }
     }
 
-    /// Something was begun.
+    /// Notes that the run has begun something.
     pub(super) fn changed(&mut self) {
         self.is_unwritten = true;
     }
 
-    /// Something must be written before another process can delete what this run now waits for.
+    /// Notes that a writing is due at once, before another process deletes what this run waits for.
     pub(super) fn cannot_wait(&mut self) {
         (self.is_unwritten, self.wrote) = (true, None);
     }
@@ -56,8 +56,8 @@ impl Claims {
         self.is_unwritten && self.wrote.is_none_or(|wrote| wrote.elapsed() >= WRITE)
     }
 
-    /// Writes which keys this run references: what a killed run made is its own as much as what a finished one made, and gc
-    /// keeps it. Returns what a person should hear, once.
+    /// Writes which keys this run references, so that gc also keeps what a killed run made. Returns a new failure for
+    /// the person, once.
     pub(super) fn write(&mut self, store: &Store, nodes: &Nodes<'_>, state: RunState) -> Option<String> {
         let plan = nodes.plan;
         let mut history = self.history.clone();
@@ -66,7 +66,7 @@ impl Claims {
                 history.learn(&nodes.name(*id), key.key());
             }
         }
-        // A finished run references its own nodes only; an unfinished one may resume from the last one's.
+        // A finished run references its own nodes only. An unfinished one may resume from those of the last run.
         if state == RunState::Done && nodes.to.is_empty() && history.last().count() > plan.len() {
             let names: BTreeSet<String> = plan.order().iter().map(|id| nodes.name(*id)).collect();
             history.keep_only(|node| names.contains(node));
@@ -76,7 +76,7 @@ impl Claims {
         let standing = self.with_what_was_found(nodes, &history, Standing::new(state, kept.collect()));
         let is_worked = self.wrote.is_some();
         (self.is_unwritten, self.wrote) = (false, Some(Stopwatch::new()));
-        // Another run of this name may have ended meanwhile; what the last to end references counts.
+        // Another run of this name may have ended meanwhile; the last one to end decides the references.
         let is_overwritten = || state == RunState::Done && is_worked && store.key_history(&plan.name) != history;
         let done = (|| {
             if history != self.history || self.standing.is_none() || is_overwritten() {
@@ -102,8 +102,8 @@ impl Claims {
         }
     }
 
-    /// A run to some nodes only leaves the others as the last one of its name left them: what that one keeps of them stays
-    /// kept, and if it was not done with them, it still is not.
+    /// A run with `--to` leaves the other nodes as the last run of its name left them. What that run keeps of them
+    /// stays kept, and if it was unfinished, it still is.
     fn with_what_was_found(&self, nodes: &Nodes<'_>, history: &KeyHistory, mut standing: Standing) -> Standing {
         let plan = nodes.plan;
         let Some(found) = self.found.as_ref().filter(|_| !nodes.to.is_empty()) else { return standing };
@@ -112,7 +112,7 @@ impl Claims {
             plan.order().iter().filter(|id| is_it(id)).map(|id| nodes.name(*id)).collect()
         };
         let wanted = names(&is_wanted);
-        // What the others still read is as much theirs as their own.
+        // What the other nodes still read belongs to them as well.
         let own = names(&|id| is_wanted(id) && plan.consumers(*id).iter().all(is_wanted));
         let not_own: BTreeSet<_> = history.last_of(|node| !own.contains(node)).collect();
         standing.kept.extend(found.kept.intersection(&not_own));

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// The wish that a run should stop at the next place where nothing is lost.
+/// A request that a run stop at the next place where nothing is lost.
 #[derive(Clone, Default, Debug)]
 pub struct Cancel(Arc<AtomicBool>);
 
@@ -27,17 +27,17 @@ impl Cancel {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether somebody asked.
+    /// Whether the run was asked to stop.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// An input artifact. A part is mapped when it is first read, and from then on readable even if it is evicted.
+/// An input artifact. A part is mapped at its first reading, and then stays readable even if it is evicted.
 pub struct Input<'a> {
     /// The artifact.
     pub artifact: Artifact,
-    /// Where the paths in it lead, if it describes files outside the store.
+    /// Where its paths lead, if it describes files outside the store.
     pub source: Option<PathBuf>,
     store: &'a Store,
     node: String,
@@ -45,7 +45,7 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// The output of `node`, of which nothing is mapped yet.
+    /// The output of `node`, with nothing mapped yet.
     pub fn new(store: &'a Store, node: String, artifact: &Artifact, source: Option<PathBuf>) -> Self {
         let maps = artifact.parts.iter().map(|_| OnceLock::new()).collect();
         Self { artifact: artifact.clone(), source, store, node, maps }
@@ -62,16 +62,16 @@ impl<'a> Input<'a> {
     /// The bytes of the part called `name`.
     ///
     /// # Errors
-    /// Where there is no such part, or its bytes cannot be read.
+    /// If there is no such part, or its bytes are unreadable.
     pub fn part(&self, name: &str) -> anyhow::Result<Bytes> {
         let found = self.part_if_any(name)?;
         found.with_context(|| format!("{} of {} has no part {name}", self.artifact.kind, self.node))
     }
 
-    /// The bytes of the part called `name`, where there is one.
+    /// The bytes of the part called `name`, if there is one.
     ///
     /// # Errors
-    /// Where its bytes cannot be read.
+    /// If its bytes are unreadable.
     pub fn part_if_any(&self, name: &str) -> anyhow::Result<Option<Bytes>> {
         let at = self.artifact.parts.iter().position(|part| part.name == name);
         at.map(|at| self.map(at)).transpose()
@@ -80,13 +80,13 @@ impl<'a> Input<'a> {
     /// The bytes of all parts whose name begins with `prefix`, in their order.
     ///
     /// # Errors
-    /// Where their bytes cannot be read.
+    /// If their bytes are unreadable.
     pub fn parts(&self, prefix: &str) -> anyhow::Result<Vec<Bytes>> {
         let meant = |at: &usize| self.artifact.parts[*at].name.starts_with(prefix);
         (0..self.maps.len()).filter(meant).map(|at| self.map(at)).collect()
     }
 
-    /// The same one after the other, none of them kept: a part that is done with is mapped no longer.
+    /// The same, one after the other. None is kept: a part stays mapped only while the caller uses it.
     pub fn each(&self, prefix: &str) -> impl Iterator<Item = anyhow::Result<Bytes>> {
         let parts = self.artifact.parts.iter().zip(&self.maps).filter(move |(part, _)| part.name.starts_with(prefix));
         parts.map(|(part, map)| match map.get() {
@@ -102,7 +102,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// So many parts of one input are mapped at a time.
+/// An input of more parts than this is not mapped in advance.
 const MANY: usize = 4096;
 
 /// What a node reads, by port.
@@ -112,13 +112,13 @@ impl<'a> Inputs<'a> {
     /// The input at `port`, which the stage declared as required.
     ///
     /// # Errors
-    /// A bug, where it did not.
+    /// A bug, if the stage did not.
     pub fn at(&self, port: &str) -> anyhow::Result<&Input<'a>> {
         self.at_if_any(port).ok_or_else(|| anyhow!("BUG: no input at {port}"))
     }
 
-    /// Maps everything that a stage with these ports reads, so that it stays readable whoever deletes it; but not so many
-    /// parts that the system's limit of maps (65,530) comes near.
+    /// Maps everything that a stage with these ports reads, so that it stays readable after a deletion. Inputs of many
+    /// parts are left out, for the system limits a process to 65,530 maps.
     pub(super) fn hold(&self, prefixes: impl Fn(&str) -> &'static [&'static str]) -> anyhow::Result<()> {
         for (port, input) in self.0.iter().filter(|(_, input)| input.maps.len() <= MANY) {
             match prefixes(port) {
@@ -135,15 +135,15 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// What the shards of one node share in a process, such as a network that is loaded once: the node's key, and the thing.
+/// What the shards of one node share in a process, with the node's key: for example a loaded network.
 pub type Shared = Option<(StageKey, Box<dyn Any + Send>)>;
 
-/// Who hears what a stage does while it runs.
+/// The listeners of a running stage.
 #[derive(Clone, Copy)]
 pub(super) struct Ears<'a> {
-    /// Hears events.
+    /// Receives events.
     pub(super) emit: &'a (dyn Fn(Event) + Sync),
-    /// Hears that a save begins, and that it is over.
+    /// Is told when a save begins and when it ends.
     pub(super) saving: &'a (dyn Fn(bool) + Sync),
 }
 
@@ -217,12 +217,13 @@ impl<'a> Context<'a> {
         &self.device.name
     }
 
-    /// A folder of the store for what may be remembered between runs and lost without harm.
+    /// A folder of the store for what runs may remember and may lose without harm.
     pub fn cache(&self) -> PathBuf {
         self.store.root().join("stat")
     }
 
-    /// What an earlier shard of this node left with [`Context::share`] in this process, or else what `make` makes.
+    /// What an earlier shard of this node stored with [`Context::share`] in this process; otherwise the result of
+    /// `make`.
     pub fn shared<T: Any + Send>(
         &mut self,
         make: impl FnOnce(&mut Self) -> anyhow::Result<T>,
@@ -233,7 +234,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Leaves something for the next shard of this node.
+    /// Stores a value for the next shard of this node.
     pub fn share<T: Any + Send>(&mut self, thing: Box<T>) {
         self.shared = Some((self.key_of_node, thing));
     }
@@ -253,12 +254,12 @@ impl<'a> Context<'a> {
         (self.ears.emit)(Event::Note { node: self.node.clone(), text: text.into() });
     }
 
-    /// Warns a person of something that is no error, under a code that tools can find. A run shows it again at its end.
+    /// Warns a person under a code that tools can find; the run goes on. The run repeats the warning at its end.
     pub fn warn(&self, code: &str, text: &str) {
         self.note(format!("{WARNING}{code}: {text}"));
     }
 
-    /// The node's voice by itself, for use inside a shard.
+    /// The node's reports alone, for use inside a shard.
     pub fn voice(&self) -> Voice<'a> {
         Voice { node: self.node.clone(), emit: self.ears.emit, cancel: self.cancel }
     }
@@ -268,18 +269,18 @@ impl<'a> Context<'a> {
         self.facts.insert(name.to_owned(), value);
     }
 
-    /// Ends the stage here if somebody asked the run to stop. Call it where little work would be lost.
+    /// Ends the stage here if the run was asked to stop. Call it where little work would be lost.
     pub fn checkpoint(&self) -> anyhow::Result<()> {
         if self.cancel.is_requested() { Err(Interrupted.into()) } else { Ok(()) }
     }
 
-    /// Whether somebody asked the run to stop.
+    /// Whether the run was asked to stop.
     pub fn is_interrupted(&self) -> bool {
         self.cancel.is_requested()
     }
 }
 
-/// Tells how far a node is, and hears whether it should stop.
+/// Reports how far a node is, and knows whether it should stop.
 #[derive(Clone)]
 pub struct Voice<'a> {
     node: String,

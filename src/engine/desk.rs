@@ -1,15 +1,15 @@
-//! desk: threads for what a run itself has to do and that may take long, so that its loop never waits.
+//! desk: threads for a run's own long chores, so that its loop never waits.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 
-/// No more of them at a time; the rest waits its turn.
+/// The most threads at a time; further chores wait.
 const MOST: usize = 4;
 
 type Chore<'scope> = Box<dyn FnOnce() + Send + 'scope>;
 
-/// The threads, started when first needed.
+/// The threads, started at their first use.
 pub(super) struct Desk<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     sender: Sender<Chore<'scope>>,
@@ -19,13 +19,13 @@ pub(super) struct Desk<'scope, 'env> {
 }
 
 impl<'scope, 'env> Desk<'scope, 'env> {
-    /// Nobody yet.
+    /// A desk without threads yet.
     pub(super) fn new(scope: &'scope Scope<'scope, 'env>) -> Self {
         let (sender, receiver) = channel();
         Self { scope, sender, receiver: Arc::new(Mutex::new(receiver)), threads: 0, open: Arc::default() }
     }
 
-    /// Has a chore done by another thread. Where none can be started, it is done here and now.
+    /// Hands a chore to another thread. If none can be started, does it here and now.
     pub(super) fn hand(&mut self, chore: impl FnOnce() + Send + 'scope) {
         let open = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -90,7 +90,7 @@ pub struct Store {
     checks: Checks,
     /// Objects whose damaged files are in quarantine, as of the last reading.
     wrong: Mutex<Wrong>,
-    /// Held while the store is open: alone, or shared, so that a sweep can prove itself alone here.
+    /// Held while the store is open, shared or alone. A sweep that gets it alone proves that no process works here.
     _held: Option<Lock>,
 }
 

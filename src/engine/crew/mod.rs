@@ -1,4 +1,4 @@
-//! crew: who does the work of a run.
+//! crew: the workers that do the work of a run.
 
 pub mod process;
 pub mod serve;
@@ -10,24 +10,24 @@ use crate::engine::EngineError;
 use crate::engine::action::{Action, Report};
 use std::sync::Arc;
 
-/// Takes what workers say.
+/// Receives what workers report.
 pub type Reports = Arc<dyn Fn(Report) + Send + Sync>;
 
-/// Workers. A report about each action that was started comes to the [`Reports`] that the crew was hired with; the record in
-/// the store is the truth, and the report a hint.
+/// Workers. For every action that it started, a crew reports to the [`Reports`] that it was hired with. The record in
+/// the store is the truth; the report is only a hint.
 pub trait Crew {
     /// Begins an action.
     ///
     /// # Errors
-    /// Where nobody can do it: no action can be done then.
+    /// If no worker can do it: then no action can be done.
     fn start(&mut self, action: Action) -> Result<(), EngineError>;
 
-    /// Asks for the end of all that was begun: at its next checkpoint, or, where the crew can see to it, within seconds.
+    /// Asks all running actions to end at their next checkpoint, or within seconds if the crew can enforce that.
     fn stop(&mut self);
 }
 
-/// Hires a crew for one run, when its first action must be done.
+/// Hires a crew for one run, when its first action is due.
 pub type Hire<'a> = &'a dyn Fn(Reports) -> Result<Box<dyn Crew>, EngineError>;
 
-/// How many shards of one node are worked on at a time: one computes while the other waits for the disk.
+/// How many shards of one node are in work at a time: one computes while the other waits for the disk.
 pub const IN_FLIGHT: usize = 2;

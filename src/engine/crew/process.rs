@@ -1,6 +1,6 @@
 //! process: a crew of one worker process, kept warm, that speaks JSON lines.
 //!
-//! What a native library does to its process, from an abort to an end for want of memory, ends an action and not the run.
+//! A native library may abort its process or exhaust its memory. That ends an action, but not the run.
 
 use crate::engine::action::Action;
 use crate::engine::crew::wire::{Hello, Job, Order};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use crate::engine::crew::worker::Patience;
 
-/// A run's patience: a checkpoint comes within seconds, and a large network on a slow disk within a minute.
+/// A run's patience. A checkpoint comes within seconds; a save of a large network on a slow disk takes up to a minute.
 const PATIENCE: Patience = Patience { grace: Duration::from_secs(8), saving: Duration::from_mins(1) };
 
 /// Makes the command that starts a worker, or says why there is none.
@@ -28,7 +28,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Nobody yet: the first action starts the worker that `command` makes.
+    /// A crew without a process yet: the first action starts the worker that `command` makes.
     pub fn new(command: Start, hello: Hello, reports: Reports) -> Self {
         Self { command, hello, reports, patience: PATIENCE, worker: None }
     }
@@ -41,7 +41,7 @@ impl Process {
 }
 
 impl Crew for Process {
-    /// Whoever is not there yet, or is gone, is started and not waited for: the run's loop goes on meanwhile.
+    /// Starts a missing or dead worker without waiting for it: the run's loop goes on meanwhile.
     fn start(&mut self, action: Action) -> Result<(), EngineError> {
         let mut order = Order::Do(Box::new(Job::from(&action)));
         if let Some(worker) = &self.worker {

@@ -1,4 +1,4 @@
-//! serve: a worker process: does what it reads on its standard input, and says on its standard output what came of it.
+//! serve: a worker process: reads actions from its standard input and writes their results to its standard output.
 
 use crate::engine::action::{Benches, Site};
 use crate::engine::crew::Crew;
@@ -17,12 +17,12 @@ pub struct Workplace {
     pub plan: Plan,
     /// The run's store.
     pub store: Store,
-    /// What networks run on here.
+    /// The device that networks run on here.
     pub device: Device,
 }
 
-/// Works until the input ends, which is when the run ends or dies; then nothing is waited for, and the process should
-/// leave at once. `open` makes the workplace that the first line asks for.
+/// Works until the input ends, which means that the run has ended or died. Then the process should leave at once and
+/// wait for nothing. `open` makes the workplace that the first line asks for.
 pub fn serve(
     input: impl BufRead,
     output: impl Write + Send,
@@ -32,10 +32,10 @@ pub fn serve(
     let output = Mutex::new(output);
     let say = |answer: &Answer| {
         let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-        // A run hears of an answer that cannot be said by the end of its worker.
+        // An answer that cannot be encoded ends the worker, and so the run learns of it.
         let Ok(mut line) = serde_json::to_vec(answer) else { leave() };
         line.push(b'\n');
-        // Nobody listens any more.
+        // The run does not listen any more.
         if output.write_all(&line).and_then(|()| output.flush()).is_err() {
             leave();
         }

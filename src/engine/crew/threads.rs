@@ -7,11 +7,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 
-/// Name of the threads that stages run on; a panic hook may tell them by it.
+/// Name of the threads that run stages; a panic hook may recognize them by it.
 pub const WORKER: &str = "dcpipe-stage";
 
-/// Threads, started when first needed and kept: libraries that hold a team of threads or a device's handles for every
-/// thread that calls them then do so once.
+/// Threads, started at their first use and then kept. Some libraries hold a team of threads or a device's handles for
+/// every calling thread. This way they set those up once.
 pub struct Threads<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     site: Site<'scope>,
@@ -24,12 +24,12 @@ struct Queue {
     sender: Sender<Action>,
     receiver: Arc<Mutex<Receiver<Action>>>,
     threads: usize,
-    /// Actions that were handed over and have not ended.
+    /// How many actions were handed over and have not ended.
     open: Arc<Mutex<usize>>,
 }
 
 impl<'scope, 'env> Threads<'scope, 'env> {
-    /// Nobody yet.
+    /// A crew without threads yet.
     pub fn new(scope: &'scope Scope<'scope, 'env>, site: Site<'scope>, reports: Reports) -> Self {
         let queue = || {
             let (sender, receiver) = channel();
@@ -75,6 +75,6 @@ impl Crew for Threads<'_, '_> {
         sent.map_err(|_| EngineError::NoCrew { why: "BUG: a pool without its queue".to_owned() })
     }
 
-    /// What computes hears the run's own wish to stop; a thread cannot be ended.
+    /// A computing stage sees the run's own request to stop; a thread cannot be ended.
     fn stop(&mut self) {}
 }

@@ -1,4 +1,4 @@
-//! wire: what a run and its worker process say to each other: one JSON value a line.
+//! wire: the messages between a run and its worker process: one JSON value a line.
 
 use crate::base::{Digest, StageKey};
 use crate::engine::action::{Action, ActionInput, Report};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What a worker is told.
+/// A message to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum Order {
@@ -20,7 +20,7 @@ pub enum Order {
     Hello(Box<Hello>),
     /// Do this.
     Do(Box<Job>),
-    /// End what was begun at its next checkpoint.
+    /// End running actions at their next checkpoint.
     Stop,
 }
 
@@ -31,11 +31,11 @@ pub struct Hello {
     pub pipeline: String,
     /// The run's name.
     pub run: String,
-    /// What networks run on, and what the run's keys say of it; the worker must find the same.
+    /// The device that networks run on, and what the run's keys say of it; the worker must find the same.
     pub device: Device,
 }
 
-/// An action. Inputs go by their key: the worker reads their records.
+/// An action. Inputs are named by key: the worker reads their records.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Job {
     id: u64,
@@ -53,7 +53,7 @@ struct JobInput {
     artifact: Digest,
 }
 
-/// What a worker answers.
+/// A worker's answer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum Answer {
@@ -71,11 +71,11 @@ pub enum Answer {
         /// What happened.
         event: Event,
     },
-    /// An action saves, or has saved: to end it now would lose what it has done.
+    /// An action begins or ends a save; in between, ending the worker would lose work.
     Saving {
         /// The action.
         id: u64,
-        /// Whether it begins to, or is done.
+        /// Whether it begins.
         begun: bool,
     },
     /// An action ended with this record.
@@ -146,7 +146,7 @@ impl Job {
     /// The action in this process.
     ///
     /// # Errors
-    /// Where the plan or the store do not have what it names.
+    /// If the plan or the store lacks something that it names.
     pub fn action(self, plan: &Plan, store: &Store, records: &mut Records) -> anyhow::Result<Action> {
         ensure!((self.node as usize) < plan.len(), "BUG: an action for a node that the plan does not have");
         let node = plan.node(NodeId(self.node));

@@ -1,4 +1,4 @@
-//! worker: one worker process as its run knows it: what it was asked, what it says, and how it ends.
+//! worker: one worker process as its run sees it: its orders, its answers, and its end.
 
 use crate::engine::action::Report;
 use crate::engine::crew::Reports;
@@ -13,33 +13,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// How often it is looked whether a worker that was asked to stop has come to a checkpoint.
+/// How often the run checks whether a stopping worker has reached a checkpoint.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often it is looked whether a worker that is about to end has ended.
+/// How often the run checks whether a dying worker has ended.
 const PAUSE: Duration = Duration::from_millis(1);
-/// So much of what a worker wrote last is told when it dies.
+/// Bytes of a dead worker's last output that the run reports.
 const WORDS: usize = 2000;
-/// So much is told of a line that is no answer.
+/// Bytes of an invalid answer that the run reports.
 const QUOTED: usize = 80;
 
 /// How long a run waits for its worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// So long a worker that was asked to stop may take to its next checkpoint, and one that hangs up to its end.
+    /// How long a stopping worker may take to its next checkpoint, and a hanging one to its end.
     pub grace: Duration,
-    /// So much longer it may take while it saves: what it has done since its last save would be lost.
+    /// How much longer it may take during a save: ending it would lose the work since the last one.
     pub saving: Duration,
 }
 
 /// A worker.
 pub(super) struct Worker {
-    /// Written by a thread of their own: a worker that does not read must not hold up the run.
+    /// A separate thread writes these: a worker that does not read must not delay the run.
     orders: Option<Sender<Order>>,
     shared: Arc<Mutex<Shared>>,
     listener: Option<JoinHandle<()>>,
 }
 
-/// What the run's thread and those that serve a worker all know of it.
+/// What the run's thread and the worker's threads all know of it.
 struct Shared {
     child: Child,
     /// Actions that it has not answered.
@@ -62,7 +62,8 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Worker {
-    /// Starts one. It is not waited for: orders queue up until it is ready, and if it never is, every action says why.
+    /// Starts a worker without waiting for it. Orders queue up until it is ready; if it never is, every action says
+    /// why.
     pub(super) fn start(
         mut command: Command,
         hello: Order,
@@ -73,7 +74,7 @@ impl Worker {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         die_with_parent(&mut command);
         let program = command.get_program().to_string_lossy().into_owned();
-        // The kernel takes this thread for its parent, so it must be one that lives as long as the run.
+        // The kernel takes this thread for the worker's parent, so the thread must live as long as the run.
         let mut child = command.spawn().map_err(|error| format!("could not start {program}: {error}"))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
@@ -111,7 +112,7 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Hands it an action, whose end is reported whatever becomes of it. Gives the order back where the worker is gone.
+    /// Hands it an action, whose end is reported in any case. Returns the order if the worker is gone.
     pub(super) fn take_on(&self, id: u64, order: Order) -> Option<Order> {
         {
             let mut shared = lock(&self.shared);
@@ -124,7 +125,7 @@ impl Worker {
         None
     }
 
-    /// Asks it to end what it has begun, and sees to it that it does not take too long.
+    /// Asks it to end its actions, and limits the time that it takes.
     pub(super) fn stop(&self, patience: Patience) {
         {
             let mut shared = lock(&self.shared);
@@ -147,7 +148,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// A worker whose input ends leaves.
+    /// A worker leaves when its input ends.
     fn drop(&mut self) {
         self.orders = None;
         {
@@ -163,7 +164,7 @@ impl Drop for Worker {
     }
 }
 
-/// Passes on the orders of a run, until there are no more.
+/// Passes on the orders of a run until there are no more.
 fn write(mut stdin: ChildStdin, orders: Receiver<Order>, shared: &Mutex<Shared>, patience: Patience) {
     for order in orders {
         let written = serde_json::to_vec(&order).map_err(io::Error::from).and_then(|mut line| {
@@ -171,14 +172,14 @@ fn write(mut stdin: ChildStdin, orders: Receiver<Order>, shared: &Mutex<Shared>,
             stdin.write_all(&line)
         });
         if written.is_err() {
-            // Most often it is dead; if not, it would never hear of what it shall do.
+            // Usually it is dead. If not, it would never receive its orders.
             let _ = outlast(shared, patience.grace, "took no more orders");
             return;
         }
     }
 }
 
-/// Passes on what a worker says, until it says no more. An error says why it cannot be listened to any longer.
+/// Passes on the worker's answers until they end. An error says why the run stops listening.
 fn listen(mut stdout: impl BufRead, shared: &Mutex<Shared>, reports: &Reports) -> Result<(), String> {
     let mut line = Vec::new();
     loop {
@@ -206,7 +207,7 @@ fn listen(mut stdout: impl BufRead, shared: &Mutex<Shared>, reports: &Reports) -
             Ok(Answer::Saving { id, begun: false }) => _ = lock(shared).saving.remove(&id),
             Ok(Answer::Made { id, record }) => done(id, Ok(*record)),
             Ok(Answer::Failed { id, error }) => done(id, Err(error)),
-            // What it says from here on cannot be trusted, and an answer may be lost.
+            // Nothing after this line can be trusted, and an answer may be lost.
             Err(_) => {
                 let quoted: String = String::from_utf8_lossy(&line).chars().take(QUOTED).collect();
                 return Err(format!("said {quoted:?}, which is no answer,"));
@@ -225,7 +226,7 @@ fn remember_words(mut stderr: impl Read, shared: &Mutex<Shared>) {
     }
 }
 
-/// Ends a worker that was asked to stop and takes longer than a run has patience for.
+/// Ends a stopping worker that exceeds the run's patience.
 fn end_in_time(shared: &Mutex<Shared>, patience: Patience) {
     let (mut waited, mut saved) = (Duration::ZERO, Duration::ZERO);
     loop {
@@ -239,7 +240,7 @@ fn end_in_time(shared: &Mutex<Shared>, patience: Patience) {
                 false => (&mut saved, patience.saving),
             };
             if *so_far >= most {
-                // What it has committed stays; only what is between two checkpoints is done again.
+                // What it has committed stays; only the work since the last checkpoint is lost.
                 let _ = shared.child.kill();
                 return;
             }
@@ -249,8 +250,8 @@ fn end_in_time(shared: &Mutex<Shared>, patience: Patience) {
     }
 }
 
-/// Waits for the end of a worker that is of no more use because of `fault`, and after `patience` ends it. Nobody else is
-/// kept from the lock meanwhile.
+/// Waits for the end of a worker that `fault` has made useless, and kills it after `patience`. Other threads can take
+/// the lock meanwhile.
 fn outlast(shared: &Mutex<Shared>, patience: Duration, fault: &str) -> io::Result<ExitStatus> {
     let mut waited = Duration::ZERO;
     loop {
@@ -269,7 +270,7 @@ fn outlast(shared: &Mutex<Shared>, patience: Duration, fault: &str) -> io::Resul
     }
 }
 
-/// Says of every action that a worker had begun that it ended with the worker.
+/// Reports of every open action that it ended with the worker.
 fn bury(shared: &Mutex<Shared>, status: io::Result<ExitStatus>, reports: &Reports) {
     let (open, error) = {
         let mut shared = lock(shared);
@@ -303,8 +304,8 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// Has the kernel end a worker whose run is gone, so that a killed run leaves nobody at work. What asks a run to stop, such
-/// as Ctrl-C to its group, is the run's to deal with: a worker ignores it from its first moment.
+/// Makes the kernel end a worker whose run is gone, so that a killed run leaves no worker. The run handles requests to
+/// stop, such as Ctrl-C to its group: a worker ignores them from its first moment.
 #[expect(unsafe_code, reason = "std does not set a parent-death signal")]
 fn die_with_parent(command: &mut Command) {
     // SAFETY: prctl, signal and getppid may be called between fork and exec, and nothing else is.
@@ -315,7 +316,7 @@ fn die_with_parent(command: &mut Command) {
             for asked in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1] {
                 libc::signal(asked, libc::SIG_IGN);
             }
-            // It may have died before that.
+            // The run may have died before the call.
             if libc::getppid() == parent { Ok(()) } else { Err(io::Error::other("the run is gone")) }
         });
     }
