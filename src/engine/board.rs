@@ -1,4 +1,4 @@
-//! board: every node's state, changed in one place, with an index of the nodes that may start or are still open.
+//! board: every node's state, changed in one place, with counts of those that may start or are open.
 
 use crate::engine::plan::{NodeId, Plan};
 use crate::engine::{NodeState, Pool};

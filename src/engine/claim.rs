@@ -15,7 +15,7 @@ pub(super) enum Taken {
 }
 
 /// Takes the right to make a key, or finds that another process has that right or has finished. `was` is what the node
-/// gave before, if a reader needs its bytes again; `is_renewed` says that it had another key then.
+/// gave before, if a reader needs its bytes again. `is_renewed` says that it had another key then.
 pub(super) fn take(store: &Store, key: &KeyText, was: Option<Digest>, is_renewed: bool) -> Result<Taken, StoreError> {
     let Some(lock) = store.try_lock(key.key())? else { return Ok(Taken::Theirs) };
     // Another process may have made it between the look and the lock. A damaged record was dealt with before.

@@ -1,4 +1,4 @@
-//! device: what networks run on: its name, and what the bits of a network's output depend on there.
+//! device: what networks run on: its name, and what decides the bits of a network's output there.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +7,6 @@ use serde::{Deserialize, Serialize};
 pub struct Device {
     /// Such as `cpu` or `cuda:0`.
     pub name: String,
-    /// Libraries and hardware that decide a network's bits there; stands in keys.
+    /// Libraries and hardware that decide a network's bits there; part of keys.
     pub numerics: String,
 }

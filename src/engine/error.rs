@@ -74,12 +74,12 @@ pub enum PlanError {
     },
 }
 
-/// A stage was asked to stop and did, with everything it had finished committed.
+/// A stage was asked to stop and stopped. All that it had finished is committed.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// What a stage read was found damaged when it failed, and was moved to quarantine.
+/// A stage failed, and one of its inputs proved damaged and was moved to quarantine.
 #[derive(Debug, thiserror::Error)]
 #[error("its input {port} is damaged; run the same command again, which rebuilds that input")]
 pub struct DamagedInput {
@@ -87,30 +87,30 @@ pub struct DamagedInput {
     pub port: &'static str,
 }
 
-/// Why an action did not end with a record.
+/// Why an action ended without a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum ActionError {
     /// It was asked to stop.
     #[error("interrupted")]
     Interrupted,
-    /// What it reads at a port was found damaged, and was moved to quarantine.
+    /// Its input at a port proved damaged, and was moved to quarantine.
     #[error("its input {port} is damaged; run the same command again, which rebuilds that input")]
     Damaged {
         /// The port.
         port: String,
     },
-    /// Bytes that it reads are gone from the store.
+    /// Bytes that it reads are missing in the store.
     #[error("{what}")]
     Missing {
         /// Which.
         what: String,
     },
-    /// A file is in the way in the store.
+    /// A file in the store blocks another.
     #[error("{path} {why}")]
     Stuck {
-        /// The file, as far as its name is text.
+        /// The file's path, as far as it is text.
         path: String,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         why: String,
     },
     /// The stage failed.
@@ -119,7 +119,7 @@ pub enum ActionError {
         /// Why.
         error: String,
     },
-    /// Nobody could begin it.
+    /// No worker could begin it.
     #[error("{why}")]
     NoWorker {
         /// Why, and what to do.
@@ -141,7 +141,7 @@ fn last_words(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!(". Its last words:\n{words}") }
 }
 
-/// A run that did not reach its end.
+/// A run that did not reach its goal.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The plan cannot work.
@@ -166,13 +166,13 @@ pub enum EngineError {
         /// Why.
         error: ActionError,
     },
-    /// Nobody can do the work.
+    /// No worker can do the work.
     #[error("{why}")]
     NoCrew {
         /// Why, and what to do.
         why: String,
     },
-    /// A stage gave other bytes than its record promises, again and again.
+    /// A stage gave other bytes than its record promises, in run after run.
     #[error(
         "{node} produces other bytes each time it runs: its stage is not a pure function of its key. Please report it"
     )]
@@ -180,7 +180,7 @@ pub enum EngineError {
         /// The node.
         node: String,
     },
-    /// Something deletes a node's bytes as fast as they are made.
+    /// Another process deletes a node's bytes as fast as this run makes them.
     #[error(
         "{node} was rebuilt several times, but its data vanished before it was read. Is another process deleting from the \
          store?"
@@ -189,7 +189,7 @@ pub enum EngineError {
         /// The node.
         node: String,
     },
-    /// Stopped on request; the same command goes on.
+    /// Stopped on request; the same command resumes.
     #[error("interrupted")]
     Interrupted,
 }

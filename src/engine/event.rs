@@ -1,9 +1,9 @@
-//! event: everything the engine says, as values; terminals, journals and tests listen.
+//! event: everything that the engine reports, as values; terminals, journals and tests listen.
 
 use crate::base::{Digest, StageKey};
 use serde::{Deserialize, Serialize};
 
-/// What the text of a note begins with that warns of something; its code and a colon follow.
+/// The beginning of a warning's text; its code and a colon follow.
 pub const WARNING: &str = "warning ";
 
 /// Why a node runs.
@@ -17,9 +17,9 @@ pub enum MissReason {
         /// `-old` and `+new` lines of the two key texts.
         lines: Vec<String>,
     },
-    /// The key is the last run's, but that run did not finish it.
+    /// The last run had the same key but did not finish the node.
     NeverFinished,
-    /// It has run, and a node that must run needs its bytes, which are gone.
+    /// It has run, but its bytes are missing and a node that must run needs them.
     Evicted {
         /// The node that needs them.
         needed_by: String,
@@ -30,15 +30,15 @@ pub enum MissReason {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// A run began.
+    /// A run began: its name, its number of nodes, its device, and the program.
     RunStarted { run: String, nodes: usize, device: String, program: String },
-    /// A node's record was there.
+    /// The store has a node's record.
     NodeHit { node: String, key: StageKey, artifact: Digest },
     /// Another process is making the node; this one waits for it.
     NodeWaits { node: String, key: StageKey },
     /// A node began to run.
     NodeStarted { node: String, key: StageKey, reason: MissReason },
-    /// A running node put down a shard of its output, or a state to go on from; or found one of an interrupted run.
+    /// A running node committed a shard or a checkpoint; or, with `hit`, found one of an interrupted run.
     PutDown { node: String, part: String, hit: bool },
     /// A running node got this far.
     Progress { node: String, done: u64, total: u64, unit: String },
@@ -46,11 +46,11 @@ pub enum Event {
     Metric {
         node: String,
         name: String,
-        /// As text where it is no number or infinite, which is what a person must see and JSON has no numbers for.
+        /// As text if it is infinite or not a number: a person must see that, and JSON cannot say it.
         #[serde(with = "any_number")]
         value: f64,
     },
-    /// A running node has something to tell a person.
+    /// A running node reports something to a person.
     Note { node: String, text: String },
     /// A node ran and was committed.
     NodeFinished { node: String, key: StageKey, artifact: Digest, bytes: u64, wall_s: f64 },
@@ -58,7 +58,7 @@ pub enum Event {
     NodeFailed { node: String, error: String },
     /// A node's bytes were deleted; what was made from them stays.
     Evicted { node: String, bytes: u64 },
-    /// A node gave other bytes than its record promised.
+    /// A node gave other bytes than its record promises.
     Drifted { node: String, was: Digest, is: Digest },
     /// The run ended; always the last event.
     RunFinished { ran: usize, hit: usize, failed: usize, skipped: usize, wall_s: f64, interrupted: bool },
@@ -73,7 +73,7 @@ mod any_number {
     enum Written {
         Finite(f64),
         Text(String),
-        /// What earlier programs wrote for all of them.
+        /// What earlier programs wrote for all of these.
         Null(()),
     }
 

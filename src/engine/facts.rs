@@ -1,4 +1,4 @@
-//! facts: numbers that stages learn, carried to everything after them and checked there before it computes.
+//! facts: numbers that stages learn; later nodes get them and check them before they compute.
 
 use crate::engine::nodes::Nodes;
 use crate::engine::plan::{NodeId, Plan};
@@ -6,8 +6,8 @@ use crate::engine::{Facts, NodeState, PlanError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The facts at a node: those of its inputs, the later port's before the earlier's, and before all its own. Where
-/// nothing is added, the map is shared, so that a chain of 100,000 nodes has one.
+/// The facts at a node. Its own take precedence over its inputs', and a later port's over an earlier one's. A node that
+/// adds nothing shares the map, so a chain of 100,000 nodes has one.
 pub(super) fn inherit<'f>(inputs: impl Iterator<Item = &'f Arc<Facts>>, own: Option<&Facts>) -> Arc<Facts> {
     let mut all = Arc::new(Facts::new());
     for more in inputs {
@@ -29,7 +29,7 @@ fn add(all: &mut Arc<Facts>, more: &Facts) {
     }
 }
 
-/// Which nodes' facts must be worked out again.
+/// Which nodes' facts must be computed again.
 pub(super) struct Spread<'a> {
     plan: &'a Plan,
     /// By rank.
@@ -42,16 +42,16 @@ impl<'a> Spread<'a> {
         Self { plan, fresh: BTreeSet::new() }
     }
 
-    /// A node has learned something.
+    /// Notes that a node has learned something.
     pub(super) fn changed(&mut self, id: NodeId) {
         self.fresh.insert(self.plan.rank(id));
     }
 
-    /// Carries what was learned since the last call to everything after it.
+    /// Carries what was learned since the last call to all later nodes.
     ///
     /// # Errors
-    /// All nodes whose stages cannot work with it, before anything is computed for them; of a name the first alone. The
-    /// first of them fails.
+    /// All nodes whose stages cannot work with it, before they compute anything. Of several nodes of one name, only the
+    /// first is listed. The first node of all fails.
     pub(super) fn spread(&mut self, nodes: &mut Nodes<'_>) -> Result<(), (NodeId, PlanError)> {
         let plan = self.plan;
         let mut misfits: Vec<(NodeId, PlanError)> = Vec::new();

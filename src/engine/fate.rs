@@ -1,4 +1,4 @@
-//! fate: what becomes of a node, decided in one place for a run, a forecast and an explanation.
+//! fate: what happens to a node, decided in one place for a run, a forecast and an explanation.
 
 use crate::engine::MissReason;
 use crate::store::Stand;
@@ -6,23 +6,23 @@ use crate::store::Stand;
 /// What happens to a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fate {
-    /// Its record is there.
+    /// The store has its record.
     Hit,
     /// It runs.
     Run(MissReason),
-    /// It runs unless what is before it turns out as it was; its key is known only then.
+    /// It runs unless all before it turns out as it was; only then is its key known.
     Pending {
         /// The nearest node before it that runs.
         after: String,
     },
 }
 
-/// Who needs the bytes of a node.
+/// Which need there is for a node's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Nobody.
+    /// No need.
     Nobody,
-    /// `keep:` retains them. Bytes that somebody deleted on purpose are no reason to rebuild them; damaged ones are.
+    /// `keep:` retains them. A deliberate deletion is no reason to rebuild them; damage is.
     Retained,
     /// The pipeline asks for them by name.
     AskedFor,
@@ -30,17 +30,17 @@ pub enum Need {
     Reader(String),
 }
 
-/// What stands in the store under a node's key.
+/// What is in the store under a node's key.
 pub struct Found<'a> {
-    /// Why the node runs, where it has no record.
+    /// Why the node runs, if it has no record.
     pub missing: Option<MissReason>,
     /// The state of the record's bytes.
     pub stand: Stand,
-    /// Whether bytes that are gone were damaged before; asked only where that matters.
+    /// Whether missing bytes were damaged before; asked only if that matters.
     pub is_lost: &'a dyn Fn() -> bool,
 }
 
-/// What becomes of a node whose key is known.
+/// What happens to a node whose key is known.
 pub fn fate(found: Found<'_>, need: &Need) -> Fate {
     let rebuild = |needed_by: &str| Fate::Run(MissReason::Evicted { needed_by: needed_by.to_owned() });
     match (found.missing, need) {

@@ -1,4 +1,4 @@
-//! forecast: what a run would do, told without doing it.
+//! forecast: what a run would do.
 
 use crate::engine::facts::inherit;
 use crate::engine::fate::{Fate, Found, Need, fate};
@@ -16,18 +16,17 @@ pub struct Line {
     pub node: NodeId,
     /// What would happen.
     pub fate: Fate,
-    /// Its key, where its inputs are known.
+    /// Its key, if its inputs are known.
     pub key: Option<KeyText>,
-    /// Its record, where there is one.
+    /// Its record, if there is one.
     pub record: Option<Record>,
     /// How many bytes it has, or about how many it would write.
     pub bytes: Option<u64>,
-    /// What stands under the names of its bytes, where that was looked at since they are to be there; wrong as well where
-    /// its record is damaged.
+    /// The state of its bytes, if they are needed and were looked at. [`Stand::Wrong`] also if its record is damaged.
     pub stand: Option<Stand>,
 }
 
-/// Tells what a run of `plan` on `store` would do, in the plan's order.
+/// Forecasts what a run of `plan` on `store` would do, in the plan's order.
 pub fn forecast(plan: &Plan, store: &Store, device: &Device) -> Result<Vec<Line>, EngineError> {
     let history = store.key_history(&plan.name);
     let mut lines: Vec<Option<Line>> = (0..plan.len()).map(|_| None).collect();
@@ -85,7 +84,7 @@ fn look_up(
             let (key, bytes) = (Some(key.clone()), Some(record.artifact.bytes()));
             Ok(Some(Line { node: id, fate: Fate::Hit, key, record: Some(record), bytes, stand: None }))
         }
-        // A run moves it away and goes on as if there were none.
+        // A run moves it away and continues as if there were none.
         Err(StoreError::DamagedRecord { .. }) => {
             damaged = Some(Stand::Wrong);
             Ok(None)
@@ -117,7 +116,7 @@ fn pending(plan: &Plan, lines: &[Option<Line>], id: NodeId) -> Fate {
     Fate::Pending { after: plan.node(id).name() }
 }
 
-/// Hits whose bytes are gone and needed become runs, from the last node back to the first.
+/// Makes runs of hits whose bytes are missing and needed, from the last node back to the first.
 fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
     for id in plan.order().iter().rev() {
         let node = plan.node(*id);
@@ -140,7 +139,7 @@ fn rebuilds(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
     }
 }
 
-/// Tables whose node's bytes are gone, and not rebuilt, are not made.
+/// Skips the tables of a node whose bytes are missing and not rebuilt.
 fn without_tables(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
     for id in plan.order() {
         let Some(of) = plan.followed(*id) else { continue };
@@ -156,7 +155,7 @@ fn without_tables(plan: &Plan, store: &Store, lines: &mut [Option<Line>]) {
     }
 }
 
-/// What a reader that runs lacks of a node's bytes: of those parts that it reads.
+/// What a running reader lacks of a node's bytes, counting only the parts that it reads.
 fn lacked_by(
     plan: &Plan,
     store: &Store,

@@ -1,7 +1,7 @@
 //! history: what the runs of a journal did, read back from it.
 //!
-//! A journal is written by whoever runs, of any version, and by two at once; it may be cut off anywhere. So nothing in
-//! it is relied on: a line that cannot be read is counted and passed over, and what is missing is left out.
+//! Programs of any version write a journal, two of them may write at once, and it may end anywhere. So the reader
+//! relies on nothing in it. It counts and skips an unreadable line, and leaves out what is missing.
 
 use crate::base::StageKey;
 use crate::engine::{Event, MissReason};
@@ -20,34 +20,34 @@ const LONGEST_LINE: u64 = 1 << 24;
 pub struct History {
     /// In the order in which they began.
     pub runs: Vec<PastRun>,
-    /// Lines that were torn, or written by a version that knows more.
+    /// Lines that are torn, or that a newer version wrote.
     pub unread: usize,
 }
 
 /// What one run did.
 #[derive(Default, Debug, Clone, PartialEq)]
 pub struct PastRun {
-    /// What tells its lines from those of others; runs of older versions have none.
+    /// Distinguishes its lines from those of other runs; older versions wrote none.
     pub id: Option<String>,
     /// When it began, in milliseconds since 1970.
     pub began_unix_ms: u64,
     /// Its name.
     pub name: String,
-    /// What its networks ran on.
+    /// The device of its networks.
     pub device: String,
-    /// What ran it.
+    /// The program that ran it.
     pub program: String,
     /// Nodes that ran, in the order in which they began.
     pub ran: Vec<PastNode>,
-    /// Nodes whose record was there: when, which, with which key.
+    /// Nodes with a record in the store: when, which, with which key.
     pub hits: Vec<(f64, String, StageKey)>,
-    /// Node, or nothing, and what was said.
+    /// Node, or nothing, and the note.
     pub notes: Vec<(String, String)>,
     /// Node and error.
     pub failures: Vec<(String, String)>,
-    /// Seconds until the last that is known of it.
+    /// Seconds until its last known event.
     pub wall_s: f64,
-    /// How it ended; nothing where it was killed, or is still at work.
+    /// How it ended; nothing if it was killed or still runs.
     pub end: Option<End>,
 }
 
@@ -68,18 +68,18 @@ pub struct PastNode {
     pub metrics: BTreeMap<String, f64>,
     /// Bytes of what it made; nothing where it did not finish.
     pub bytes: Option<u64>,
-    /// Its beginning was seen and its end was not.
+    /// The journal has its beginning but not its end.
     open: bool,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It did what it was asked to.
+    /// It reached its goal.
     Complete,
-    /// Something failed.
+    /// A node failed.
     Failed,
-    /// Somebody asked it to stop.
+    /// It was asked to stop.
     Interrupted,
 }
 
@@ -93,7 +93,7 @@ struct Stamp {
 /// Reads a journal.
 ///
 /// # Errors
-/// Where the file cannot be read.
+/// If the file is unreadable.
 pub fn read(journal: &Path) -> io::Result<History> {
     if !std::fs::metadata(journal)?.is_file() {
         return Err(io::Error::other("it is no file"));
@@ -127,7 +127,7 @@ impl History {
         let known = match &stamp.id {
             Some(id) => by_id.get(id).copied(),
             None if begins => None,
-            // An old journal: its line belongs to the run that began last, unless that one has ended.
+            // In an old journal a line belongs to the run that began last, unless that one has ended.
             None => self.runs.iter().rposition(|run| run.id.is_none()).filter(|at| self.runs[*at].end.is_none()),
         };
         let at = known.unwrap_or_else(|| {
@@ -153,12 +153,12 @@ impl PastRun {
         took
     }
 
-    /// How many nodes were made to their end.
+    /// How many nodes finished.
     pub fn finished(&self) -> usize {
         self.made().len()
     }
 
-    /// How many nodes' records were enough: of the others the bytes were needed, or they gave other bytes.
+    /// How many nodes only needed their record. The others also ran, because their bytes were needed or differed.
     pub fn hit(&self) -> usize {
         let made = self.made();
         self.hits
@@ -173,7 +173,7 @@ impl PastRun {
         self.ran.iter().filter(|node| node.bytes.is_some()).map(|node| node.node.as_str()).collect()
     }
 
-    /// How many nodes were begun, and neither finished nor failed.
+    /// How many nodes began and neither finished nor failed.
     pub fn unfinished(&self) -> usize {
         self.ran.iter().filter(|node| node.open).count()
     }
@@ -201,7 +201,7 @@ impl PastRun {
                 }
                 let Some(open) = self.open(&node) else { return };
                 (open.open, open.key, open.bytes) = (false, Some(key), Some(bytes));
-                // Another run may have been faster; then the record that holds tells how long that one took.
+                // Another run may have been faster; then the valid record has the time of that run.
                 open.took_s = wall_s.min(t - open.began_s).max(0.0);
             }
             Event::NodeFailed { node, error } => {
@@ -230,7 +230,7 @@ impl PastRun {
         self.ran.iter_mut().rev().find(|past| past.open && past.node == node)
     }
 
-    /// What was at work to the end worked until then.
+    /// Nodes that ran at the end of the journal ran until then.
     fn close(&mut self) {
         let wall_s = self.wall_s;
         for node in self.ran.iter_mut().filter(|node| node.open) {

@@ -1,4 +1,4 @@
-//! jobs: the nodes that are at work: their shards, and which actions are under way for them.
+//! jobs: the nodes that run: their shards, and their actions under way.
 
 use crate::base::clock::Stopwatch;
 use crate::engine::action::Action;
@@ -10,23 +10,23 @@ use crate::engine::{Event, KeyText, Pool};
 use crate::store::Record;
 use std::collections::BTreeMap;
 
-/// How many nodes of each pool may be at work at a time.
+/// How many nodes of each pool may run at a time.
 const WIDTHS: [(Pool, usize); 3] = [(Pool::Device, 1), (Pool::Cpu, 1), (Pool::Light, 8)];
 
-/// A node at work in shards.
+/// A running node with shards.
 struct Job {
     /// The action for the node as a whole.
     whole: Action,
     key: KeyText,
     slots: Vec<Slot>,
-    /// The first slot that nobody has begun.
+    /// The first slot that is not begun.
     next: usize,
     in_flight: usize,
-    /// Slots that are made, their rows, and the rows of all: counted, as each event asks for them.
+    /// Finished slots, their rows, and the rows of all. They are counters, because every event needs them.
     made: usize,
     made_rows: u64,
     total_rows: u64,
-    /// Rows that are done of shards under way, by slot: a few.
+    /// Finished rows of the few shards under way, by slot.
     rows: BTreeMap<usize, u64>,
     unit: String,
     error: Option<ActionError>,
@@ -37,15 +37,15 @@ struct Job {
 enum Step {
     /// This must be begun, for the shard of this slot.
     Begin(Action, usize),
-    /// Its actions must be waited for.
+    /// It must wait for its actions.
     Wait,
-    /// All its shards are made.
+    /// All its shards exist.
     Gather(Box<Job>),
-    /// It has failed, or may not go on, and nothing of it is under way.
+    /// It has failed or must stop, and none of its actions is under way.
     End(ActionError),
 }
 
-/// The nodes at work.
+/// The running nodes.
 #[derive(Default)]
 pub(super) struct Jobs {
     /// How many shards of one node may be under way.
@@ -54,12 +54,12 @@ pub(super) struct Jobs {
     /// Actions under way: the node, and the slot of a shard.
     actions: BTreeMap<u64, (NodeId, Option<usize>)>,
     last_action: u64,
-    /// Nodes at work, by pool.
+    /// How many nodes run, by pool.
     busy: [usize; 3],
 }
 
 impl Jobs {
-    /// None is at work.
+    /// No node runs yet.
     pub(super) fn new(in_flight: usize) -> Self {
         Self { in_flight: in_flight.max(1), ..Self::default() }
     }
@@ -69,7 +69,7 @@ impl Jobs {
         WIDTHS.into_iter().filter(|(pool, width)| self.busy[*pool as usize] < *width).map(|(pool, _)| pool)
     }
 
-    /// Whether no node is at work.
+    /// Whether no node runs.
     pub(super) fn is_idle(&self) -> bool {
         self.busy == [0; 3]
     }
@@ -92,12 +92,12 @@ impl Jobs {
         Action { id: self.last_action, ..action }
     }
 
-    /// An action has ended: whose it was.
+    /// Ends an action and returns its node and slot.
     pub(super) fn end(&mut self, action: u64) -> Option<(NodeId, Option<usize>)> {
         self.actions.remove(&action)
     }
 
-    /// A node begins to work in shards.
+    /// Begins a node with shards.
     pub(super) fn open(&mut self, whole: Action, key: KeyText, slots: Vec<Slot>) {
         let made = || slots.iter().filter(|slot| slot.made.is_some());
         let job = Job {
@@ -141,7 +141,7 @@ impl Jobs {
         Ok(None)
     }
 
-    /// What a node needs next; no shard is begun where the run does not go on.
+    /// What a node needs next; a stopping run begins no shard.
     fn step(&mut self, id: NodeId, goes_on: bool) -> Option<Step> {
         let job = self.jobs.get_mut(&id)?;
         if job.error.is_none() && job.made == job.slots.len() {
@@ -168,7 +168,7 @@ impl Jobs {
         slots.filter(|slot| slot.made.is_some()).map(|slot| slot.shard.part.as_str())
     }
 
-    /// A shard came back.
+    /// Takes a shard's result.
     pub(super) fn take(&mut self, id: NodeId, at: usize, result: Result<Record, ActionError>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.in_flight -= 1;
@@ -181,7 +181,7 @@ impl Jobs {
                     job.made_rows += rows_of(slot);
                 }
             }
-            // Why it stopped is told, and not that others stopped with it.
+            // The first real error is reported, not the stops that followed it.
             Err(error) if job.error.as_ref().is_none_or(|before| *before == ActionError::Interrupted) => {
                 job.error = Some(error);
             }
@@ -189,7 +189,7 @@ impl Jobs {
         }
     }
 
-    /// What an action says: of a shard's progress, that of its node.
+    /// Turns a shard's progress into its node's; other events stay as they are.
     pub(super) fn heard(&mut self, action: u64, event: Event) -> Event {
         let Some((id, Some(at))) = self.actions.get(&action).copied() else { return event };
         let (Event::Progress { node, done, unit, .. }, Some(job)) = (&event, self.jobs.get_mut(&id)) else {
@@ -200,7 +200,7 @@ impl Jobs {
         job.progress(node.clone())
     }
 
-    /// How far a node is that works in shards.
+    /// The progress of a node with shards.
     pub(super) fn progress(&self, id: NodeId, node: String) -> Option<Event> {
         self.jobs.get(&id).map(|job| job.progress(node))
     }

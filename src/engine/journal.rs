@@ -1,4 +1,4 @@
-//! journal: every event of a run as a line of JSON, appended as it happens.
+//! journal: every event of a run as a line of JSON, appended at once.
 
 use crate::base::clock::{Stopwatch, unix_ms};
 use crate::engine::{Event, Observer};
@@ -13,20 +13,20 @@ use std::sync::Mutex;
 /// The journal's file in the folder of a run's results.
 pub const FILE: &str = "events.jsonl";
 
-/// An event with when it happened.
+/// An event and its time.
 #[derive(Serialize)]
 struct Line<'a> {
     /// Milliseconds since 1970.
     unix_ms: u64,
     /// Seconds since the run began.
     t: f64,
-    /// Tells apart two runs of one name that write at the same time.
+    /// Distinguishes two runs of one name that write at the same time.
     id: &'a str,
     #[serde(flatten)]
     event: &'a Event,
 }
 
-/// So many bytes of lines are kept back at most.
+/// The most bytes of lines that wait for a write.
 const TOGETHER: usize = 1 << 16;
 
 /// Writes events to a file or a stream.
@@ -39,15 +39,15 @@ pub struct Journal<W: Write + Send> {
 
 struct Out<W> {
     to: W,
-    /// Lines on their way there.
+    /// Lines that wait for the next write.
     lines: Vec<u8>,
-    /// What running nodes measured last: node -> name -> value.
+    /// The last measurements of running nodes: node -> name -> value.
     measured: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 impl Journal<File> {
-    /// Appends to `events.jsonl` in `folder`: what happened, but not how far a node was at which moment, which would be
-    /// gigabytes over a run of days. Of what a node measured, its last values are written when it ends.
+    /// Appends to `events.jsonl` in `folder`. Progress is left out: it would be gigabytes over a run of days. A node's
+    /// measurements are written once, with their last values, when it ends.
     pub fn append_to(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let mut file = File::options().create(true).read(true).append(true).open(folder.join(FILE))?;
@@ -56,7 +56,7 @@ impl Journal<File> {
     }
 }
 
-/// A run that lost its power may have left half a line, and the next must not be glued to it.
+/// A power cut may have left half a line, and the next line must not join it.
 fn end_torn_line(file: &mut File) -> io::Result<()> {
     let mut last = [b'\n'];
     if file.seek(SeekFrom::End(0))? > 0 {
@@ -81,11 +81,11 @@ impl<W: Write + Send> Journal<W> {
             return out.lines.truncate(whole);
         }
         out.lines.push(b'\n');
-        // Hits come by thousands and no time passes between them.
+        // Hits come by the thousand within no time, so they are written together.
         if matches!(event, Event::NodeHit { .. }) && out.lines.len() < TOGETHER {
             return;
         }
-        // History is worth having, and no reason to stop a run of days. Each write has whole lines.
+        // A failing journal is no reason to stop a run of days. Each write has whole lines.
         let _ = out.to.write_all(&out.lines).and_then(|()| out.to.flush());
         out.lines.clear();
     }

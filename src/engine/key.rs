@@ -1,8 +1,8 @@
-//! key: the short text whose digest names a record; it says everything that decides the output's bytes.
+//! key: the short text whose digest names a record; it states everything that decides the output's bytes.
 
 use crate::base::{Digest, StageKey};
 
-/// The text of a key. It is written so that a person can read it and a line diff explains a re-run.
+/// The text of a key. A person can read it, and a line diff explains a re-run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyText {
     text: String,
@@ -15,7 +15,7 @@ impl KeyText {
         Self { key: StageKey(Digest::of(text.as_bytes())), text }
     }
 
-    /// The key of a shard of this node: the same text and one line more.
+    /// The key of a shard of this node: the same text and one more line.
     pub fn shard(&self, name: &str) -> Self {
         Self::from(format!("{}shard {}\n", self.text, one_line(name)))
     }
@@ -31,18 +31,18 @@ impl KeyText {
         &self.text
     }
 
-    /// The name that a record with this text has.
+    /// The name of a record with this text.
     pub fn key(&self) -> StageKey {
         self.key
     }
 }
 
-/// What could be read as several lines becomes one.
+/// Makes one line of a text that could be read as several.
 pub(super) fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-/// The port that a line of a key text is about, with the digest of what was read there, where the line is about an input.
+/// The port and digest of a key text's line, if the line is about an input.
 pub fn input_of(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("input ")?.split_once(" = ")
 }

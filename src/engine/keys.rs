@@ -1,4 +1,4 @@
-//! keys: makes the key of a node from its stage, its inputs, and the device; and the key that an earlier program made.
+//! keys: makes a node's key from its stage, inputs and device; and the key that an earlier program made.
 
 use crate::base::{Digest, Epoch, Seed};
 use crate::engine::key::{KeyText, input_of, one_line};
@@ -9,27 +9,27 @@ use crate::store::Record;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// What a node reads: each connected port with the record of what is there.
+/// What a node reads: each connected port with its record.
 pub type Ports<'a> = [(&'static str, &'a Record)];
 
 /// What decides a node's bytes besides its stage and its inputs.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// Where it draws.
+    /// The seed of its draws.
     pub seed: Option<Seed>,
-    /// Library versions, where bits depend on them.
+    /// Library versions, if bits depend on them.
     pub numerics: Option<String>,
-    /// Where it stands in the output.
+    /// Its epoch, if the output contains it.
     pub epoch: Option<Epoch>,
     /// What a source observed.
     pub observed: Option<Digest>,
 }
 
-/// Makes the key of `id` from its inputs' records and, for a source, from a look at the outside world, which may take as
-/// long as a data set is large.
+/// Makes the key of `id` from its inputs' records. For a source it also looks at the outside world, which takes long
+/// for a large data set.
 ///
 /// # Errors
-/// Where a source cannot see the outside world.
+/// If a source cannot see the outside world.
 pub fn key_of(plan: &Plan, id: NodeId, inputs: &Ports<'_>, device: &Device) -> Result<KeyText, EngineError> {
     let node = plan.node(id);
     let stage = &*node.stage;
@@ -42,9 +42,9 @@ pub fn key_of(plan: &Plan, id: NodeId, inputs: &Ports<'_>, device: &Device) -> R
     Ok(KeyText::of(stage, &digests, &told))
 }
 
-/// The key under which a program before this one recorded the same node: the stage's earlier version and output, and
-/// inputs by all of their parts. None where that is the key itself. What stands there is as good, so a store that an
-/// earlier program made goes on.
+/// The key under which an earlier program recorded the same node: the stage had another version and output, and inputs
+/// counted with all their parts. None if that is the same key. A record under it is as good, so a run on an older store
+/// does not start anew.
 pub fn key_before(key: &KeyText, stage: &dyn AnyStage, inputs: &Ports<'_>, device: &Device) -> Option<KeyText> {
     let (def, before) = (stage.def(), stage.before(device));
     let Before { version, format, numerics } = &before;
@@ -65,17 +65,17 @@ pub fn key_before(key: &KeyText, stage: &dyn AnyStage, inputs: &Ports<'_>, devic
     (text != key.as_str()).then(|| KeyText::from(text))
 }
 
-/// The digest of those parts of an input that a stage reads.
+/// The digest of the parts of an input that a stage reads.
 pub fn read_at(stage: &dyn AnyStage, port: &str, record: &Record) -> Digest {
     record.artifact.digest_of(stage.def().reads(port))
 }
 
 impl KeyText {
-    /// Builds the text from what decides the bytes: the stage and its version, its parameters, the content of its
-    /// inputs, and what else is told.
+    /// Builds the text from what decides the bytes: the stage and its version, its parameters, and its inputs' content.
+    /// `told` has the rest.
     pub fn of(stage: &dyn AnyStage, inputs: &[(&str, Digest)], told: &Told) -> Self {
         let def = stage.def();
-        // Sorted by us: the order of a JSON object may change with a feature of its crate.
+        // Sorted here: the order of a JSON object may change with a feature of its crate.
         let mut params = Vec::new();
         leaves("param", &stage.params(), &mut params);
         params.retain(|line| line != "param = {}" && line != "param = null");
@@ -99,7 +99,7 @@ impl KeyText {
     }
 }
 
-/// One line per leaf, values as JSON, so that no value can forge a line and no two values share one.
+/// One line per leaf. Values are JSON, so no value forges a line and no two values share one.
 fn leaves(path: &str, value: &Value, lines: &mut Vec<String>) {
     match value {
         Value::Object(map) if map.values().any(|value| !value.is_null()) => {
@@ -117,7 +117,7 @@ fn leaves(path: &str, value: &Value, lines: &mut Vec<String>) {
     }
 }
 
-/// A parameter's name as it is where that is plain, and as JSON where it could be read as something else.
+/// A plain parameter name as it is, and any other as JSON, so that it has one reading only.
 fn plain(name: &str) -> String {
     let is_plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
     if is_plain { name.to_owned() } else { Value::from(name).to_string() }

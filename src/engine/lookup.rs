@@ -1,4 +1,4 @@
-//! lookup: what becomes known of nodes, in which order, and what stands in the store under their keys.
+//! lookup: in which order nodes become known, and what the store has under their keys.
 
 use crate::base::{Artifact, Digest, StageKey};
 use crate::engine::facts::Spread;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// A record and the state of its bytes.
 pub(super) struct Seen {
     pub(super) record: Arc<Record>,
-    /// Of its artifact.
+    /// The digest of its artifact.
     pub(super) digest: Digest,
     pub(super) stand: Stand,
 }
@@ -25,30 +25,31 @@ impl Seen {
     }
 }
 
-/// How many keys one thread looks at before it says what it saw.
+/// How many keys a thread looks at before it reports.
 const SHARE: usize = 128;
 
-/// What stands under the keys of the last run. One node's key needs the record before it, so that a run by itself reads
-/// one after the other; where nothing has changed, these are the very keys, and other threads read them ahead of the loop.
+/// What the store has under the keys of the last run. A node's key needs the record before it, so a run alone reads
+/// them one by one. If nothing has changed, these keys are the run's own, and other threads read them ahead of the
+/// loop.
 #[derive(Default)]
 pub(super) struct Ahead {
     seen: HashMap<StageKey, Seen>,
-    /// Keys that another thread is going to look at.
+    /// Keys that another thread will look at.
     awaited: HashSet<StageKey>,
 }
 
-/// What one look ahead saw.
+/// What one look ahead found.
 pub(super) type Glimpse = (StageKey, Option<Seen>);
 
 impl Ahead {
-    /// Shares out the keys of the last run, in the order in which the loop will ask for them.
+    /// Splits the keys of the last run into shares, in the order in which the loop will ask for them.
     pub(super) fn share_out(&mut self, nodes: &Nodes<'_>, history: &KeyHistory) -> Vec<Vec<StageKey>> {
         let last = nodes.plan.order().iter().filter_map(|id| history.of(&nodes.name(*id)).next());
         let keys: Vec<StageKey> = last.filter(|key| self.awaited.insert(*key)).collect();
         keys.chunks(SHARE).map(<[StageKey]>::to_vec).collect()
     }
 
-    /// Reads and looks; nothing is moved or reported. What cannot be read is left to whoever asks for it.
+    /// Reads and looks; nothing is moved or reported. What is unreadable is left to the later lookup.
     pub(super) fn look(store: &Store, keys: Vec<StageKey>) -> Vec<Glimpse> {
         let look = |key: StageKey| {
             let record = store.record(key).ok().flatten();
@@ -69,17 +70,17 @@ impl Ahead {
 pub(super) struct Looked {
     /// The key, or the key of an earlier program, where only that has a record.
     pub(super) key: KeyText,
-    /// The key that the node runs under, where its record stands under an earlier one.
+    /// The key that the node will run under, if its record has an earlier one.
     pub(super) newer: Option<KeyText>,
     pub(super) seen: Option<Seen>,
-    /// Why the node runs, where it has no record.
+    /// Why the node runs, if it has no record.
     pub(super) missing: Option<MissReason>,
 }
 
-/// Looks for the record of a node and its bytes. What is damaged is moved to quarantine and reported. Where the store is
-/// told to hash what it looks at, this takes as long as that takes.
+/// Looks for the record of a node and its bytes. Damage is moved to quarantine and reported. If the store's policy
+/// hashes objects, the look takes that long.
 ///
-/// Where there is none, the key that an earlier program gave the node is asked for, and tried.
+/// If there is no record, the key that an earlier program gave the node is tried.
 pub(super) fn look(
     store: &Store,
     ahead: &mut Ahead,
@@ -115,20 +116,20 @@ fn look_under(store: &Store, ahead: &mut Ahead, key: &KeyText) -> Result<Option<
     }
 }
 
-/// The key that an earlier program gave a node, where that is another one.
+/// The key that an earlier program gave a node, if it differs.
 pub(super) fn before(nodes: &Nodes<'_>, id: NodeId, key: &KeyText, device: &Device) -> Option<KeyText> {
     let read = nodes.read_by(id);
     let ports: Vec<_> = read.iter().map(|(port, _, record)| (*port, &**record)).collect();
     key_before(key, &*nodes.plan.node(id).stage, &ports, device)
 }
 
-/// The state of an artifact's bytes, once what is damaged was moved away.
+/// The state of an artifact's bytes, after damaged ones were moved away.
 fn mended(store: &Store, artifact: &Artifact) -> Stand {
     let stand = store.stand(artifact);
     if stand < Stand::Wrong {
         return stand;
     }
-    // Each of them: one that is damaged does not hide another.
+    // Every part is checked, so that one damaged part does not hide another.
     artifact.parts.iter().for_each(|part| _ = store.contains(part));
     store.stand(artifact)
 }
@@ -140,14 +141,14 @@ pub(super) struct Lookup<'a> {
     resolvable: BTreeSet<u32>,
     pub(super) facts: Spread<'a>,
     pub(super) ahead: Ahead,
-    /// A node whose key or record another thread looks for; those after it wait, so that hits come in the plan's order.
+    /// A node whose key or record another thread looks for. Later nodes wait, so that hits come in the plan's order.
     pub(super) pending: Option<NodeId>,
-    /// The key of the pending node, where a look ahead is to tell of it.
+    /// The key of the pending node, if a look ahead will report on it.
     stalled: Option<StageKey>,
 }
 
 impl<'a> Lookup<'a> {
-    /// Only nodes without inputs can have a key.
+    /// At the start only nodes without inputs can have a key.
     pub(super) fn new(plan: &'a Plan) -> Self {
         let is_source = |id: &&NodeId| plan.node(**id).inputs.is_empty();
         Self {
@@ -160,7 +161,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// Whether a look ahead is still to tell what stands under the key; then nothing more is looked up until it does.
+    /// Whether a look ahead has still to report on the key. Until it does, nothing more is looked up.
     pub(super) fn stalls(&mut self, id: NodeId, key: StageKey) -> bool {
         let is_awaited = self.ahead.awaited.contains(&key);
         if is_awaited {
@@ -169,7 +170,7 @@ impl<'a> Lookup<'a> {
         is_awaited
     }
 
-    /// A look ahead tells what it saw. The node that waits for it is looked up again: its inputs may have changed.
+    /// Takes what a look ahead found. The node that waits for it is looked up again, for its inputs may have changed.
     pub(super) fn glimpsed(&mut self, nodes: &Nodes<'_>, glimpses: Vec<Glimpse>) {
         self.ahead.learn(glimpses);
         if self.stalled.is_some_and(|key| !self.ahead.awaited.contains(&key)) {
@@ -195,12 +196,12 @@ impl<'a> Lookup<'a> {
         self.resolvable.is_empty() && self.pending.is_none()
     }
 
-    /// Has a node looked up again.
+    /// Queues a node to be looked up again.
     pub(super) fn again(&mut self, id: NodeId) {
         self.resolvable.insert(self.plan.rank(id));
     }
 
-    /// A node's result has become known: its consumers are one step nearer to their keys.
+    /// Notes a node's result: its consumers are one step nearer to their keys.
     pub(super) fn learn(&mut self, nodes: &mut Nodes<'_>, id: NodeId, record: Arc<Record>, digest: Digest) {
         if !record.facts.is_empty() {
             self.facts.changed(id);
@@ -217,7 +218,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// A node that was rebuilt gave other bytes: everything after it is looked up again under the new digest.
+    /// Notes that a rebuilt node gave other bytes: all later nodes are looked up again under the new digest.
     pub(super) fn relearn(&mut self, nodes: &mut Nodes<'_>, id: NodeId, record: Arc<Record>) {
         let mut stale = self.forget(nodes, id);
         while let Some(at) = stale.pop() {
@@ -236,7 +237,7 @@ impl<'a> Lookup<'a> {
         self.learn(nodes, id, record, digest);
     }
 
-    /// Takes back that a node's result is known, and returns those that relied on it.
+    /// Forgets that a node's result is known, and returns the nodes that relied on it.
     fn forget(&self, nodes: &mut Nodes<'_>, id: NodeId) -> Vec<NodeId> {
         let known = nodes.of_mut(id);
         (known.digest, known.record) = (None, None);

@@ -11,28 +11,28 @@ use std::sync::Arc;
 /// What a run knows of one node.
 #[derive(Default)]
 pub(super) struct Known {
-    /// Inputs whose digest is not known yet; at 0 the key can be made.
+    /// How many inputs have no known digest; at 0 the key can be made.
     pub(super) unresolved: usize,
     pub(super) key: Option<KeyText>,
-    /// What the key becomes should the node run: its record stands under the key of an earlier program.
+    /// The key for a run of the node, if its record has the key of an earlier program.
     pub(super) newer: Option<KeyText>,
     pub(super) record: Option<Arc<Record>>,
-    /// The digest of the record's artifact; known exactly where the record is.
+    /// The digest of the record's artifact; known exactly if the record is.
     pub(super) digest: Option<Digest>,
-    /// Why it is going to run.
+    /// Why it will run.
     pub(super) reason: Option<MissReason>,
-    /// The right to make it, from its start to its record.
+    /// The right to make it, held from its start to its record.
     pub(super) lock: Option<KeyLock>,
-    /// What it and those before it learned.
+    /// What it and the nodes before it learned.
     pub(super) facts: Arc<Facts>,
     /// How often it has run in this run.
     pub(super) runs: usize,
     pub(super) drifts: usize,
-    /// Whether it runs under another key than its record stood under.
+    /// Whether it runs under another key than that of its record.
     pub(super) is_renewed: bool,
-    /// How often bytes that it reads were gone when it read them.
+    /// How often bytes that it reads were missing when it read them.
     pub(super) vanished: usize,
-    /// An input drifted while it ran: what it makes is right, and not what this run needs.
+    /// An input drifted while it ran: its result is right, but this run needs another.
     pub(super) outdated: bool,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    /// Nothing is known. The targets and all that they read are wanted.
+    /// Nothing is known yet. The targets and all that they read are wanted.
     pub(super) fn new(plan: &'a Plan, to: &'a [NodeId]) -> Self {
         let known = |id: &NodeId| Known { unresolved: plan.node(*id).inputs.len(), ..Known::default() };
         let ids: Vec<NodeId> = (0..plan.len() as u32).map(NodeId).collect();
@@ -88,14 +88,14 @@ impl<'a> Nodes<'a> {
         self.plan.node(id).inputs.iter().map(|(port, from)| (*port, *from, record(*from))).collect()
     }
 
-    /// Whether a node's bytes must be there when the run is over.
+    /// Whether a node's bytes must be in the store at the run's end.
     pub(super) fn stays_for_good(&self, id: NodeId) -> bool {
         let node = self.plan.node(id);
         node.asked_for || node.keep.stays(node.epoch, self.plan.epochs) || self.to.contains(&id)
     }
 
-    /// Whether a node's bytes stay for now: those of a node that is kept among the newest until enough newer ones are
-    /// there.
+    /// Whether a node's bytes stay for now. With `keep: last`, an epoch's bytes stay until enough newer epochs are
+    /// done.
     pub(super) fn stays(&self, id: NodeId) -> bool {
         let node = self.plan.node(id);
         let is_among_newest = || match node.keep {
@@ -108,8 +108,8 @@ impl<'a> Nodes<'a> {
         self.stays_for_good(id) || is_among_newest()
     }
 
-    /// Whether no other run may delete a node's bytes: they must be there when this run is over, or it still reads them.
-    /// So it is with a run that was interrupted, too, which resumes from them.
+    /// Whether no other run may delete a node's bytes, because this run keeps them or still reads them. That also holds
+    /// for an interrupted run, which resumes from them.
     pub(super) fn has_claim(&self, id: NodeId) -> bool {
         let is_open = |reader: &NodeId| {
             let state = self.state(*reader);

@@ -1,37 +1,36 @@
-//! output: parts on their way into the store: of a node's artifact, of a shard, of a save.
+//! output: parts on their way into the store: of a node's artifact, of a shard, of a checkpoint.
 
 use crate::base::Part;
 use crate::store::{ObjectWriter, Store};
 use std::io::{BufWriter, IntoInnerError, Write};
 
-/// Parts in their order, written and not yet durable, and where the next one goes.
+/// Parts in their order, written and not yet durable, and the place of the next one.
 pub struct Output<'a> {
     store: &'a Store,
     written: Vec<(ObjectWriter<'a>, String)>,
 }
 
 impl<'a> Output<'a> {
-    /// None yet.
+    /// An output without parts yet.
     pub(super) fn new(store: &'a Store) -> Self {
         Self { store, written: Vec::new() }
     }
 
-    /// Begins a part. Hand it to [`Output::finish`].
+    /// Begins a part. Pass it to [`Output::finish`].
     pub fn create(&self) -> anyhow::Result<ObjectWriter<'a>> {
         Ok(self.store.create()?)
     }
 
-    /// Takes a part as `name`.
+    /// Takes a written part as `name`.
     ///
     /// # Errors
-    /// None today; the part is made durable when all are written.
+    /// None today; the parts become durable together, at the end.
     pub fn finish(&mut self, writer: ObjectWriter<'a>, name: &str) -> anyhow::Result<()> {
         self.written.push((writer, name.to_owned()));
         Ok(())
     }
 
-    /// Makes all parts durable. The disk is waited for here and nowhere before, so that another shard may compute
-    /// meanwhile.
+    /// Makes all parts durable. This is the only wait for the disk, so that another shard may compute meanwhile.
     pub(super) fn settle(&mut self) -> anyhow::Result<Vec<Part>> {
         let written = std::mem::take(&mut self.written).into_iter();
         Ok(written.map(|(writer, name)| writer.finish(&name)).collect::<Result<_, _>>()?)

@@ -1,4 +1,4 @@
-//! panics: a stage that panics has a bug; it fails like any other, in one line and without taking the run along.
+//! panics: a stage that panics has a bug; it fails like any other, in one line, and the run survives.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -7,14 +7,14 @@ thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Remembers where a panic happened; prints nothing. A program sets it as its panic hook so that a stage's panic, which
-/// becomes an error, leaves no second message on the terminal.
+/// Remembers the place of a panic and prints nothing. A program sets it as its panic hook: a stage's panic becomes an
+/// error and needs no second message.
 pub fn remember(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string);
     PLACE.with_borrow_mut(|at| *at = place);
 }
 
-/// Runs `work`; a panic in it becomes what it said, and where.
+/// Runs `work`; a panic in it becomes its message and place.
 ///
 /// # Errors
 /// The panic.
@@ -22,7 +22,7 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
-        // Where the panic was on another thread, such as one of rayon's, its place is not known here.
+        // The place is unknown if the panic was on another thread, such as one of rayon's.
         let place = PLACE.with_borrow_mut(Option::take).map(|place| format!(" at {place}")).unwrap_or_default();
         format!("panicked{place}: {text}")
     })

@@ -21,21 +21,21 @@ impl NodeId {
 pub struct Node {
     /// The name it has in the pipeline file, such as `clusters`.
     pub noun: String,
-    /// 0 for what is made once, before the first epoch.
+    /// 0 for a node that runs once, before the first epoch.
     pub epoch: Epoch,
     /// The verb with its parameters, already resolved for this epoch.
     pub stage: Arc<dyn AnyStage>,
     /// What each connected port reads.
     pub inputs: Vec<(&'static str, NodeId)>,
-    /// How long the bytes stay.
+    /// How long the bytes are kept.
     pub keep: Keep,
-    /// Whether a person asked for the bytes, so that missing ones are made again.
+    /// Whether a person asked for the bytes, so that missing ones are rebuilt.
     pub asked_for: bool,
-    /// Whether the pipeline does not write it: it makes tables of its first input.
+    /// Whether the pipeline file does not list it: it makes tables of its first input.
     pub is_implied: bool,
 }
 
-/// Whether a node's name is one that no pipeline writes: those have a dot.
+/// Whether no pipeline file writes a node of this name: such names have a dot.
 pub fn is_implied(name: &str) -> bool {
     name.contains('.')
 }
@@ -63,7 +63,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Checks the nodes against each other: ports connected and of the right noun, no name twice, no cycle, sizes that fit.
+    /// Checks the nodes against each other: connected ports of the right noun, unique names, no cycle, sizes that fit.
     pub fn new(name: String, seed: u64, epochs: u32, nodes: Vec<Node>) -> Result<Self, PlanError> {
         let mut by_name = BTreeMap::new();
         for (i, node) in nodes.iter().enumerate() {
@@ -110,12 +110,12 @@ impl Plan {
         &self.consumers[id.index()]
     }
 
-    /// Every node after all those it reads; the order is the same every time.
+    /// Every node after all those that it reads; the order is the same every time.
     pub fn order(&self) -> &[NodeId] {
         &self.order
     }
 
-    /// Where a node stands in the order.
+    /// A node's place in the order.
     pub fn rank(&self, id: NodeId) -> u32 {
         self.rank[id.index()]
     }
@@ -123,7 +123,7 @@ impl Plan {
     /// The node called `name@epoch`, or, without an epoch, every epoch's node of that name, in order.
     ///
     /// # Errors
-    /// Where there is none, with the nearest names there are.
+    /// If there is none, with the nearest existing names.
     pub fn find(&self, name: &str) -> Result<Vec<NodeId>, PlanError> {
         if let Some(id) = self.by_name.get(name) {
             return Ok(vec![*id]);
@@ -132,19 +132,19 @@ impl Plan {
         if found.is_empty() { Err(self.unknown(name)) } else { Ok(found) }
     }
 
-    /// The node that makes the tables of this one, where there is one.
+    /// The node that makes the tables of this one, if there is one.
     pub fn tables_of(&self, id: NodeId) -> Option<NodeId> {
         let follows = |reader: &NodeId| self.followed(*reader) == Some(id);
         self.consumers(id).iter().copied().find(follows)
     }
 
-    /// The node whose tables this one makes, where it makes tables.
+    /// The node whose tables this one makes, if it makes tables.
     pub fn followed(&self, id: NodeId) -> Option<NodeId> {
         let node = self.node(id);
         node.inputs.first().filter(|_| node.is_implied).map(|(_, from)| *from)
     }
 
-    /// These nodes, and the tables of all that leads to them: who asks for a node reads those.
+    /// These nodes, and the tables of all nodes that lead to them: a target is read with them.
     pub fn with_tables(&self, to: Vec<NodeId>) -> Vec<NodeId> {
         let (mut seen, mut stack) = (BTreeSet::new(), to.clone());
         while let Some(id) = stack.pop() {
@@ -196,8 +196,8 @@ fn check_ports(node: &Node, nodes: &[Node]) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Asks every node, after those it reads, whether their sizes fit. All misfits are told at once; of the epochs' nodes of
-/// one name the first alone.
+/// Asks every node, after those that it reads, whether their sizes fit. All misfits are reported at once; of several
+/// nodes of one name, only the first.
 fn check_sizes(nodes: &[Node], order: &[NodeId]) -> Result<(), PlanError> {
     let mut known: Vec<Sizes> = vec![Sizes::new(); nodes.len()];
     let (mut misfits, mut told) = (Vec::new(), BTreeSet::new());
@@ -215,12 +215,12 @@ fn check_sizes(nodes: &[Node], order: &[NodeId]) -> Result<(), PlanError> {
     if misfits.is_empty() { Ok(()) } else { Err(PlanError::Misfits { misfits: misfits.join("\n") }) }
 }
 
-/// Every node after all those it reads, epoch by epoch.
+/// Every node after all those that it reads, epoch by epoch.
 fn topological(nodes: &[Node]) -> Result<Vec<NodeId>, PlanError> {
     let reads = |node: usize| nodes[node].inputs.iter().map(|(_, from)| from.index());
     let order = order_or_cycle(nodes.len(), reads, |node| nodes[node].epoch);
     order.map(|order| order.into_iter().map(|node| NodeId(node as u32)).collect()).map_err(|cycle| {
-        // The first node once more, and then from what is read to what reads it.
+        // The first node once more, and then from each node to its reader.
         let circle = cycle.first().into_iter().chain(cycle.iter().rev());
         PlanError::Cycle { path: circle.map(|node| nodes[*node].name()).collect::<Vec<_>>().join(" -> ") }
     })

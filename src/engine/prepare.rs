@@ -1,4 +1,4 @@
-//! prepare: what is found out about a node right before its work begins: whether its inputs are there, and its shards.
+//! prepare: checks a node right before its work begins: whether its inputs' bytes are there, and what its shards are.
 
 use crate::base::artifact::TAG;
 use crate::base::{Artifact, Digest, Part, StageKey};
@@ -13,15 +13,15 @@ use crate::store::{Record, Store, StoreError};
 use anyhow::{anyhow, ensure};
 use std::collections::{BTreeSet, HashMap};
 
-/// A shard and, where an earlier run made it, its parts.
+/// A shard and, if an earlier run made it, its parts.
 pub(super) struct Slot {
     pub(super) shard: Shard,
     pub(super) made: Option<Vec<Part>>,
 }
 
-/// What must happen to a node that is about to run.
+/// What must happen to a node before it runs.
 pub(super) enum Prepared {
-    /// The bytes of these inputs are gone and must be rebuilt before.
+    /// The bytes of these inputs are missing, and must be rebuilt first.
     Lacks(Vec<NodeId>),
     /// It runs as one piece.
     Whole,
@@ -29,8 +29,8 @@ pub(super) enum Prepared {
     Shards(Vec<Slot>),
 }
 
-/// Looks at the inputs of an action for a whole node, and splits its work. `earlier` are keys that the node had before: of
-/// their artifacts it takes shards that read the same.
+/// Checks the inputs of an action for a whole node, and splits its work. `earlier` are keys that the node had before.
+/// Shards of their artifacts are used again if they read the same.
 pub(super) fn prepare(
     site: Site<'_>,
     action: &Action,
@@ -49,7 +49,7 @@ pub(super) fn prepare(
     split.map_err(|error| explained(&error))
 }
 
-/// Inputs of whose bytes something that is read is gone. Where that cannot be told, it is no reason to rebuild them.
+/// Inputs that lack bytes which the action reads. A store that cannot say so is no reason for a rebuild.
 fn lacking(site: Site<'_>, action: &Action) -> Result<Vec<NodeId>, StoreError> {
     let def = site.plan.node(action.node).stage.def();
     let mut lacks = Vec::new();
@@ -86,8 +86,8 @@ fn split(site: Site<'_>, action: &Action, key: &KeyText, earlier: &[StageKey]) -
     Ok(Prepared::Shards(slots))
 }
 
-/// Names all that decides the bytes of a shard that does not read all of its node's inputs; so two nodes whose inputs
-/// differ elsewhere share it.
+/// Names all that decides the bytes of a shard that does not read all of its node's inputs. Two nodes whose inputs
+/// differ elsewhere thus share it.
 fn tag(key: &KeyText, action: &Action, shard: &Shard) -> Option<String> {
     if shard.reads.is_empty() {
         return None;
@@ -122,7 +122,7 @@ impl Reusable {
     }
 }
 
-/// Commits the record of a node whose shards are all made. Their own records go: nothing resumes from them any more.
+/// Commits the record of a node whose shards all exist. The shards' own records go: nothing resumes from them any more.
 pub(super) fn gather(
     site: Site<'_>,
     node: NodeId,
@@ -136,7 +136,7 @@ pub(super) fn gather(
     let parts = slots.into_iter().flat_map(|slot| slot.made.unwrap_or_default()).collect();
     let artifact = Artifact { kind: output.name.to_owned(), format: output.format, parts };
     let told = |error: StoreError| explained(&error.into());
-    // Shards of an earlier run may have been deleted since they were found.
+    // Another process may have deleted an earlier run's shards since they were found.
     if !site.store.has(&artifact).map_err(told)? {
         return Err(ActionError::Missing { what: format!("parts of {} were deleted while it was made", node.name()) });
     }

@@ -1,4 +1,4 @@
-//! retention: deletes bytes that nothing of this run will read any more, while it runs.
+//! retention: evicts, during a run, the bytes that nothing of this run will read any more.
 
 use crate::base::{Artifact, Epoch, ObjectId};
 use crate::engine::nodes::Nodes;
@@ -8,22 +8,22 @@ use crate::store::pins::Elsewhere;
 use crate::store::{Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Says what happened.
+/// Reports an event.
 pub(super) type Tell<'t> = &'t dyn Fn(&Event);
 
-/// What decides whether bytes may go, besides what the nodes say.
+/// What decides, besides the nodes, whether bytes may go.
 pub(super) struct Retention<'a> {
     store: &'a Store,
-    /// Object -> the nodes of this run whose artifact has it as a part; kept once somebody has asked.
+    /// Object -> the nodes of this run whose artifact has it as a part; computed at the first question.
     holders: Option<BTreeMap<ObjectId, Vec<NodeId>>>,
     /// What pins and other runs keep, as of the last look.
     elsewhere: Elsewhere,
-    /// Whether it was said that nothing is deleted, since what others keep could not be read.
+    /// Whether this run has reported that it evicts nothing, because what others keep was unreadable.
     keeps_all: bool,
 }
 
 impl<'a> Retention<'a> {
-    /// Nothing was looked at yet.
+    /// Starts without having looked at anything.
     pub(super) fn new(store: &'a Store) -> Self {
         Self { store, holders: None, elsewhere: Elsewhere::default(), keeps_all: false }
     }
@@ -39,7 +39,7 @@ impl<'a> Retention<'a> {
         }
     }
 
-    /// Deletes what `id` read last, and what is no longer among the newest since `id` is there.
+    /// Evicts what `id` was the last to read, and what `id` has pushed out of the newest epochs.
     pub(super) fn after(&mut self, nodes: &Nodes<'_>, id: NodeId, tell: Tell<'_>) {
         self.elsewhere.is_fresh = false;
         let node = nodes.plan.node(id);
@@ -54,7 +54,7 @@ impl<'a> Retention<'a> {
         }
     }
 
-    /// Deletes what an earlier run was interrupted before deleting.
+    /// Evicts what an interrupted earlier run had still to evict.
     pub(super) fn at_end(&mut self, nodes: &Nodes<'_>, tell: Tell<'_>) {
         self.elsewhere.is_fresh = false;
         for id in nodes.plan.order().iter().filter(|id| is_read(nodes, **id)) {
@@ -67,13 +67,13 @@ impl<'a> Retention<'a> {
             return;
         }
         let Some(record) = &nodes.of(id).record else { return };
-        // The first part goes last; where it is gone, the rest is.
+        // The first part goes last; if it is missing, the others are.
         if !record.artifact.parts.first().is_some_and(|part| self.store.contains(part))
             || self.is_going_to_be_read(nodes, id)
         {
             return;
         }
-        // Looked at anew for every node that ends: another run may have come to need them since the last.
+        // Looked at again for every node that ends: another run may need them since.
         if !self.elsewhere.is_fresh {
             if let Err(error) = self.elsewhere.look(self.store, &nodes.plan.name) {
                 return self.keep_all(&error, tell);
@@ -99,7 +99,7 @@ impl<'a> Retention<'a> {
         }
     }
 
-    /// Says once why nothing is deleted.
+    /// Reports once why this run evicts nothing.
     fn keep_all(&mut self, error: &StoreError, tell: Tell<'_>) {
         if !std::mem::replace(&mut self.keeps_all, true) {
             let text = format!("this run evicts nothing: {error}");
@@ -107,7 +107,7 @@ impl<'a> Retention<'a> {
         }
     }
 
-    /// Whether a consumer must still run, or may have to run again for one behind it because its own bytes are gone.
+    /// Whether a consumer must still run, or may have to run again because its own bytes are missing.
     fn is_going_to_be_read(&self, nodes: &Nodes<'_>, id: NodeId) -> bool {
         let has_bytes = |id: NodeId| {
             let record = nodes.of(id).record.as_ref();
@@ -142,7 +142,7 @@ impl<'a> Retention<'a> {
     }
 }
 
-/// Whether a node is read by one that the pipeline writes. What nothing reads but its own tables is what a run is for.
+/// Whether a listed node reads it. A node read by nothing but its own tables is a goal of the run.
 fn is_read(nodes: &Nodes<'_>, id: NodeId) -> bool {
     nodes.plan.consumers(id).iter().any(|reader| !nodes.plan.node(*reader).is_implied)
 }

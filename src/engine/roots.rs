@@ -1,4 +1,4 @@
-//! roots: follows a node that would run back to what changed, also through nodes that have run with the change already.
+//! roots: traces why a node would run back to what changed, also through nodes that have already run with it.
 
 use crate::base::{Digest, StageKey};
 use crate::engine::fate::Fate;
@@ -13,7 +13,7 @@ use crate::store::{Record, Stand, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// What stands behind a run.
+/// The root cause of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Lines of the node's own key differ: parameters, versions, the seed, what a source observed, what is connected.
@@ -23,13 +23,13 @@ pub enum Cause {
     },
     /// The node has not run before.
     FirstRun,
-    /// The node was begun and not finished.
+    /// The node began and did not finish.
     NeverFinished,
     /// The node's record is damaged.
     Damaged,
-    /// The node's bytes are gone, and `keep:` asks for them.
+    /// The node's bytes are missing, and `keep:` retains them.
     AskedFor,
-    /// The node read something else at a port, and none of the remembered keys of what it reads there gave it.
+    /// The node read something else at a port, and no remembered key of the port's node gave that.
     Forgotten {
         /// The port.
         port: &'static str,
@@ -42,11 +42,11 @@ pub enum Cause {
 
 /// What is known of one node and one of its earlier keys.
 pub struct Look {
-    /// How the keys differ; of a node whose key is not known yet, only what is not an input.
+    /// How the keys differ; without a known key, only the lines that are no inputs.
     pub lines: Vec<String>,
-    /// What of the run's reason lies in this node; empty where all of it lies before.
+    /// The causes in this node; empty if all of them are in earlier nodes.
     pub causes: Vec<Cause>,
-    /// Nodes that the reason is to be looked for in, each with the key that it is to be compared with.
+    /// The nodes where the search goes on, each with the key to compare it with.
     next: Vec<(NodeId, Option<StageKey>)>,
 }
 
@@ -60,7 +60,7 @@ pub struct Step {
     pub look: Rc<Look>,
 }
 
-/// Traces nodes of one forecast. What it has seen for one, it knows for the next.
+/// Traces nodes of one forecast. It keeps what it found for one node for the next.
 pub struct Tracer<'a> {
     plan: &'a Plan,
     store: &'a Store,
@@ -71,7 +71,7 @@ pub struct Tracer<'a> {
 }
 
 impl<'a> Tracer<'a> {
-    /// Takes a forecast of `plan` on `store`.
+    /// Starts from a forecast of `plan` on `store`.
     pub fn new(plan: &'a Plan, store: &'a Store, device: &'a Device, forecast: &'a [Line]) -> Self {
         let mut lines = vec![None; plan.len()];
         for line in forecast {
@@ -85,10 +85,10 @@ impl<'a> Tracer<'a> {
         self.lines[node.index()]
     }
 
-    /// The way back from `target`, depth first along the inputs in their order; it ends where there are causes.
+    /// The way back from `target`, depth first along the inputs in their order; it ends at causes.
     ///
     /// # Errors
-    /// Where a source stage cannot look at the outside world.
+    /// If a source stage cannot look at the outside world.
     pub fn trace(&mut self, target: NodeId) -> Result<Vec<Step>, EngineError> {
         let (mut steps, mut seen): (Vec<Step>, _) = (Vec::new(), BTreeSet::new());
         let mut open = vec![(target, None, None)];
@@ -107,7 +107,7 @@ impl<'a> Tracer<'a> {
         Ok(steps)
     }
 
-    /// Compares a node with its key `old`, or without one with the last key that it finished with.
+    /// Compares a node with its key `old`, or without one with the last key under which it finished.
     fn look(&self, id: NodeId, old: Option<StageKey>) -> Result<Look, EngineError> {
         let mut look = Look { lines: Vec::new(), causes: Vec::new(), next: Vec::new() };
         let Some(line) = self.line(id) else { return Ok(look) };
@@ -138,7 +138,7 @@ impl<'a> Tracer<'a> {
             Some(key) => key.clone(),
             None => key_of(self.plan, id, &[], self.device)?,
         };
-        // An input that both keys have is followed; one that only one of them has was connected or taken off.
+        // The search follows an input that both keys have. An input that only one has was connected or removed.
         let both = |port: &str| was.contains_key(port) && node.inputs.iter().any(|(name, _)| *name == port);
         let followed = |line: &String| input_of(&line[2..]).is_some_and(|(port, _)| both(port));
         let (inputs, own): (Vec<_>, Vec<_>) =
@@ -156,7 +156,7 @@ impl<'a> Tracer<'a> {
         Ok(look)
     }
 
-    /// Notes that an input is to be looked at, unless it is what it `was`.
+    /// Adds an input to the search, unless it is what it `was`.
     fn follow(&self, id: NodeId, from: NodeId, port: &'static str, was: Option<&str>, look: &mut Look) {
         let stage = &*self.plan.node(id).stage;
         // A key of an earlier program names an input by all its parts.
@@ -186,18 +186,18 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    /// Without anything to compare a node with, its reason lies in the inputs that are not known yet.
+    /// A node that has nothing to compare with runs because of its unknown inputs.
     fn follow_unknown(&self, node: &Node, look: &mut Look) {
         let unknown = node.inputs.iter().map(|(_, from)| *from).filter(|from| self.digest(*from).is_none());
         look.next.extend(unknown.map(|from| (from, None)));
     }
 
-    /// The digest of what a node would give, as far as it is known.
+    /// The digest of a node's result, if it is known.
     fn digest(&self, node: NodeId) -> Option<Digest> {
         Some(self.line(node)?.record.as_ref()?.artifact.digest())
     }
 
-    /// The keys that a node had before the one it has now.
+    /// The keys that a node had before its present one.
     fn earlier(&self, node: NodeId, line: &Line) -> impl Iterator<Item = StageKey> {
         let now = line.key.as_ref().map(crate::engine::KeyText::key);
         let known: Vec<_> = self.history.of(&self.plan.node(node).name()).filter(|key| Some(*key) != now).collect();
@@ -209,7 +209,7 @@ impl<'a> Tracer<'a> {
     }
 }
 
-/// The cause that a fate is by itself.
+/// The cause that a fate states by itself.
 fn own_reason(fate: &Fate) -> Option<Cause> {
     match fate {
         Fate::Run(MissReason::FirstRun) => Some(Cause::FirstRun),

@@ -1,4 +1,4 @@
-//! sizes: numbers that parameters alone decide, such as the side of a crop, so that they are compared before anything runs.
+//! sizes: numbers that parameters alone decide, such as the side of a crop; they are compared before anything runs.
 
 /// Sizes of an artifact, by name.
 pub type Sizes = Vec<(&'static str, u64)>;

@@ -1,9 +1,9 @@
-//! slowest: the chain of nodes through a plan whose times sum up highest: what a run cannot be faster than.
+//! slowest: the chain of nodes with the largest sum of times: no run can be faster.
 
 use crate::engine::plan::{NodeId, Plan};
 use std::collections::BTreeMap;
 
-/// The slowest path through `plan`, given seconds by node; those of no time are left out.
+/// The slowest path through `plan`, given seconds by node; nodes without a time are left out.
 pub fn slowest_path(plan: &Plan, took: &BTreeMap<&str, f64>) -> Vec<(NodeId, f64)> {
     let seconds = |id: NodeId| took.get(plan.node(id).name().as_str()).copied().unwrap_or(0.0);
     let mut sums = vec![0.0f64; plan.len()];

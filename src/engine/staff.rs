@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::Scope;
 
-/// What reaches the loop.
+/// A message to the loop.
 pub(super) enum Message {
     Report(Report),
     Glimpsed(Vec<Glimpse>),
@@ -26,7 +26,7 @@ pub(super) enum Message {
     Broken(String),
 }
 
-/// Those who work for a run, and how they reach its loop.
+/// The workers of a run, and their way to its loop.
 pub(super) struct Staff<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     site: Site<'scope>,
@@ -37,7 +37,7 @@ pub(super) struct Staff<'scope, 'env> {
 }
 
 impl<'scope, 'env> Staff<'scope, 'env> {
-    /// Nobody yet. What they say goes to `sender`.
+    /// No workers yet. They will report to `sender`.
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
         site: Site<'scope>,
@@ -47,12 +47,12 @@ impl<'scope, 'env> Staff<'scope, 'env> {
         Self { scope, site, desk: Desk::new(scope), sender, crew: None, hire }
     }
 
-    /// Asks the crew for the end of what it has begun.
+    /// Asks the crew to end its running actions.
     pub(super) fn stop(&mut self) {
         self.crew.iter_mut().for_each(|crew| crew.stop());
     }
 
-    /// Has a chore done by a thread of this process.
+    /// Hands a chore to a thread of this process.
     pub(super) fn hand(&mut self, chore: impl FnOnce(Site<'scope>) -> Message + Send + 'scope) {
         let (site, sender) = (self.site, self.sender.clone());
         self.desk.hand(move || {
@@ -61,7 +61,7 @@ impl<'scope, 'env> Staff<'scope, 'env> {
         });
     }
 
-    /// Has an action done by the crew, which is hired now if it was not before.
+    /// Hands an action to the crew, which is hired at its first action.
     pub(super) fn begin(&mut self, action: Action) -> Result<(), EngineError> {
         if self.crew.is_none() {
             let sender = self.sender.clone();

@@ -24,7 +24,7 @@ pub struct Port {
     pub noun: &'static str,
     /// Whether the stage also runs without it.
     pub optional: bool,
-    /// Beginnings of the names of the parts that the stage reads; none: it reads all. Others are no part of its key.
+    /// Beginnings of the names of the parts that the stage reads; none: it reads all. The key ignores other parts.
     pub parts: &'static [&'static str],
 }
 
@@ -34,7 +34,7 @@ impl Port {
         Self { name, noun, optional: false, parts: &[] }
     }
 
-    /// The same port, of which the stage reads only parts whose names begin so.
+    /// The same port, restricted to parts whose names begin so.
     pub const fn reading(self, parts: &'static [&'static str]) -> Self {
         Self { parts, ..self }
     }
@@ -52,11 +52,11 @@ pub enum Pool {
     Cpu,
     /// The device that networks run on (and the cores, where that is the CPU).
     Device,
-    /// Neither to speak of.
+    /// Hardly any of either.
     Light,
 }
 
-/// How long an artifact's bytes stay. Its record stays for ever.
+/// How long an artifact's bytes are kept. Its record is kept for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// Always.
@@ -70,7 +70,7 @@ pub enum Keep {
 }
 
 impl Keep {
-    /// Whether the bytes of an epoch's node are to be there when a run of so many epochs is over.
+    /// Whether the bytes of an epoch's node must be there at the end of a run of `epochs` epochs.
     pub fn stays(self, epoch: Epoch, epochs: u32) -> bool {
         let epoch = epoch.0;
         match self {
@@ -82,13 +82,13 @@ impl Keep {
     }
 }
 
-/// Numbers that become known while a pipeline runs and that later stages are checked against, such as `images`.
+/// Numbers that a pipeline learns while it runs and that later stages check, such as `images`.
 pub type Facts = BTreeMap<String, u64>;
 
-/// A verb of the pipeline file. The implementing struct holds the parameters as they stand under `with:`.
+/// A verb of the pipeline file. The implementing struct holds the parameters as they are under `with:`.
 ///
-/// Parameters are plain data: numbers are `f64` or integers and finite, an absent option is left out when serialised,
-/// so that adding one leaves the old keys alone.
+/// Parameters are plain data: texts, integers and finite `f64`. An absent option is not serialised, so that a new
+/// option leaves old keys unchanged.
 pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The name under `stage:`.
     const VERB: &'static str;
@@ -100,29 +100,30 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const OUTPUT: Noun;
     /// What it occupies while it runs.
     const POOL: Pool;
-    /// How long its output stays when the pipeline does not say.
+    /// How long its output is kept if the pipeline does not say.
     const KEEP: Keep;
     /// Whether it draws random numbers, and so has a seed line in its key.
     const DRAWS: bool = false;
-    /// Whether it looks at the outside world ([`Stage::observe`]), which may take as long as a data set is large.
+    /// Whether it looks at the outside world ([`Stage::observe`]), which takes long for a large data set.
     const OBSERVES: bool = false;
-    /// Whether the epoch stands in its output, and so in its key.
+    /// Whether its output contains the epoch, so that its key does too.
     const TELLS_EPOCH: bool = false;
-    /// Whether no pipeline writes it: a node of it follows every node whose noun has tables and that it has a port for.
+    /// Whether no pipeline file lists it. The plan adds a node after every node whose noun has tables, if a port takes
+    /// it.
     const IMPLIED: bool = false;
 
-    /// Library versions and device kind, where the output's bits depend on them.
+    /// Library versions and device kind, if the output's bits depend on them.
     fn numerics(&self, device: &Device) -> Option<String> {
         let _ = device;
         None
     }
 
-    /// What an earlier program wrote in keys of this stage, where its artifacts are as good as today's.
+    /// What an earlier program wrote in keys of this stage, if its artifacts are as good as today's.
     fn before(&self, device: &Device) -> Before {
         Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics: self.numerics(device) }
     }
 
-    /// The folder outside the store that the artifact's paths are relative to. It is where data lives, not what it is,
+    /// The folder outside the store that the artifact's paths are relative to. It says where data is, not what it is,
     /// so it is never part of a key.
     fn source(&self) -> Option<&Path> {
         None
@@ -133,31 +134,31 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         Ok(None)
     }
 
-    /// Refuses parameters that cannot work, before anything is computed and again as facts become known.
+    /// Refuses parameters that cannot work, before anything is computed and again when facts become known.
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
         let _ = facts;
         Ok(())
     }
 
-    /// Says which sizes the output will have, as far as the parameters and the sizes of the inputs decide them.
+    /// States the sizes of the output, as far as the parameters and the sizes of the inputs decide them.
     fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
         let _ = inputs;
         Sizes::new()
     }
 
-    /// Refuses sizes of inputs that do not fit. All nodes are asked before anything runs.
+    /// Refuses input sizes that do not fit. All nodes are asked before anything runs.
     fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
         let _ = inputs;
         Ok(())
     }
 
-    /// About how many bytes the output will have, as far as the facts tell.
+    /// About how many bytes the output will have, as far as the facts say.
     fn estimate(&self, facts: &Facts) -> Option<u64> {
         let _ = facts;
         None
     }
 
-    /// Says what a node does before it does it. It reads small tables at most, and depends on nothing but the inputs.
+    /// States what a node will do. It reads small tables at most, and depends on nothing but the inputs.
     fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
         let _ = inputs;
         Ok(Work::Whole)
@@ -187,7 +188,7 @@ pub struct Before {
     pub numerics: Option<String>,
 }
 
-/// A stage with its type erased; nobody implements it by hand.
+/// A stage with its type erased; every [`Stage`] is one.
 pub trait AnyStage: Send + Sync {
     /// The registry's line for it.
     fn def(&self) -> &'static StageDef;
@@ -239,7 +240,7 @@ pub struct StageDef {
     pub tells_epoch: bool,
     /// [`Stage::IMPLIED`]
     pub is_implied: bool,
-    /// Makes the stage from its parameters as they were written.
+    /// Makes the stage from the parameters of a pipeline file.
     pub parse: fn(&Tree) -> Result<Box<dyn AnyStage>, TreeError>,
     /// The JSON Schema of the parameters.
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
@@ -272,7 +273,7 @@ pub trait Registered: Stage {
         parse: |tree| Self::deserialize(tree).map(|stage| Box::new(stage) as Box<dyn AnyStage>),
         schema: |generator| generator.subschema_for::<Self>(),
     };
-    /// The line at an address that lasts.
+    /// The line at a permanent address.
     const LINE: &'static StageDef = &Self::DEF;
 }
 

@@ -15,15 +15,15 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// Nobody asked for it.
+    /// Nothing needs it.
     Unwanted,
-    /// Asked for; its key is not known yet, or not looked up.
+    /// Needed; its key is not known yet, or not looked up.
     Wanted,
     /// Its key has a record. Its bytes may have been evicted: that is no reason to run it.
     Hit,
-    /// It must run, and waits for its pool, or for an input whose bytes are being made again.
+    /// It must run, and waits for its pool, or for an input whose bytes are being rebuilt.
     Ready,
-    /// As ready, but another process has the right to make it (see [`crate::store::KeyLock`]).
+    /// Like Ready, but another process has the right to make it (see [`crate::store::KeyLock`]).
     Waiting,
     /// A worker has it.
     Running,

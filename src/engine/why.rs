@@ -4,8 +4,8 @@ use crate::base::StageKey;
 use crate::engine::{KeyText, MissReason};
 use crate::store::Store;
 
-/// Why a node with this key runs, given the keys that its name had before, newest first. `keys` are its key and the key
-/// that an earlier program would have made: what differs from a record of that program is told in its own words.
+/// Why a node with this key runs. `before` are the earlier keys of its name, newest first. `keys` are its key and the
+/// key of an earlier program. A record of that program is compared in its own words.
 pub fn miss_reason(store: &Store, before: impl IntoIterator<Item = StageKey>, keys: &[&KeyText]) -> MissReason {
     let mut before = before.into_iter().peekable();
     if before.peek().is_some_and(|last| keys.iter().any(|key| key.key() == *last)) {
@@ -16,7 +16,7 @@ pub fn miss_reason(store: &Store, before: impl IntoIterator<Item = StageKey>, ke
     MissReason::KeyChanged { lines: lines.unwrap_or_default() }
 }
 
-/// The lines that only one of two key texts has: `-` for the old, `+` for the new, next to each other by their name.
+/// The lines that only one of two key texts has: `-` for the old, `+` for the new. Lines of one name are neighbours.
 pub fn difference(old: &str, new: &str) -> Vec<String> {
     let only = |this: &str, that: &str, sign: char| {
         let kept: Vec<_> = this.lines().filter(|line| !that.lines().any(|other| other == *line)).collect();
@@ -28,7 +28,7 @@ pub fn difference(old: &str, new: &str) -> Vec<String> {
     lines.into_iter().map(|(_, sign, line)| format!("{sign} {line}")).collect()
 }
 
-/// What a line of a key text is about: all before its value.
+/// The subject of a key text's line: all before its value.
 fn name_of(line: &str) -> &str {
     line.split_once(" = ").map_or_else(|| line.split(' ').next().unwrap_or(line), |(name, _)| name)
 }

@@ -1,4 +1,4 @@
-//! work: what a node does, said before it does it: one whole, or shards that may run in any order and place.
+//! work: what a node will do: one whole, or shards that may run in any order and place.
 
 use crate::base::Digest;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub struct Read {
     pub port: String,
     /// Names of the parts.
     pub parts: Vec<String>,
-    /// What of them it reads, where that is not all of their bytes: a digest of it.
+    /// What it reads of them, if that is not all their bytes: a digest of it.
     pub content: Option<Digest>,
 }
 
@@ -41,13 +41,13 @@ impl Shard {
         Self { part, rows, reads: Vec::new() }
     }
 
-    /// The same, which reads only `parts` of `port`.
+    /// The same shard, which reads only `parts` of `port`.
     pub fn reading(mut self, port: &str, parts: Vec<String>) -> Self {
         self.reads.push(Read { port: port.to_owned(), parts, content: None });
         self
     }
 
-    /// The same, which of `port` reads no more than what has this digest.
+    /// The same shard, which reads of `port` only what has this digest.
     pub fn reading_rows(mut self, port: &str, content: Digest) -> Self {
         self.reads.push(Read { port: port.to_owned(), parts: Vec::new(), content: Some(content) });
         self
@@ -55,7 +55,7 @@ impl Shard {
 }
 
 impl Work {
-    /// Shards of `size` rows each, but for the last, of `total` rows. No row at all is one empty shard.
+    /// Shards of `size` rows each, but for the last, of `total` rows. Zero rows make one empty shard.
     pub fn in_rows(total: u64, size: u64, name: impl Fn(usize) -> String) -> Self {
         let size = size.max(1);
         let starts = (0..total.max(1)).step_by(size as usize);

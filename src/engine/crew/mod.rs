@@ -29,5 +29,5 @@ pub trait Crew {
 /// Hires a crew for one run, when its first action is due.
 pub type Hire<'a> = &'a dyn Fn(Reports) -> Result<Box<dyn Crew>, EngineError>;
 
-/// How many shards of one node are in work at a time: one computes while the other waits for the disk.
+/// How many shards of one node run at a time: one computes while the other waits for the disk.
 pub const IN_FLIGHT: usize = 2;

@@ -1,4 +1,4 @@
-//! course: what happens to a node from the moment at which it may start to its record.
+//! course: the way of a node from the moment at which it may start to its record.
 
 use super::{Executor, MAX_DRIFTS, MAX_RUNS};
 use crate::base::Digest;
@@ -59,7 +59,8 @@ impl<'a> Executor<'a> {
             }
             Ok(Taken::Theirs) => {
                 if self.waited.insert(id) {
-                    // Before the other one can be done with it and delete it: what it makes is wanted here, too.
+                    // This must be written before the other process finishes and evicts what it makes: this run needs
+                    // it too.
                     self.claims.cannot_wait();
                     self.observer.observe(&Event::NodeWaits { node: self.nodes.name(id), key: key.key() });
                 }
@@ -85,7 +86,7 @@ impl<'a> Executor<'a> {
         self.nodes.plan.node(id).stage.def().pool
     }
 
-    /// What a node that is about to run consists of is known.
+    /// The parts of a node that is about to run are known.
     pub(super) fn prepared<'scope>(
         &mut self,
         (whole, key): (Action, KeyText),
@@ -122,7 +123,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// A node waits for inputs whose bytes are gone.
+    /// Puts a node back to wait for inputs whose bytes are missing.
     fn step_back(&mut self, id: NodeId, gone: Vec<NodeId>) {
         self.nodes.of_mut(id).lock = None;
         self.jobs.leave(id, self.pool(id));
@@ -132,7 +133,7 @@ impl<'a> Executor<'a> {
         }
         let is_back = |from: &NodeId| self.nodes.state(*from).is_satisfied();
         if self.nodes.plan.node(id).is_implied && gone.iter().any(is_back) {
-            // Tables are worth no epoch that is trained again.
+            // Tables alone are no reason to train an epoch again.
             self.without_tables.extend(self.nodes.plan.followed(id));
             return self.nodes.board.advance(id, NodeState::Skipped);
         }
@@ -162,29 +163,29 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// A run that nobody works for is over.
+    /// Ends the run if no worker can do its actions.
     fn needs_crew(&mut self, id: NodeId, begun: Result<(), EngineError>) {
         if let Err(error) = begun {
-            // A signal to the whole group may have ended the worker before it could ignore it.
+            // A signal to the whole group may have ended the worker before it ignored signals.
             let is_asked = self.settings.cancel.is_requested();
             self.failure.get_or_insert(if is_asked { EngineError::Interrupted } else { error });
             self.done(id, Err(ActionError::Interrupted));
         }
     }
 
-    /// The work on a node has ended.
+    /// Takes the result of a node's work.
     pub(super) fn done(&mut self, id: NodeId, result: Result<Record, ActionError>) {
         if let Err(ActionError::NoWorker { why }) = result {
             return self.needs_crew(id, Err(EngineError::NoCrew { why }));
         }
         if let (Err(ActionError::Missing { .. }), true) = (&result, self.nodes.of(id).vanished < MAX_RUNS) {
-            // Deleted between the look and the reading: the next round sees it.
+            // Another process deleted it between the look and the reading: the next round sees that.
             self.nodes.of_mut(id).vanished += 1;
             return self.step_back(id, Vec::new());
         }
         let is_failure = |error: &ActionError| !matches!(error, ActionError::Interrupted | ActionError::Stuck { .. });
         if self.nodes.of(id).outdated && result.as_ref().err().is_some_and(is_failure) {
-            // What it read is not what the run reads by now: it is looked up again.
+            // The run reads something else by now, so the node is looked up again.
             return self.step_back(id, Vec::new());
         }
         self.jobs.leave(id, self.pool(id));
@@ -226,7 +227,7 @@ impl<'a> Executor<'a> {
         self.retention.after(&self.nodes, id, &|event| observer.observe(event));
     }
 
-    /// An input drifted since a node's key was made.
+    /// Looks a node up again, after an input drifted since its key was made.
     fn look_up_again(&mut self, id: NodeId) {
         self.nodes.board.advance(id, NodeState::Wanted);
         if self.nodes.of(id).unresolved == 0 {
@@ -234,11 +235,11 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// A node that was rebuilt gave other bytes.
+    /// Handles a rebuilt node that gave other bytes.
     fn drifted(&mut self, id: NodeId, was: Digest, record: Record, is_renewed: bool) {
         let (node, is) = (self.nodes.name(id), record.artifact.digest());
         if is_renewed {
-            // What an earlier program made may lie in other parts.
+            // An earlier program may have cut its result into other parts.
             return self.lookup.relearn(&mut self.nodes, id, Arc::new(record));
         }
         self.observer.observe(&Event::Drifted { node: node.clone(), was, is });

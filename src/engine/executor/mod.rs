@@ -1,4 +1,4 @@
-//! executor: runs a plan on a store: one loop that moves every node along its ladder and never waits for a disk.
+//! executor: runs a plan on a store: one loop moves every node along its ladder and waits for no disk.
 
 mod course;
 
@@ -22,24 +22,24 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// How often it is looked whether the run must stop, and whether another process has made what is waited for.
+/// How often the loop checks for a request to stop, and for what other processes make.
 const LOOK_UP: Duration = Duration::from_millis(100);
-/// How often a node may give other bytes than its record promised before the run gives up on it.
+/// How often a node may give other bytes than its record promises before the run fails.
 const MAX_DRIFTS: usize = 3;
-/// How often a node is rebuilt in one run before the run asks who keeps deleting its bytes.
+/// How often a node is rebuilt in one run before the run fails, because something keeps deleting its bytes.
 const MAX_RUNS: usize = 10;
 
-/// What a run is told besides its plan.
+/// The settings of a run besides its plan.
 pub struct Settings<'a> {
     /// What networks run on.
     pub device: &'a Device,
     /// Stop once these nodes are done; empty means all.
     pub to: Vec<NodeId>,
-    /// The wish to stop.
+    /// The request to stop.
     pub cancel: Cancel,
-    /// Hires who does the work, once there is some; without it, threads of this process do.
+    /// Hires a crew at the first action; without it, threads of this process do the actions.
     pub hire: Option<Hire<'a>>,
-    /// How many shards of one node are worked on at a time; [`crate::engine::crew::IN_FLIGHT`] is good.
+    /// How many shards of one node run at a time; [`crate::engine::crew::IN_FLIGHT`] is good.
     pub in_flight: usize,
 }
 
@@ -64,10 +64,10 @@ pub struct Executor<'a> {
     claims: Claims,
     retention: Retention<'a>,
     jobs: Jobs,
-    /// Nodes that another process makes, and those of which that was said.
+    /// Nodes that another process makes, and those of which the run has reported that.
     waiting: BTreeSet<NodeId>,
     waited: BTreeSet<NodeId>,
-    /// Nodes whose tables cannot be made: their bytes were deleted.
+    /// Nodes whose tables cannot be made: their bytes were evicted.
     without_tables: BTreeSet<NodeId>,
     failure: Option<EngineError>,
 }
@@ -91,7 +91,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Runs to the end, to the first failure, or to where the run is asked to stop.
+    /// Runs to the end, to the first failure, or to where a request stops it.
     ///
     /// # Errors
     /// Why it did not reach its end.
@@ -120,8 +120,8 @@ impl<'a> Executor<'a> {
         self.finish(watch.seconds())
     }
 
-    /// Looks up what is known, starts what may start, waits for one message, and again, until nothing runs and nothing
-    /// can.
+    /// Looks up what is known, starts what may start, and takes one message. Repeats that until nothing runs and
+    /// nothing can start.
     fn drive<'scope>(&mut self, staff: &mut Staff<'scope, '_>, receiver: &Receiver<Message>)
     where
         'a: 'scope,
@@ -169,8 +169,8 @@ impl<'a> Executor<'a> {
         left.into_iter().for_each(|id| self.nodes.board.advance(id, NodeState::Skipped));
     }
 
-    /// Has other threads look at what the last run left, while the loop begins with what it can. Where the store hashes
-    /// what it looks at, that would hash all of it before anything else happens.
+    /// Makes other threads look at what the last run left, while the loop begins with what it can. A store that hashes
+    /// what it looks at gets no look ahead: it would hash everything first.
     fn look_ahead<'scope>(&mut self, staff: &mut Staff<'scope, '_>)
     where
         'a: 'scope,
@@ -190,7 +190,7 @@ impl<'a> Executor<'a> {
         'a: 'scope,
     {
         match message {
-            // Whoever might end the worker has heard it.
+            // The crew has seen it before the loop.
             Message::Report(Report::Saving(..)) => {}
             Message::Glimpsed(glimpses) => self.lookup.glimpsed(&self.nodes, glimpses),
             Message::Report(Report::Event(action, event)) => {
@@ -223,12 +223,12 @@ impl<'a> Executor<'a> {
             }
             Message::Prepared(action, key, prepared) => self.prepared((action, key), prepared, staff),
             Message::Gathered(id, result) => self.done(id, result),
-            // It would be waited for for ever.
+            // The loop would wait for its result for ever.
             Message::Broken(panic) => panic!("BUG: a chore {panic}"),
         }
     }
 
-    /// Whether more may be begun.
+    /// Whether the run may begin more.
     fn goes_on(&self) -> bool {
         self.failure.is_none() && !self.settings.cancel.is_requested()
     }
@@ -279,7 +279,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// What stands under a node's key is known: it is a hit, or runs, or both, one after the other.
+    /// Takes what a look under a node's key found: the node is a hit, or runs, or both in turn.
     fn looked(&mut self, id: NodeId, looked: Result<Looked, StoreError>) {
         let Looked { key, newer, seen, missing } = match looked {
             Ok(looked) => looked,
@@ -299,7 +299,7 @@ impl<'a> Executor<'a> {
             self.hit(id, Arc::clone(record), *digest);
         }
         let Fate::Run(reason) = fate else { return };
-        // Where it cannot be told whether bytes are there, it is no reason to rebuild them: the run stops.
+        // A store that cannot say whether it has the bytes is no reason for a rebuild: the run stops.
         if let (Stand::Unknown, Some(Seen { record, .. })) = (stand, &seen)
             && let Err(error) = self.store.has(&record.artifact)
         {
@@ -308,7 +308,7 @@ impl<'a> Executor<'a> {
         self.demand(id, reason);
     }
 
-    /// A node's record is there.
+    /// Takes a node's existing record.
     fn hit(&mut self, id: NodeId, record: Arc<Record>, artifact: Digest) {
         self.nodes.board.advance(id, NodeState::Hit);
         self.retention.hold(id, &record.artifact);
@@ -321,7 +321,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// `id` must run. Whether its inputs' bytes are there is looked at when it is about to: till then they may go.
+    /// Notes that `id` must run. Its inputs' bytes are checked when it starts: until then they may go.
     fn demand(&mut self, id: NodeId, reason: MissReason) {
         self.nodes.of_mut(id).reason = Some(reason);
         if !matches!(self.nodes.state(id), NodeState::Ready | NodeState::Running) {
@@ -343,7 +343,7 @@ impl<'a> Executor<'a> {
         left.map(|id| format!("{} {:?}", self.nodes.name(id), self.nodes.state(id))).collect()
     }
 
-    /// A node cannot go on; the run ends when what is running has ended.
+    /// Notes that a node failed; the run ends when its running actions have ended.
     fn fail(&mut self, id: NodeId, error: EngineError) {
         self.observer.observe(&Event::NodeFailed { node: self.nodes.name(id), error: error.to_string() });
         if !self.nodes.state(id).is_final() {
@@ -352,14 +352,14 @@ impl<'a> Executor<'a> {
         self.failure.get_or_insert(error);
     }
 
-    /// What is in the way of an object is why a stage could not put it there.
+    /// A file that blocks an object is the true cause of a stage's failure.
     fn look_for_stuck(&mut self) {
         if let Some(error) = self.store.take_stuck() {
             self.failure = Some(error.into());
         }
     }
 
-    /// Says what the store met.
+    /// Reports what the store met.
     fn tell_reports(&self) {
         for text in self.store.take_reports() {
             self.observer.observe(&Event::Note { node: String::new(), text });
