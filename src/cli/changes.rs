@@ -4,7 +4,7 @@ use crate::cli::plan::{in_words, shorten};
 use crate::engine::MissReason;
 use crate::engine::key::input_of;
 
-/// Named of the nodes that have a change in common with another.
+/// How many nodes with a common change are named.
 const NAMED: usize = 3;
 
 /// `- param.k = 100` and `+ param.k = 80` as `param.k = 100 -> 80`.
@@ -30,7 +30,7 @@ fn parts(line: &str) -> (&str, &str) {
     line.split_at(end)
 }
 
-/// Why a node ran, in a phrase: what of its key changed, its inputs by their ports alone.
+/// Why a node ran, in a phrase: what changed in its key, with inputs shown by their ports alone.
 pub fn phrase(reason: &MissReason) -> String {
     let MissReason::KeyChanged { lines } = reason else { return in_words(reason) };
     let (inputs, own): (Vec<_>, Vec<_>) =
@@ -44,13 +44,13 @@ pub fn phrase(reason: &MissReason) -> String {
     told.join(", ")
 }
 
-/// A change that several nodes have in common.
+/// A change that several nodes share.
 pub struct Group {
-    /// The first that has it.
+    /// The first node with the change.
     pub node: String,
-    /// What was said of it.
+    /// The lines that describe it.
     pub what: Vec<String>,
-    /// The others.
+    /// The other nodes with the change.
     pub others: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl Group {
     }
 }
 
-/// Puts together what is said in the same words of several epochs' nodes of one name.
+/// Groups nodes of one name, from several epochs, whose changes read the same.
 pub fn group(said: impl IntoIterator<Item = (String, Vec<String>)>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut seen = std::collections::BTreeMap::new();

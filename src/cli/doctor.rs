@@ -1,4 +1,4 @@
-//! doctor: looks at the machine and says what is well, what is slow, and what to mend.
+//! doctor: checks the machine and says what is well, what is slow, and what to mend.
 
 use crate::cli::args::DoctorArgs;
 use crate::cli::error::CliError;
@@ -9,7 +9,7 @@ use crate::learn::torch::{self, TORCH, VOIDING};
 use crate::store::{Disk, Store, StoreIo};
 use std::path::Path;
 
-/// Less free disk than this is worth a word.
+/// The check warns about less free disk than this.
 const DISK_LOW: u64 = 5_000_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -98,7 +98,7 @@ fn blas() -> Check {
     }
 }
 
-/// Names the variables that would void exact labels; dcpipe removes them from what its workers see.
+/// Names the variables that would void exact labels; dcpipe removes them from its workers' environment.
 fn precision() -> Check {
     let set: Vec<_> = VOIDING.into_iter().filter(|name| std::env::var_os(name).is_some()).collect();
     if set.is_empty() {

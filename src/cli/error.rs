@@ -7,7 +7,7 @@ use crate::store::StoreError;
 /// What ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The arguments do not go together.
+    /// The arguments contradict each other.
     #[error("{0}")]
     Usage(String),
     /// The pipeline file.
@@ -22,10 +22,10 @@ pub enum CliError {
     /// The machine.
     #[error("{0}")]
     Environment(String),
-    /// An artifact that cannot be shown.
+    /// An artifact that dcpipe cannot show.
     #[error("{0}")]
     Artifact(String),
-    /// Nobody reads what is printed any more.
+    /// The reader of standard output has closed it.
     #[error("standard output is closed")]
     Pipe,
     /// Stopped on request.
@@ -34,19 +34,19 @@ pub enum CliError {
         /// The command.
         again: String,
     },
-    /// Another process is at work where this one must be alone.
+    /// Another process works on something that this command needs alone.
     #[error("{0}")]
     Locked(String),
-    /// The other program has said what there is to say.
+    /// The other program has already reported the error.
     #[error("")]
     Said {
         /// Its exit code.
         code: u8,
     },
-    /// What no command should.
+    /// A bug: no command should end this way.
     #[error("BUG: it {0}. Committed results are whole, and the same command resumes; please report it")]
     Panicked(String),
-    /// Something about files of ours outside the store.
+    /// An error about dcpipe's files outside the store.
     #[error("{0}")]
     Files(String),
 }
@@ -75,7 +75,7 @@ impl CliError {
             Self::Environment(_) => 6,
             Self::Interrupted { .. } | Self::Engine(EngineError::Interrupted) => 75,
             Self::Engine(EngineError::NoCrew { .. }) => 6,
-            // A worker that finds a file cut short under its hands ends with this code.
+            // A worker ends with this code if a mapped file was cut short.
             Self::Engine(EngineError::Stage {
                 error: ActionError::Damaged { .. } | ActionError::Died { code: Some(5), .. },
                 ..

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often a waiting collection looks whether the store is free.
+/// How often a waiting gc checks whether the store is free.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// dcpipe gc
@@ -59,7 +59,7 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
     text::out(&told)
 }
 
-/// The store, with no other process in it.
+/// Opens the store with no other process in it.
 fn alone(args: &GcArgs) -> Result<Store, CliError> {
     check_there(&args.store)?;
     loop {

@@ -1,4 +1,4 @@
-//! listeners: who hears a run (the results folder, the journal, the terminal or `--json`), and what is noted of it first.
+//! listeners: the results folder, the journal, and the terminal or `--json`, which all hear a run.
 
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
@@ -15,8 +15,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Scope;
 use std::time::Duration;
 
-/// How often a run looks whether another one of its name has ended: they share a results folder, and the second lays its
-/// results out when the first has ended.
+/// How often a run checks whether another run of its name has ended. Both share a results folder, and the later one
+/// exports its results after the other's end.
 const TURN: Duration = Duration::from_millis(100);
 
 /// The listeners of a run.
@@ -26,10 +26,10 @@ pub struct Listeners<'a> {
     refusal: Refusal,
 }
 
-/// Why standard output did not take what was written to it.
+/// Why standard output refused a write.
 type Refusal = Arc<OnceLock<io::Error>>;
 
-/// Standard output that remembers its first refusal: a run of days goes on without it, and says so in the end.
+/// Standard output that remembers its first refusal: a run of days continues without it, and reports that at its end.
 struct Remembering(Refusal);
 
 impl Write for Remembering {
@@ -94,7 +94,7 @@ impl Observer for Listeners<'_> {
 }
 
 impl<'a> Listeners<'a> {
-    /// Opens their files before the run, which is not worth beginning where that fails.
+    /// Opens their files before the run. If that fails, the run does not begin.
     pub fn open(
         args: &RunArgs,
         space: &'a Workspace,
@@ -126,7 +126,7 @@ impl<'a> Listeners<'a> {
     }
 }
 
-/// Names for a sentence: some of them, and how many more.
+/// Names for a sentence: some of them, and the number of the others.
 fn listed(names: &[String]) -> String {
     const NAMED: usize = 5;
     let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! ls: the runs of a store, or the nodes of a pipeline with what is there of them.
+//! ls: the runs of a store, or the nodes of a pipeline and what the store has of them.
 
 use crate::cli::args::LsArgs;
 use crate::cli::error::CliError;
@@ -28,7 +28,7 @@ fn all(store: &Store) -> Vec<Vec<String>> {
     rows
 }
 
-/// Whether a line goes without saying: tables that are there, or are not since what they are of is not.
+/// Whether a line adds nothing: a whole table, or a table without a record.
 fn is_aside(space: &Workspace, line: &Line) -> bool {
     let stand = line.record.as_ref().map(|record| space.store.stand(&record.artifact));
     space.loaded.plan.node(line.node).is_implied && stand.is_none_or(|stand| stand == Stand::Whole)

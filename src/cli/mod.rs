@@ -35,7 +35,7 @@ use error::CliError;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Parses the process's arguments, does what they say, and answers with an exit code.
+/// Parses the process's arguments, does what they say, and returns an exit code.
 pub fn main(program: &'static Program) -> ExitCode {
     program::become_this(program);
     let arguments = match Arguments::try_parse() {
@@ -45,7 +45,7 @@ pub fn main(program: &'static Program) -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    // A panic is caught and told like any other error; nobody wants its trace over the progress bars.
+    // A panic is caught and reported like any other error; its trace would tear the progress bars.
     std::panic::set_hook(Box::new(panics::remember));
     signals::tame();
     let start = || match &arguments.command {

@@ -1,4 +1,4 @@
-//! native: where `dcpipe-native` and its libtorch are, and how it is started.
+//! native: where `dcpipe-native` and its libtorch are, and how dcpipe starts them.
 
 use crate::cli::error::CliError;
 use crate::cli::threads;
@@ -11,18 +11,18 @@ const CPU_PART: &str = "libtorch_cpu.so";
 const TEAM: &str = "OMP_NUM_THREADS";
 const GPU_PART: &str = "libtorch_cuda.so";
 
-/// The command of the other program, with as many `threads` as were asked for.
+/// The command of the other program, with `threads` threads.
 ///
 /// # Errors
-/// Where it, or a right libtorch, is missing; with what to do.
+/// If the program or a matching libtorch is missing; the error says what to do.
 pub fn command(threads: Option<usize>) -> Result<Command, CliError> {
     let native = native().and_then(|native| right_torch(&native).map(|()| native)).map_err(CliError::Environment)?;
     let mut command = Command::new(&native);
     if std::env::var_os("OMP_WAIT_POLICY").is_none() {
-        // libgomp's idle threads would spin on the cores that the other pool of threads works on.
+        // libgomp's idle threads would spin on the cores of the other thread pool.
         command.env("OMP_WAIT_POLICY", "passive");
     }
-    // Libraries ask libgomp, each on threads of its own; it knows the cores, and no limit of a container.
+    // Libraries ask libgomp, each on its own threads; it knows the cores, but not a container's limit.
     if let Ok(count) = threads::count(threads)
         && (threads.is_some() || std::env::var_os(TEAM).is_none())
     {
@@ -31,8 +31,8 @@ pub fn command(threads: Option<usize>) -> Result<Command, CliError> {
     Ok(command)
 }
 
-/// The command of a worker: nothing in its environment lets libraries compute with fewer bits than a key says, or other
-/// ones on another number of threads.
+/// The command of a worker. Its environment has no variable that lowers the precision of libraries below the key's.
+/// None changes their number of threads either.
 ///
 /// # Errors
 /// As [`command`].
@@ -44,7 +44,7 @@ pub fn worker(threads: Option<usize>) -> Result<Command, CliError> {
     Ok(command)
 }
 
-/// Has the other program do what this one was told, and ends as it ends.
+/// Runs the other program with this one's arguments, and ends with its exit code.
 pub fn instead() -> Result<(), CliError> {
     let mut command = command(None)?;
     let program = command.get_program().to_string_lossy().into_owned();
@@ -66,7 +66,7 @@ pub fn device(text: &str) -> Result<Device, CliError> {
     serde_json::from_slice(&asked.stdout).map_err(|_| CliError::Environment(words))
 }
 
-/// Whether the libtorch that would be loaded can be asked for GPUs.
+/// Whether the libtorch that the other program would load supports GPUs.
 pub fn has_gpu_part() -> bool {
     let Ok(native) = native() else { return false };
     let folders = folders(&native);
@@ -88,7 +88,7 @@ fn native() -> Result<PathBuf, String> {
     ))
 }
 
-/// Where the dynamic loader will look: the run path of `dcpipe-native` first, then `LD_LIBRARY_PATH`.
+/// Where the dynamic loader will search: the run path of `dcpipe-native` first, then `LD_LIBRARY_PATH`.
 fn folders(native: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     if let Some(target) = native.parent().and_then(Path::parent).and_then(Path::parent) {
@@ -105,7 +105,7 @@ fn torch_in(folders: &[PathBuf]) -> Option<&PathBuf> {
     folders.iter().find(|folder| folder.join(CPU_PART).exists())
 }
 
-/// Without this look, a libtorch that is missing or another would be a sentence of the dynamic loader.
+/// Without this check, the dynamic loader would report a missing or different libtorch in its own words.
 fn right_torch(native: &Path) -> Result<(), String> {
     let folders = folders(native);
     let Some(found) = torch_in(&folders) else {

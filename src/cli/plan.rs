@@ -10,9 +10,9 @@ use crate::engine::{MissReason, NodeId, Plan};
 use crate::store::Stand;
 use std::collections::BTreeSet;
 
-/// Why a node whose record is there and wrong would run.
+/// Why a node with a damaged record would run.
 pub const DAMAGED: &str = "its record is damaged";
-/// Shown of the lines of a changed key; `why` shows them all.
+/// How many lines of a changed key are shown; `why` shows them all.
 const LINES_SHOWN: usize = 4;
 
 /// dcpipe plan
@@ -41,7 +41,7 @@ pub fn plan(args: &PlanArgs) -> Result<(), CliError> {
     text::out(&(text::table(&rows) + &summary))
 }
 
-/// Whether a line goes without saying: tables run where what they are of runs.
+/// Whether a line adds nothing: tables run if the node that they belong to runs.
 fn is_aside(plan: &Plan, line: &Line, hits: &BTreeSet<NodeId>) -> bool {
     plan.followed(line.node).is_some_and(|of| hits.contains(&line.node) || !hits.contains(&of))
 }
@@ -57,7 +57,7 @@ fn row(plan: &Plan, line: &Line) -> Vec<String> {
     vec![plan.node(line.node).name(), what.to_owned(), bytes, why]
 }
 
-/// Why a node would run, with what was seen of its bytes and its record.
+/// Why a node would run, given the state of its bytes and its record.
 pub fn because(line: &Line, reason: &MissReason) -> String {
     match reason {
         MissReason::Evicted { needed_by } => wanting(line.stand, needed_by),
@@ -92,7 +92,7 @@ fn wanting(stand: Option<Stand>, needed_by: &str) -> String {
     format!("its bytes are {are}, and {why}")
 }
 
-/// Cuts digests down to what a person compares.
+/// Shortens digests to the length that a person compares.
 pub fn shorten(line: &str) -> String {
     let is_digest = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
     line.split(' ').map(|word| if is_digest(word) { &word[..12] } else { word }).collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! program: what `dcpipe` and `dcpipe-native` do differently; all else they share.
+//! program: what `dcpipe` and `dcpipe-native` do differently; they share all else.
 
 use crate::cli::args::DoctorArgs;
 use crate::cli::error::CliError;
@@ -9,19 +9,19 @@ use crate::learn::{gpu, torch};
 use crate::stages;
 use std::sync::OnceLock;
 
-/// One of the two. Everything that leads to a native library stands behind one of these pointers, so that the linker
-/// leaves out of `dcpipe` what only [`NATIVE`] refers to.
+/// One of the two. Only these pointers lead to native libraries. So the linker leaves out of `dcpipe` what only
+/// [`NATIVE`] refers to.
 pub struct Program {
     pub(super) stages: fn() -> Registry,
     /// Whether stages run in this process, or only in workers.
     pub(super) runs: bool,
-    /// Turns `auto` into the device that would be used, and checks that a named one is there.
+    /// Turns `auto` into the device that would be used, and checks that a named one exists.
     pub(super) device: fn(&str) -> Result<Device, CliError>,
     pub(super) set_threads: fn(usize),
     pub(super) doctor: fn(&DoctorArgs) -> Result<(), CliError>,
 }
 
-/// `dcpipe`: drives runs, and does all that needs no libtorch. Its workers are the other.
+/// `dcpipe`: drives runs, and does all that needs no libtorch. Its workers run the other program.
 pub static LIGHT: Program = Program {
     stages: stages::described,
     runs: false,
@@ -44,7 +44,7 @@ pub static NATIVE: Program = Program {
 
 static THIS: OnceLock<&Program> = OnceLock::new();
 
-/// The program that this process is.
+/// The program of this process.
 pub(super) fn this() -> &'static Program {
     THIS.get().expect("BUG: a command before main")
 }
@@ -54,11 +54,11 @@ pub(super) fn become_this(program: &'static Program) {
     let _ = THIS.set(program);
 }
 
-/// The device, where that is known without a look at the machine's GPUs; else the other program is asked.
+/// The device, if it is known without a look at the machine's GPUs; otherwise the other program is asked.
 fn device_unasked(text: &str) -> Result<Device, CliError> {
     let is_cpu = match text.parse() {
         Ok(DeviceChoice::Cpu) => true,
-        // Wheels of torch bring the part for GPUs to machines that have none.
+        // Torch wheels with GPU support are also installed on machines without GPUs.
         Ok(DeviceChoice::Auto) => !native::has_gpu_part() || !gpu::has_driver(),
         _ => false,
     };

@@ -22,8 +22,8 @@ pub fn report(args: &ReportArgs) -> Result<(), CliError> {
     text::out(&format!("{} ({})\n", to.display(), text::bytes(bytes)))
 }
 
-/// Writes the report of a run that has just ended, where its pipeline has a gallery; not again where the run had nothing
-/// to do. A report is never the reason for a run to fail.
+/// Writes the report of a run that has just ended, if its pipeline has a gallery. An existing report stays if nothing
+/// ran. A report never makes a run fail.
 pub fn after_run(space: &Workspace, args: &RunArgs, ran: usize) {
     let plan = &space.loaded.plan;
     let to = args.out.join(&plan.name).join(FILE);

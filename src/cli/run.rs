@@ -1,4 +1,4 @@
-//! run: runs a pipeline, or finds that all of it is there.
+//! run: runs a pipeline, or finds that the store has all of it.
 
 use crate::base::clock::unix_ms;
 use crate::cli::args::RunArgs;
@@ -32,13 +32,13 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     match until(args, &cancel, &environment) {
         Err(CliError::Store(StoreError::InUse { .. })) if cancel.is_requested() => Err(interrupted()),
         Err(CliError::Engine(EngineError::Interrupted)) => Err(interrupted()),
-        // It was asked for by a signal to the whole group, which ended who was to tell the device.
+        // A signal to the whole group also ended the program that was asked for the device.
         Err(CliError::Environment(_)) if cancel.is_requested() => Err(interrupted()),
         done => done,
     }
 }
 
-/// Runs until the end, or until the wish to stop. Says what the pipeline asked the environment for.
+/// Runs until the end or a request to stop. Reports which variables the pipeline took from the environment.
 fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> Result<(), CliError> {
     let mut space = Workspace::open_while(Some(&args.pipeline), &args.place, &|| !cancel.is_requested())?;
     let _ = environment.set(space.environment.clone());
@@ -49,7 +49,7 @@ fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> 
     done
 }
 
-/// Runs on a store that is open.
+/// Runs on an open store.
 fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError> {
     let plan = &space.loaded.plan;
     (this().set_threads)(threads::count(args.threads)?);
@@ -73,14 +73,14 @@ fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError
     })?;
     match outcome {
         Err(error) => Err(error.into()),
-        // Met while the results were exported.
+        // The store met this during the export of results.
         Ok(outcome) => finished
             .map(|()| report::after_run(space, args, outcome.ran))
             .and_then(|()| space.store.take_stuck().map_or(Ok(()), |error| Err(error.into()))),
     }
 }
 
-/// A worker process: what native libraries do to it ends an action and not the run.
+/// A worker process: a native library that ends it ends an action, but not the run.
 fn workers(args: &RunArgs, space: &Workspace, reports: Reports) -> Process {
     let hello = Hello {
         pipeline: space.loaded.resolved.clone(),
@@ -96,7 +96,7 @@ fn workers(args: &RunArgs, space: &Workspace, reports: Reports) -> Process {
     Process::new(Box::new(start), hello, reports)
 }
 
-/// Results in the store would be taken for its own.
+/// Refuses a results folder inside the store, which would take the results for its own files.
 fn apart(out: &Path, store: &Path) -> Result<(), CliError> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = |path: &Path| path.ancestors().find_map(|above| std::fs::canonicalize(above).ok());
@@ -118,7 +118,7 @@ fn apart(out: &Path, store: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The command that goes on, as it was typed, after the variables that it needs.
+/// The command that resumes, as it was typed, after the variables that it needs.
 fn again(environment: Option<&Variables>) -> String {
     let quote = |arg: String| {
         let plain = !arg.is_empty() && arg.chars().all(|c| c.is_alphanumeric() || "-_=./:,@+".contains(c));

@@ -7,10 +7,10 @@ use crate::engine::Plan;
 use crate::pipeline;
 use std::path::{Path, PathBuf};
 
-/// The file that says what a run was, beside those of the store.
+/// The file that describes a run, beside the store's own files.
 pub const RESOLVED: &str = "pipeline.yaml";
 
-/// The files of which one is in a run's folder.
+/// A run's folder has at least one of these files.
 const OURS: [&str; 4] = ["nodes.json", "before.json", "state.json", RESOLVED];
 
 /// The names of the runs that a store remembers, sorted.
@@ -29,7 +29,7 @@ pub fn last(store: &Path) -> Result<String, CliError> {
     named.ok_or_else(|| CliError::Usage(format!("no run is named, and {}; name a run", there_are(store))))
 }
 
-/// Refuses a name that no run has.
+/// Refuses a name without a run.
 pub fn check(store: &Path, name: &str) -> Result<(), CliError> {
     if names(store).iter().any(|known| known == name) {
         return Ok(());
@@ -52,7 +52,7 @@ pub fn forget(folder: &Path) {
     let _ = std::fs::remove_dir(folder);
 }
 
-/// The plan that the last run called `name` had.
+/// The plan of the last run called `name`.
 pub fn plan(store: &Path, name: &str) -> Result<Plan, CliError> {
     let path = store.join("runs").join(name).join(RESOLVED);
     if !path.is_file() {

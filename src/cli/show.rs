@@ -12,7 +12,7 @@ use crate::format::{Description, describe};
 use crate::store::{Record, Stand, Store};
 use std::fmt::Write;
 
-/// Parts of a family that are described in full; of the others only the names.
+/// How many parts of a family are described in full; the others are only named.
 const DESCRIBED: usize = 4;
 
 /// dcpipe show
@@ -20,13 +20,13 @@ pub fn show(args: &ShowArgs) -> Result<(), CliError> {
     let space = Workspace::open(args.pipeline.as_deref(), &args.place)?;
     let plan = &space.loaded.plan;
     let targets = plan.find(&args.node).map_err(EngineError::from)?;
-    // Of several epochs the last that there is.
+    // Of several epochs, the last one in the store.
     let found = match forecast(plan, &space.store, &space.device) {
         Ok(mut lines) => {
             lines.retain(|line| targets.contains(&line.node) && line.record.is_some());
             lines.pop().and_then(|line| Some((line.node, line.record?)))
         }
-        // The images may be away; what was made of them is not.
+        // The images may be missing; the artifacts made from them are not.
         Err(EngineError::Observe { .. }) => of_last_run(&space, &targets),
         Err(error) => return Err(error.into()),
     };
@@ -56,7 +56,7 @@ pub fn show(args: &ShowArgs) -> Result<(), CliError> {
     text::out(&told)
 }
 
-/// The last of the nodes that the last run of the pipeline has a record of.
+/// The last of these nodes of which the pipeline's last run has a record.
 fn of_last_run(space: &Workspace, nodes: &[NodeId]) -> Option<(NodeId, Record)> {
     let keys = space.store.node_keys(&space.loaded.plan.name);
     let record = |id: &NodeId| space.store.record(*keys.get(&space.loaded.plan.node(*id).name())?).ok().flatten();

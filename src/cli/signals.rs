@@ -1,4 +1,4 @@
-//! signals: the first that asks the run to stop has it stop where nothing is lost; the second stops it at once.
+//! signals: the first one stops the run at a place where nothing is lost; the second stops it at once.
 
 use crate::cli::text;
 use crate::engine::Cancel;
@@ -6,22 +6,22 @@ use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::io;
 
-/// What asks the run to stop.
+/// The signals that ask the run to stop.
 const ASKED: [i32; 4] = [SIGINT, SIGTERM, SIGUSR1, SIGHUP];
 /// Exit code of a process that a second signal ended.
 const AT_ONCE: i32 = 130;
-/// Exit code of one that found a file cut short under its hands.
+/// Exit code of a process that found a mapped file cut short.
 const DAMAGED: i32 = 5;
 
-/// Listens on a thread of its own. SIGUSR1 counts as well: batch systems send it before the time is up; and SIGHUP, where
-/// nobody (nohup) has it ignored.
+/// Listens on a separate thread. Batch systems send SIGUSR1 before the time is up, so it counts as well. SIGHUP counts
+/// unless nohup has made it ignored.
 pub fn listen(cancel: Cancel) -> io::Result<()> {
     let asked: Vec<i32> = ASKED.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP)).collect();
     let mut signals = Signals::new(asked)?;
     let listen = move || {
         for _ in signals.forever() {
             if cancel.is_requested() {
-                // Nothing to clean up: what is committed is whole, and tmp/ is emptied at the next start.
+                // Nothing to clean up: committed work is whole, and the next start empties tmp/.
                 signal_hook::low_level::exit(AT_ONCE);
             }
             cancel.request();
@@ -32,12 +32,12 @@ pub fn listen(cancel: Cancel) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves what asks for an end to the process that this one works for.
+/// Ignores requests to stop: the process that started this one handles them.
 pub fn ignore_all() {
     ASKED.iter().for_each(|signal| _ = ignore(*signal));
 }
 
-/// What the operating system has to say of files comes as an error and a sentence, and not as the end of the process.
+/// Turns signals about files into errors with a message, so that they do not end the process silently.
 pub fn tame() {
     let ignored = ignore(SIGXFSZ); // A write beyond a limit is an error then, as on a full disk.
     let told = on_cut_file();
@@ -59,10 +59,10 @@ fn ignore(signal: i32) -> bool {
     unsafe { libc::signal(signal, libc::SIG_IGN) != libc::SIG_ERR }
 }
 
-/// A mapped file that is cut short, or whose disk goes away, while it is read gives SIGBUS, and there is no way on.
+/// A mapped file gives SIGBUS if it is cut short, or if its disk fails, during a read. The process cannot continue.
 ///
-/// No library stands between: what would chain Rust's own handler, which takes itself away when it is called, leaves a
-/// moment in which a second thread's SIGBUS ends the process without a word.
+/// No library chains this handler to Rust's own. Rust's handler removes itself when it is called. In that moment a
+/// second thread's SIGBUS would end the process without a message.
 #[expect(unsafe_code, reason = "std does not handle signals")]
 fn on_cut_file() -> bool {
     // SAFETY: the action is initialised, and the handler does nothing that a handler may not do.

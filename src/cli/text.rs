@@ -4,7 +4,7 @@ use crate::cli::error::CliError;
 use std::borrow::Cow;
 use std::io::Write;
 
-/// Prints to standard output. A reader that went away ends the command quietly; a disk that is full does not.
+/// Prints to standard output. A closed reader ends the command quietly; a full disk does not.
 pub fn out(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(plain(text).as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
@@ -13,12 +13,12 @@ pub fn out(text: &str) -> Result<(), CliError> {
     })
 }
 
-/// Tells a person something on standard error.
+/// Reports something to a person on standard error.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "dcpipe: {}", plain(text));
 }
 
-/// An error as a person sees it.
+/// An error in the form that a person sees.
 pub fn complaint(error: &CliError) -> String {
     let text = error.to_string();
     match error {
@@ -27,8 +27,8 @@ pub fn complaint(error: &CliError) -> String {
     }
 }
 
-/// The text with its control characters spelled out. A name in a folder or a cell of a table may hold some, and a
-/// terminal obeys them.
+/// The text with its control characters spelled out. A file name or a table cell may contain some, and a terminal obeys
+/// them.
 pub fn plain(text: &str) -> Cow<'_, str> {
     let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     if !text.contains(obeyed) {
@@ -60,7 +60,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A table with its columns lined up; the first row is the head. The end of a line in a cell is spelled out.
+/// A table with aligned columns; the first row is the head. Line ends in cells are spelled out.
 pub fn table(rows: &[Vec<String>]) -> String {
     let spelled = |cell: &String| if cell.contains('\n') { cell.replace('\n', "\\n") } else { cell.clone() };
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(spelled).collect()).collect();

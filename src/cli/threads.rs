@@ -1,24 +1,24 @@
-//! threads: how many a command computes with, and whether this machine gives as many as it takes.
+//! threads: how many a command computes with, and whether this machine allows the threads of a run.
 
 use crate::cli::error::CliError;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
-/// More threads than this for each core only wait for each other.
+/// More threads than this per core only wait for each other.
 const MOST: usize = 8;
-/// Pools of as many threads each that a run may have at a time: rayon's, libtorch's, and libgomp's for two nodes.
+/// The most pools of that many threads in a run: rayon's, libtorch's, and libgomp's for two nodes.
 const POOLS: usize = 4;
-/// Threads of a run besides those: nodes that run at a time, readers ahead, who listens for signals.
+/// Further threads of a run: for nodes that run at a time, readers ahead, and the listener for signals.
 const BESIDE: usize = 16;
 /// Bytes of the stack of a thread that only waits.
 const STACK: usize = 1 << 16;
 
-/// Starts rayon's; `asked` of them, or as many as there are cores. With `runs`, sees whether a run's others would be given
-/// as well.
+/// Starts rayon's threads: `asked` of them, or one for each core. With `runs`, checks that the machine also allows a
+/// run's other threads.
 ///
 /// # Errors
-/// Where they are not: libraries would panic, end the process or wait for ever, in the middle of a run.
+/// If it does not. In the middle of a run, libraries would panic, end the process or hang.
 pub fn start(asked: Option<usize>, runs: bool) -> Result<(), CliError> {
     let threads = count(asked)?;
     let few = |error: String| {
@@ -46,7 +46,7 @@ pub fn count(asked: Option<usize>) -> Result<usize, CliError> {
     }
 }
 
-/// Starts as many threads at a time, and lets them go.
+/// Starts that many threads at a time, and ends them.
 fn are_given(count: usize) -> io::Result<()> {
     let gate = Mutex::new(());
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! trace: a run as a Chrome trace: a row for each pool, and one more wherever a pool ran several nodes at a time.
+//! trace: a run as a Chrome trace: a row for each pool, and more rows if a pool ran several nodes at a time.
 
 use crate::cli::changes::phrase;
 use crate::engine::history::{PastNode, PastRun};
@@ -6,12 +6,12 @@ use crate::engine::{Plan, Pool};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Rows are numbered by pool and lane; no pool is as wide as this.
+/// Rows are numbered by pool and lane; every pool has fewer lanes.
 const LANES: usize = 100;
-/// The name of each pool's rows, and at the end that of nodes that the plan does not have.
+/// The name of each pool's rows; the last is for nodes that the plan does not have.
 const ROWS: [&str; 4] = ["device", "cpu", "light", "other"];
 
-/// The text of the trace. Without a plan nobody knows the pools.
+/// The text of the trace. Without a plan, the pools are unknown.
 pub fn of(run: &PastRun, plan: Option<&Plan>) -> String {
     let row = |node: &str| match plan.and_then(|plan| Some(plan.node(*plan.find(node).ok()?.first()?))) {
         Some(node) => match node.stage.def().pool {
@@ -58,7 +58,7 @@ fn micros(seconds: f64) -> f64 {
     (seconds * 1e6).round()
 }
 
-/// The first lane that is free when `node` begins: viewers take what overlaps in a row for calls within each other.
+/// The first lane that is free when `node` begins. A viewer takes overlapping entries of a row for nested calls.
 fn lane(busy_until: &mut Vec<f64>, node: &PastNode) -> usize {
     let free = busy_until.iter().position(|until| micros(*until) <= micros(node.began_s));
     let lane = free.unwrap_or_else(|| {

@@ -8,7 +8,7 @@ use crate::cli::workspace::open_store;
 use crate::store::Store;
 use std::io::{IsTerminal, Write};
 
-/// Of unknown files so many are named.
+/// How many unknown files are named.
 const NAMED: usize = 20;
 
 /// dcpipe verify
@@ -51,7 +51,7 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
         ));
         text::out(&told)
     };
-    // Whoever did not read it to the end is to know by the exit code: what was moved away is not found again.
+    // The exit code also tells a person who did not read all the output: the next check does not find moved files.
     match found.wrong.len() {
         0 => told,
         wrong => Err(CliError::Artifact(format!(
@@ -61,13 +61,13 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     }
 }
 
-/// A store that must be there.
+/// Opens an existing store.
 pub fn existing(path: &std::path::Path) -> Result<Store, CliError> {
     check_there(path)?;
     Ok(open_store(path, &|| true)?)
 }
 
-/// Refuses a folder without a store: a typing error must not make one.
+/// Refuses a folder without a store: a typing error must not make a new one.
 pub fn check_there(path: &std::path::Path) -> Result<(), CliError> {
     let store = path.display();
     match path.join("FORMAT").try_exists() {

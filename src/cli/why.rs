@@ -1,4 +1,4 @@
-//! why: follows a node's reason to run back to its root cause.
+//! why: traces a node's reason to run back to its root cause.
 
 use crate::cli::args::NodeArgs;
 use crate::cli::changes::{changes, group};
@@ -13,7 +13,7 @@ use crate::engine::{EngineError, MissReason, Plan};
 use std::fmt::Write;
 
 const NO_KEY: &str = "has no key yet: its inputs are not known";
-/// Named of the nodes between one and what it waits for, and told of those between one and its root.
+/// How many nodes are shown between a node and what it waits for, and between a node and its root.
 const NODES_SHOWN: usize = 6;
 
 /// dcpipe why
@@ -63,7 +63,7 @@ fn roots(plan: &Plan, steps: &[Step]) -> Vec<usize> {
     roots
 }
 
-/// Tells the way from the target to a root. On it hundreds of epochs may lie.
+/// Shows the way from the target to a root. It may pass hundreds of epochs.
 fn way(plan: &Plan, tracer: &Tracer<'_>, steps: &[Step], root: usize, told: &mut String) {
     let mut way: Vec<&Step> = std::iter::successors(Some(root), |at| steps[*at].after).map(|at| &steps[at]).collect();
     way.reverse();
@@ -78,7 +78,7 @@ fn way(plan: &Plan, tracer: &Tracer<'_>, steps: &[Step], root: usize, told: &mut
     let shown = &way[waiting..];
     let left_out = shown.len().saturating_sub(NODES_SHOWN);
     for (at, step) in shown.iter().enumerate() {
-        // The root itself is always told.
+        // The root itself is always shown.
         let last = at + 1 == shown.len();
         if left_out > 1 && at + 1 >= NODES_SHOWN && !last {
             if at + 1 == NODES_SHOWN {
@@ -110,7 +110,7 @@ fn headline(line: Option<&Line>) -> String {
     }
 }
 
-/// Names what all of it comes from, last.
+/// Names all root causes at the end.
 fn name_roots(plan: &Plan, steps: &[Step], roots: &[usize], told: &mut String) {
     let said = roots.iter().flat_map(|at| {
         let node = plan.node(steps[*at].node).name();

@@ -1,4 +1,4 @@
-//! work: a worker of a run, which `dcpipe run` starts and speaks with; nobody else does.
+//! work: a worker of a run; only `dcpipe run` starts it and talks to it.
 
 use crate::base::clock::unix_ms;
 use crate::cli::args::{Closely, WorkArgs};
@@ -31,17 +31,17 @@ pub fn arguments(store: &Path, threads: Option<usize>, closely: Closely) -> Vec<
 
 /// dcpipe-native work
 pub fn work(args: &WorkArgs) -> Result<(), CliError> {
-    // A signal to the whole group, as Ctrl-C is, is the run's to deal with.
+    // The run handles signals to the whole group, such as Ctrl-C.
     signals::ignore_all();
     let answers = answers().map_err(|error| CliError::Environment(format!("could not open the answers: {error}")))?;
     serve(io::stdin().lock(), answers, |hello| open(args, hello).map_err(|error| error.to_string()), leave);
     Ok(())
 }
 
-/// Standard output under another number: what a library prints goes to standard error, and into no answer.
+/// Moves standard output to another number: what a library prints goes to standard error, and into no answer.
 #[expect(unsafe_code, reason = "std does not duplicate descriptors")]
 fn answers() -> io::Result<File> {
-    // SAFETY: both are open, and the new one is nobody else's.
+    // SAFETY: both are open, and nothing else owns the new one.
     unsafe {
         let answers = libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 3);
         if answers < 0 || libc::dup2(2, 1) < 0 {
@@ -51,7 +51,7 @@ fn answers() -> io::Result<File> {
     }
 }
 
-/// Ends at once: libraries that take themselves down while others of their threads work may never come to an end.
+/// Ends at once: a library's cleanup may never end while other threads of the library work.
 #[expect(unsafe_code, reason = "std runs what was registered for the exit")]
 fn leave() -> ! {
     // SAFETY: it takes a number and does not return.

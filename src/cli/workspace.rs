@@ -16,10 +16,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const LAST: &str = "last.json";
-/// So many looks at a store that somebody has alone are worth a word: everybody has it for a moment when he opens it.
+/// After this many looks dcpipe says that it waits: every opening holds the store alone for a moment.
 const LOOKS: u32 = 50;
 
-/// What `dcpipe run` was last told; `why` and `show` start from it.
+/// The last arguments of `dcpipe run`; `why` and `show` start from them.
 #[derive(Serialize, Deserialize, Default, Clone, PartialEq)]
 pub struct LastRun {
     /// The pipeline file, as an absolute path.
@@ -28,15 +28,15 @@ pub struct LastRun {
     pub sets: Vec<String>,
     /// The name, if one was given.
     pub name: Option<String>,
-    /// The name that the run has.
+    /// The name of the run.
     #[serde(default)]
     pub run: String,
     /// The device, resolved.
     pub device: String,
-    /// Where it was told; relative paths lead from there.
+    /// The folder where the command ran; relative paths start there.
     #[serde(default)]
     pub folder: PathBuf,
-    /// What the environment said of the variables that the pipeline asks it for.
+    /// The environment's values of the variables that the pipeline reads from it.
     #[serde(default)]
     pub environment: Variables,
 }
@@ -52,7 +52,7 @@ pub struct Workspace {
     pub store: Store,
     /// What networks run on.
     pub device: Device,
-    /// What the environment said of the variables that the pipeline asks it for.
+    /// The environment's values of the variables that the pipeline reads from it.
     pub environment: Variables,
 }
 
@@ -62,7 +62,7 @@ impl Workspace {
         Self::open_while(pipeline, place, &|| true)
     }
 
-    /// The same; a collection is waited for only while `goes_on`, then the store is [`StoreError::InUse`].
+    /// The same. A gc is waited for only while `goes_on`; then the result is [`StoreError::InUse`].
     pub fn open_while(pipeline: Option<&Path>, place: &Place, goes_on: &dyn Fn() -> bool) -> Result<Self, CliError> {
         let (pipeline, place, told) = match pipeline {
             Some(pipeline) => (pipeline.to_owned(), place.clone(), Variables::new()),
@@ -80,12 +80,12 @@ impl Workspace {
             }
         };
         let mut sets = place.sets.clone();
-        // The loader's rules for a name hold however it is given; a JSON text is a YAML text.
+        // The loader's rules for a name apply to every source of it; a JSON text is a YAML text.
         sets.extend(place.name.as_ref().map(|name| format!("name={}", serde_json::Value::from(name.as_str()))));
         let asked = RefCell::new(Variables::new());
         let not_text = RefCell::new(None);
         let environment = |name: &str| {
-            // As the run that is spoken of was told.
+            // The last run's value counts first, if this command refers to that run.
             let own = || match std::env::var(name) {
                 Err(VarError::NotUnicode(_)) => {
                     not_text.borrow_mut().get_or_insert_with(|| name.to_owned());
@@ -111,7 +111,7 @@ impl Workspace {
     }
 }
 
-/// Opens a store, and says so where a collection has to be waited for.
+/// Opens a store, and says so if it must wait for a gc.
 pub fn open_store(path: &Path, goes_on: &dyn Fn() -> bool) -> Result<Store, StoreError> {
     Store::open_or_wait(path, |looks| {
         if looks == LOOKS {
@@ -121,13 +121,13 @@ pub fn open_store(path: &Path, goes_on: &dyn Fn() -> bool) -> Result<Store, Stor
     })
 }
 
-/// Turns `auto` into the device that would be used, and checks that a named one is there.
+/// Turns `auto` into the device that would be used, and checks that a named one exists.
 pub fn resolve_device(text: &str) -> Result<Device, CliError> {
     text.parse::<DeviceChoice>().map_err(|error| CliError::Usage(format!("--device: {error:#}")))?;
     (this().device)(text)
 }
 
-/// What `dcpipe run` was last told on this store.
+/// The last arguments of `dcpipe run` on this store.
 pub fn last_run(store: &Path) -> Result<LastRun, CliError> {
     let path = store.join("runs").join(LAST);
     let why = match Disk.read(&path).map(|text| serde_json::from_slice(&text)) {
@@ -141,7 +141,7 @@ pub fn last_run(store: &Path) -> Result<LastRun, CliError> {
     Err(CliError::Usage(format!("no pipeline named, and {why}; name a pipeline file")))
 }
 
-/// Remembers what `dcpipe run` was told. Without it a pipeline has to be named, so a store that takes nothing is no error.
+/// Remembers the arguments of `dcpipe run`. Without them a pipeline must be named, so a failing write is no error.
 pub fn remember(store: &Store, last: &LastRun) {
     if !last_run(store.root()).is_ok_and(|known| known == *last)
         && let Ok(text) = serde_json::to_vec(last)

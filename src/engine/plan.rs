@@ -144,7 +144,7 @@ impl Plan {
         node.inputs.first().filter(|_| node.is_implied).map(|(_, from)| *from)
     }
 
-    /// These nodes, and the tables of all nodes that lead to them: a target is read with them.
+    /// These nodes, and the tables of all nodes that lead to them, for a person reads those too.
     pub fn with_tables(&self, to: Vec<NodeId>) -> Vec<NodeId> {
         let (mut seen, mut stack) = (BTreeSet::new(), to.clone());
         while let Some(id) = stack.pop() {
