@@ -1,4 +1,4 @@
-//! files: puts a file of the store where a person looks for it, without a second copy where that can be had.
+//! files: exports a file of the store to where a person looks for it, without a second copy if possible.
 
 use crate::format::Dataset;
 use anyhow::{Context, ensure};
@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// More carried images than this are left in their pack.
+/// More carried images than this stay in their pack.
 const UNPACKED_AT_MOST: usize = 20_000;
 
-/// Makes `to` hold the bytes of the object `from`: as a hard link, or where the file system has none, as a copy.
+/// Exports the object `from` to `to`: as a hard link, or as a copy if the file system has none.
 pub fn share(from: &Path, to: &Path) -> anyhow::Result<()> {
     if same_file(from, to) {
         return Ok(()); // Renaming one link of a file onto another does nothing, and leaves the first.
@@ -21,7 +21,7 @@ pub fn share(from: &Path, to: &Path) -> anyhow::Result<()> {
         Err(error)
             if matches!(error.raw_os_error(), Some(libc::EXDEV | libc::EPERM | libc::EMLINK | libc::ENOTSUP)) =>
         {
-            // What the list says of a file must hold after a power cut.
+            // What the list says of a file must be true after a power cut.
             std::fs::copy(from, &tmp).and_then(|_| std::fs::File::open(&tmp)?.sync_all())
         }
         done => done,
@@ -38,7 +38,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
     place(a).is_some() && place(a) == place(b)
 }
 
-/// A name beside `path` that no other process takes; [`clear`] removes what a killed one left.
+/// A name beside `path` that no other process takes; [`clear`] removes a killed process's file of this kind.
 pub fn aside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}.{}.tmp", std::process::id()))
@@ -50,8 +50,8 @@ pub fn is_aside(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "tmp") && number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// Removes the file `file` below `folder`, and the folder that it was in if that is empty then. What a link on the way
-/// leads to is somebody else's, and stays.
+/// Removes the file `file` below `folder`, and its own folder if that is then empty. A file behind a link on the way is
+/// not dcpipe's, and stays.
 pub fn remove(folder: &Path, file: &Path) {
     let is_folder = |path: &Path| std::fs::symlink_metadata(folder.join(path)).is_ok_and(|meta| meta.is_dir());
     let Some(parent) = file.parent() else { return };
@@ -63,13 +63,14 @@ pub fn remove(folder: &Path, file: &Path) {
     }
 }
 
-/// Removes what killed processes were about to put into `folder`: it is this one's turn.
+/// Removes the unfinished files of killed processes from `folder`: this process has the turn, so nobody else is
+/// writing.
 pub fn clear(folder: &Path) {
     let there = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     there.filter(|path| is_aside(path)).for_each(|path| drop(std::fs::remove_file(path)));
 }
 
-/// Replaces a small file, by one that is on the disk.
+/// Replaces a small file by one that is durable.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = aside(path);
     let write = || {

@@ -1,5 +1,4 @@
-//! list: which files of the results folder show which artifact, `.index.json`, so that a run knows which are right and
-//! which are its own to delete.
+//! list: which results files show which artifact (`.index.json`); a run may delete only these.
 
 use crate::base::Digest;
 use crate::store::{Disk, StoreIo};
@@ -12,27 +11,27 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Counts up when files of the folder change their form, so that those of an older program are put there anew.
+/// Counts up when files of the folder change their form, so that an older program's files are exported again.
 const VERSION: u32 = 4;
 const FILE: &str = ".index.json";
 
-/// What is shown of a node.
+/// What the results show of a node.
 #[derive(Serialize, Deserialize, PartialEq, Default)]
 struct Entry {
-    /// Not its key: a node that gave other bytes under the same key has other files. Nothing where some are missing.
+    /// Not its key: a node that gave other bytes under the same key has other files. None if some are missing.
     #[serde(default)]
     artifact: Option<Digest>,
-    /// Whether its bytes were kept, on which depends which of its parts are shown.
+    /// Whether its bytes were kept, which decides which of its parts are shown.
     #[serde(default)]
     kept: bool,
     files: Vec<Filed>,
-    /// Whether one of the files is not as it was put there.
+    /// Whether one of the files has changed since its export.
     #[serde(skip)]
     is_torn: bool,
 }
 
-/// A file as it was put there: where below the results folder, its bytes, and when those were written, in nanoseconds
-/// since 1970. One that differs was changed by somebody, or a power cut came before its bytes were on the disk.
+/// A file as it was exported: its path below the results folder, its bytes, and its nanoseconds since 1970. A file that
+/// differs was changed later, or a power cut came before its bytes were durable.
 #[derive(Serialize, Deserialize, PartialEq, Clone)]
 struct Filed(PathBuf, u64, i64);
 
@@ -47,8 +46,8 @@ impl Filed {
     }
 }
 
-/// The list as it is on the disk. Version 3 listed the same under other words, which are passed over: its files are
-/// looked at anew.
+/// The list as it is on the disk. Version 3 listed the same in other words, which are skipped: its files are checked
+/// again.
 #[derive(Serialize, Deserialize)]
 struct Page<N: Ord, E> {
     version: u32,
@@ -58,26 +57,27 @@ struct Page<N: Ord, E> {
 /// The list of a running run.
 pub(super) struct List {
     folder: PathBuf,
-    /// By node: what earlier runs put there and this one has not come to. Under no name: what nodes no longer show.
+    /// By node: what earlier runs exported and this run has not reached. Under no name: files that nodes no longer
+    /// show.
     before: BTreeMap<String, Entry>,
-    /// By node: what is right as of this run.
+    /// By node: what this run has found right or exported.
     now: BTreeMap<String, Entry>,
-    /// Whether the file on the disk says something else than the two above.
+    /// Whether the file on the disk differs from the two maps above.
     is_changed: bool,
 }
 
 impl List {
-    /// Takes the list from `folder`. Files that are not as it says are put there again.
+    /// Reads the list in `folder`. Files that differ from it will be exported again.
     pub(super) fn open(folder: &Path) -> Self {
         let text = Disk.read(&folder.join(FILE)).ok();
         let page: Option<Page<String, Entry>> = text.and_then(|text| serde_json::from_slice(&text).ok());
         let page = page.filter(|page| (3..=VERSION).contains(&page.version));
         let is_changed = page.as_ref().is_none_or(|page| page.version != VERSION);
         let mut before = page.map(|page| page.nodes).unwrap_or_default();
-        // Files are deleted by this list: it may name none that is not below the folder.
+        // Files are deleted by this list, so every path in it must be below the folder.
         let is_below = |file: &Filed| file.0.components().all(|part| matches!(part, Component::Normal(_)));
         before.retain(|_, entry: &mut Entry| entry.files.iter().all(is_below));
-        // By all cores at once: there are thousands, and a run with nothing to do does little else.
+        // On all cores: there are thousands, and a run with nothing to do does little else.
         before.par_iter_mut().for_each(|(_, entry)| {
             entry.is_torn = !entry.files.iter().all(|file| file.is_there(folder));
         });
@@ -88,7 +88,7 @@ impl List {
         self.now.get(node).or(self.before.get(node))
     }
 
-    /// Whether something is, or was, shown of `node`.
+    /// Whether the results show something of `node`, or did.
     pub(super) fn knows(&self, node: &str) -> bool {
         self.entry(node).is_some()
     }
@@ -98,7 +98,7 @@ impl List {
         self.entry(node).and_then(|entry| entry.artifact).is_some_and(|shown| shown != artifact)
     }
 
-    /// Whether all files of `node` are there and show this; then they stay.
+    /// Whether all files of `node` are there and show this artifact; then they stay.
     pub(super) fn accept(&mut self, node: &str, artifact: Digest, kept: bool) -> bool {
         let shows = |entry: &Entry| !entry.is_torn && (entry.artifact, entry.kept) == (Some(artifact), kept);
         let is_right = self.entry(node).is_some_and(shows);
@@ -108,17 +108,17 @@ impl List {
         is_right
     }
 
-    /// Whether a file was put there by an earlier run and is as it was.
+    /// Whether an earlier run exported this file and it is unchanged.
     pub(super) fn is_own(&self, node: &str, file: &Path) -> bool {
         let files = self.entry(node).into_iter().flat_map(|entry| &entry.files);
         files.into_iter().any(|own| own.0 == file && own.is_there(&self.folder))
     }
 
-    /// Notes which files show `node` now: `artifact` where they are all there. Files of its that are not among them are
-    /// deleted at once where they show the same, for then its bytes are no longer kept; others at a complete run's end.
+    /// Notes which files show `node` now; `is_whole` says that they are all there. Old files of the same artifact are
+    /// deleted at once if `kept` has changed. Other old files are deleted at a complete run's end.
     ///
     /// # Errors
-    /// Where one of the files cannot be looked at. What is not listed is not known to be right.
+    /// If one of the files cannot be looked at. A file that is not listed is not known to be right.
     pub(super) fn note(
         &mut self,
         node: &str,
@@ -145,7 +145,7 @@ impl List {
         if are_listed { Ok(()) } else { Err(io::Error::other("a file cannot be read again once it was exported")) }
     }
 
-    /// Deletes the files that `are_wrong`; those of their nodes are to be put there again.
+    /// Deletes the files that `are_wrong`; those of their nodes will be exported again.
     pub(super) fn remove_wrong(&mut self, are_wrong: impl Fn(&Path) -> bool) {
         for entry in self.before.values_mut().chain(self.now.values_mut()) {
             for path in entry.files.iter().map(|file| self.folder.join(&file.0)).filter(|path| are_wrong(path)) {
@@ -155,7 +155,7 @@ impl List {
         }
     }
 
-    /// Deletes the files of nodes, but those that this run shows and those that somebody has changed.
+    /// Deletes the files of nodes, except those that this run shows and those that changed since their export.
     pub(super) fn remove(&mut self, nodes: &[String]) {
         let ours: HashSet<&Path> = self.now.values().flat_map(|entry| &entry.files).map(|file| &*file.0).collect();
         for file in nodes.iter().filter_map(|node| self.before.remove(node)).flat_map(|entry| entry.files) {
@@ -177,7 +177,7 @@ impl List {
         self.now.values().flat_map(|entry| &entry.files).map(|file| self.folder.join(&file.0)).collect()
     }
 
-    /// Writes the list where it has changed.
+    /// Writes the list if it has changed.
     pub(super) fn close(&mut self) -> io::Result<()> {
         if self.is_changed {
             let nodes: BTreeMap<_, _> = self.before.iter().chain(&self.now).collect();

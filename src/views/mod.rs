@@ -1,4 +1,5 @@
-//! views: what a run made, where people look for it: links to the store's files; they read the store and never write to it.
+//! views: what a run made, where people look for it: links to the store's files. They read the store and never write to
+//! it.
 
 pub mod files;
 mod list;

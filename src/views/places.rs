@@ -1,4 +1,4 @@
-//! places: where a node's parts are below the results folder, by the table of nouns.
+//! places: where the results folder shows a node's parts, by the table of nouns.
 
 use crate::base::noun::{FileName, Folder, PartRow, Place, When};
 use crate::base::{Artifact, Part};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// What a table is called in the folder of its epoch.
 const TABLE: &str = "part-0.parquet";
 
-/// Whether the bytes of a node's parts are there when a run is over.
+/// Whether the store has the bytes of a node's parts at the end of a run.
 pub(super) fn is_kept(plan: &Plan, node: &Node) -> bool {
     node.asked_for || node.keep.stays(node.epoch, plan.epochs)
 }
@@ -25,19 +25,19 @@ fn is_due(plan: &Plan, node: &Node, when: When) -> bool {
     }
 }
 
-/// The places of a node's parts. A table is called as the part that it is made of.
+/// The places of a node's parts. A table has the name of the part that it is made of.
 fn places<'p>(plan: &'p Plan, node: &'p Node) -> impl Iterator<Item = (&'static PartRow, Place)> + 'p {
     let of = namesake(plan, node).stage.def().output;
     let rows = node.stage.def().output.parts.iter().filter(move |row| of.row(row.name).is_some());
     rows.filter_map(|row| Some((row, row.place?)))
 }
 
-/// Whether anything of a node is in the results.
+/// Whether the results show anything of a node.
 pub(super) fn has_place(plan: &Plan, node: &Node) -> bool {
     places(plan, node).any(|(_, place)| is_due(plan, node, place.when))
 }
 
-/// The files of a node's artifact below the results, and the part that each holds.
+/// The files of a node's artifact below the results, each with its part.
 pub(super) fn files<'a>(plan: &Plan, node: &Node, artifact: &'a Artifact) -> Vec<(PathBuf, &'a Part)> {
     let noun = node.stage.def().output;
     let file = |part: &'a Part| {
@@ -53,7 +53,7 @@ pub(super) fn files<'a>(plan: &Plan, node: &Node, artifact: &'a Artifact) -> Vec
     artifact.parts.iter().filter_map(file).collect()
 }
 
-/// The node after which the folders of `node` are called: of tables, the one whose they are.
+/// The node that gives the folders of `node` their name: for tables, the node that they belong to.
 fn namesake<'p>(plan: &'p Plan, node: &'p Node) -> &'p Node {
     let followed = node.inputs.first().filter(|_| node.is_implied);
     followed.map_or(node, |(_, from)| plan.node(*from))
@@ -70,7 +70,7 @@ fn folder(plan: &Plan, node: &Node, folder: Folder) -> PathBuf {
     }
 }
 
-/// The folder of a data set: the results folder itself for the one called so, or, where none is, for the first.
+/// The folder of a data set. The one called `dataset`, or else the first, has the results folder itself.
 fn top(plan: &Plan, node: &Node) -> PathBuf {
     let nodes = plan.order().iter().map(|id| plan.node(*id));
     let all: Vec<_> = nodes.filter(|node| is_dataset(node)).map(|node| &node.noun).collect();
@@ -78,7 +78,7 @@ fn top(plan: &Plan, node: &Node) -> PathBuf {
     if chosen == Some(&&node.noun) { PathBuf::new() } else { PathBuf::from(&node.noun) }
 }
 
-/// Whether a node is a data set, whose images may lie in a pack.
+/// Whether a node is a data set, whose images may be in a pack.
 pub(super) fn is_dataset(node: &Node) -> bool {
     node.stage.def().output.name == DATASET.name
 }
@@ -88,18 +88,18 @@ pub(super) fn images(plan: &Plan, node: &Node) -> PathBuf {
     top(plan, node).join("images")
 }
 
-/// Files by which names dcpipe puts into a folder below the results.
+/// The names of the files that dcpipe exports to a folder below the results.
 pub(super) struct Shelf {
     pub(super) folder: PathBuf,
     node: NodeId,
     row: &'static PartRow,
     file: FileName,
-    /// Whether they lie in the folder itself, and not in those of epochs.
+    /// Whether they are in the folder itself, and not in those of epochs.
     pub(super) is_flat: bool,
 }
 
 impl Shelf {
-    /// Whether dcpipe gives a file that lies there this name.
+    /// Whether dcpipe gives this name to a file of the folder.
     pub(super) fn takes(&self, name: &str) -> bool {
         let numbered = |rest: &str| rest.len() >= 5 && rest.bytes().all(|digit| digit.is_ascii_digit());
         files::is_aside(Path::new(name))
@@ -124,7 +124,7 @@ pub(super) fn is_epoch(name: &str) -> bool {
     number.is_some_and(|number| number.len() >= 4 && number.parse::<u32>().is_ok())
 }
 
-/// The folders of a plan's files; every epoch's node of a name shares its folders. What is at the top has none of its own.
+/// The folders of a plan's files; every epoch's node of a name shares its folders. Files at the top have no own folder.
 pub(super) fn shelves(plan: &Plan) -> Vec<Shelf> {
     let mut seen = BTreeSet::new();
     let firsts = plan.order().iter().filter(|id| {
@@ -146,7 +146,7 @@ pub(super) fn shelves(plan: &Plan) -> Vec<Shelf> {
     firsts.flat_map(of).collect()
 }
 
-/// Refuses a plan two of whose nodes would be laid out in one folder.
+/// Refuses a plan that exports two of its nodes to one folder.
 pub(super) fn check(plan: &Plan) -> anyhow::Result<()> {
     let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
     for Shelf { folder, node, .. } in shelves(plan) {

@@ -1,4 +1,4 @@
-//! results: the folder `<out>/<name>/`: links to what a run made, kept up to date while it goes.
+//! results: the folder `<out>/<name>/`: links to what a run made, kept current during the run.
 
 use crate::base::clock::Stopwatch;
 use crate::base::{Digest, Part, StageKey};
@@ -18,31 +18,31 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
-/// How old the list on the disk grows while files are put there.
+/// For how long the list on the disk may be behind the files.
 const LISTED: Duration = Duration::from_secs(5);
 
-/// Listens to a run. Another thread puts its results where people look for them: a run never waits for that.
+/// Listens to a run. Another thread exports its results: a run never waits for that.
 pub struct Results<'scope> {
     folder: PathBuf,
     heard: Sender<Made>,
     keeper: ScopedJoinHandle<'scope, Keeper<'scope>>,
 }
 
-/// What a node made, or was found to have made.
+/// What a node made, or what the store already had of it.
 struct Made {
     node: String,
     key: StageKey,
     artifact: Digest,
-    /// By this run, just now.
+    /// Whether this run has just made it.
     is_new: bool,
 }
 
-/// What is not as it should be in the results.
+/// What the results lack.
 #[derive(Default)]
 pub struct Lacks {
     /// What failed, a sentence each.
     pub complaints: Vec<String>,
-    /// Nodes whose bytes were deleted from the store, and are not in the results either.
+    /// Nodes whose bytes the store has evicted and the results lack as well.
     pub gone: Vec<String>,
 }
 
@@ -51,17 +51,17 @@ pub struct Lacks {
 pub enum End {
     /// To the end of its plan.
     Complete,
-    /// To the nodes that were asked for.
+    /// To the nodes that `--to` names.
     Partial,
     /// It failed or was interrupted.
     Broken,
 }
 
 impl<'scope> Results<'scope> {
-    /// Opens the folder, which is made where there is none.
+    /// Opens the folder, or makes it if there is none.
     ///
     /// # Errors
-    /// Where it cannot be, or where two nodes of the plan would share a file.
+    /// If that fails, or if two nodes of the plan would share a file.
     pub fn open(
         scope: &'scope Scope<'scope, '_>,
         folder: &Path,
@@ -87,7 +87,7 @@ impl<'scope> Results<'scope> {
             lacks: Lacks::default(),
         };
         let (heard, made) = channel();
-        // Thousands of files are looked at, while the run looks at the store.
+        // This thread checks thousands of files while the run looks at the store.
         let keep = move || {
             turn.into_iter().for_each(|turn| keeper.open(turn));
             keeper.keep(&made)
@@ -100,14 +100,14 @@ impl<'scope> Results<'scope> {
         &self.folder
     }
 
-    /// Ends the run, and says what is missing. While another run writes to the folder, `waits` is asked whether to look
-    /// again; where it does not want to, nothing is put there, and the answer is `None`.
+    /// Ends the run, and reports what is missing. While another run writes to the folder, `waits` decides whether to
+    /// try again. If it gives up, nothing is exported, and the result is `None`.
     ///
-    /// A complete run leaves only its own files between its own. One that stopped where it was asked to deletes what was
-    /// made from something that it replaced. A broken one deletes nothing: the same command goes on.
+    /// A complete run leaves only its own files among its own. A run with `--to` deletes what was made from something
+    /// that it replaced. A broken run deletes nothing: the same command resumes it.
     ///
     /// # Errors
-    /// Where the folder cannot be locked.
+    /// If the folder cannot be locked.
     pub fn finish(self, end: End, waits: &mut dyn FnMut() -> bool) -> anyhow::Result<Option<Lacks>> {
         drop(self.heard);
         let mut keeper = self.keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -127,30 +127,30 @@ impl Observer for Results<'_> {
             Event::NodeFinished { node, key, artifact, .. } => (node, *key, *artifact, true),
             _ => return,
         };
-        // Who keeps the folder ends when this sender does, or by a panic, which is told when the run ends.
+        // The keeper's thread ends after this sender, or by a panic, which is reported at the run's end.
         let _ = self.heard.send(Made { node: node.clone(), key, artifact, is_new });
     }
 }
 
-/// Who puts results into the folder.
+/// Exports results into the folder.
 struct Keeper<'a> {
     folder: PathBuf,
     plan: &'a Plan,
     store: &'a Store,
-    /// The wish to stop, and whether something was not put there for its sake.
+    /// The request to stop, and whether something was not exported because of it.
     cancel: Cancel,
     is_cut_short: bool,
-    /// The right to write to the folder, and the list of what is there; nothing while another run writes to it.
+    /// The right to write to the folder, and its list; none while another run writes to it.
     held: Option<(Turn, List)>,
-    /// What was made meanwhile, or could not be put there the first time.
+    /// What was made meanwhile, or could not be exported the first time.
     later: Vec<Made>,
-    /// Nodes whose files show something else than before this run.
+    /// Nodes that now show other files than before this run.
     replaced: Vec<String>,
-    /// Files that are not what they should be, are not known to be dcpipe's, and cannot be made right.
+    /// Files that are wrong, perhaps not dcpipe's, and cannot be repaired.
     left: HashSet<PathBuf>,
-    /// Nodes of which bytes are gone.
+    /// Nodes that lack bytes.
     gone: BTreeSet<NodeId>,
-    /// Folders that this run has made, or cleared of what a killed one was about to put there.
+    /// Folders that this run has made, or has cleared of a killed run's unfinished files.
     made: HashSet<PathBuf>,
     lacks: Lacks,
 }
@@ -164,7 +164,7 @@ impl Keeper<'_> {
                 continue;
             }
             self.later.retain(|older| older.node != made.node);
-            // What fails here is tried again when the run ends, and told then.
+            // A failure here is tried again, and reported, at the run's end.
             match self.take_turn() {
                 Ok(true) if self.show(&made).is_ok() => {}
                 _ => {
@@ -172,7 +172,7 @@ impl Keeper<'_> {
                     self.later.push(made);
                 }
             }
-            // A run that is killed leaves a list of most of what it put there.
+            // So a killed run leaves a list of most of its files.
             if let Some((_, list)) = self.held.as_mut().filter(|_| written.elapsed() > LISTED) {
                 let _ = list.close(); // Told when the run ends.
                 written = Stopwatch::new();
@@ -202,7 +202,7 @@ impl Keeper<'_> {
         self.held = Some((turn, list));
     }
 
-    /// Puts the files of a node into the folder, unless they are there.
+    /// Exports the files of a node, unless the folder has them.
     fn show(&mut self, made: &Made) -> anyhow::Result<()> {
         let Ok(&[id]) = self.plan.find(&made.node).as_deref() else { return Ok(()) };
         let Some((turn, list)) = &mut self.held else { return Ok(()) };
@@ -210,7 +210,7 @@ impl Keeper<'_> {
         if !places::has_place(plan, node) && !list.knows(&made.node) {
             return Ok(());
         }
-        // What was made now may have been made because what was there, perhaps as a link in here, was found wrong.
+        // A damaged object, perhaps linked here, may be the reason why this run made it.
         if !made.is_new && list.accept(&made.node, made.artifact, kept) {
             return Ok(());
         }
@@ -234,7 +234,7 @@ impl Keeper<'_> {
                     }
                     files::share(&self.store.path_of(part), &to)?;
                 }
-                // The results may have it still, as a copy or a link.
+                // The results may still have it, as a copy or a link.
                 _ if is(self.store, &self.folder.join(&file), part) => {}
                 _ => {
                     is_whole = false;
@@ -299,12 +299,12 @@ impl Keeper<'_> {
     }
 }
 
-/// The name under which a person knows a node: of tables, that of the node whose they are.
+/// The name under which a person knows a node: for tables, that of the node that they belong to.
 fn told_as(plan: &Plan, id: NodeId) -> String {
     plan.node(plan.followed(id).unwrap_or(id)).name()
 }
 
-/// Whether a file is, to the last bit, this part.
+/// Whether a file is identical to this part.
 fn is(store: &Store, file: &Path, part: &Part) -> bool {
     let is_long = std::fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() == part.bytes);
     is_long && store.hash(file, part.bytes).is_ok_and(|digest| digest == part.object.0)
@@ -317,7 +317,7 @@ fn unpack(folder: &Path, store: &Store, record: &Record) -> anyhow::Result<()> {
     files::unpack(folder, &Dataset::open(&store.map(images)?)?, &store.map(pack)?)
 }
 
-/// Deletes what shares its bytes with something that was found wrong: as a link it is wrong as well.
+/// Deletes files that share their bytes with a quarantined file: such a link is damaged as well.
 fn remove_wrong(list: &mut List, store: &Store) {
     let place = |path: &Path| std::fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
     let wrong: BTreeSet<_> = store.quarantined().iter().filter_map(|(path, _)| place(path)).collect();
@@ -326,8 +326,8 @@ fn remove_wrong(list: &mut List, store: &Store) {
     }
 }
 
-/// Deletes files of epochs that this run does not show and no list names. Only for a run that reached its end: one that
-/// did not has no say about what it has not come to. Only files by names that dcpipe itself gives there are touched.
+/// Deletes files of epochs that this run does not show and no list names. Only a run that reached its end may do so:
+/// any other has not reached all its nodes. Only files with names that dcpipe gives in that folder are deleted.
 fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
     let filled: HashSet<&Path> = shown.iter().filter_map(|file| file.parent()).collect();
     let is_folder = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
@@ -343,7 +343,7 @@ fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
             continue; // What a link leads to is somebody else's.
         }
         if !shelf.is_flat {
-            // Thousands of them: what they are is told with their names.
+            // There are thousands of them, and the listing already says what they are.
             let epochs = named(&folder).filter(|(_, name, is_folder)| *is_folder && places::is_epoch(name));
             epochs.filter(|(path, ..)| !filled.contains(&**path)).for_each(|(path, ..)| clear(&path, &shelf));
         }
@@ -355,7 +355,7 @@ fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
     }
 }
 
-/// What a folder has: the path and name of each thing, and whether it is a folder and no link to one.
+/// The entries of a folder: path, name, and whether it is a folder (no link to one).
 fn named(folder: &Path) -> impl Iterator<Item = (PathBuf, String, bool)> {
     std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());

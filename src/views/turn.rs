@@ -12,7 +12,7 @@ fn place(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok()
 }
 
-/// Held while a run writes to its results. The kernel's, so that none outlives its process.
+/// Held while a run writes to its results. The kernel holds the lock, so none outlives its process.
 pub(super) struct Turn {
     path: PathBuf,
     /// The device and inode of the folder.
@@ -21,13 +21,13 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Takes it, or says `None` while another process has it.
+    /// Takes the turn, or says `None` while another process has it.
     pub(super) fn take(folder: &Path) -> io::Result<Option<Self>> {
         let path = folder.join(FILE);
         Ok(Disk.try_lock_alone(&path)?.map(|held| Self { place: place(folder), path, _held: held }))
     }
 
-    /// Whether the folder is where it was.
+    /// Whether the folder is still at its path.
     pub(super) fn is_there(&self) -> bool {
         self.path.parent().is_some_and(|folder| place(folder) == self.place)
     }
