@@ -11,7 +11,7 @@ pub struct Part {
     pub name: String,
     /// Its bytes.
     pub object: ObjectId,
-    /// How many bytes those are.
+    /// Their number.
     pub bytes: u64,
 }
 
@@ -19,8 +19,8 @@ pub struct Part {
 pub const TAG: usize = 24;
 
 impl Part {
-    /// The name of a part whose bytes are decided by what `tag` is the beginning of a digest of:
-    /// `part-00003.arrow` becomes `part-00003.TAG.arrow`.
+    /// The name of a part with `tag`, the beginning of a digest, in it. The digest is of all that decides the part's
+    /// bytes: `part-00003.arrow` becomes `part-00003.TAG.arrow`.
     pub fn tagged(name: &str, tag: &str) -> String {
         match name.rsplit_once('.') {
             Some((stem, end)) => format!("{stem}.{tag}.{end}"),

@@ -1,8 +1,8 @@
-//! clock: the only place that asks the time.
+//! clock: the only place that reads the clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Measures from its making.
+/// Measures the time since it was made.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
@@ -25,7 +25,7 @@ impl Stopwatch {
     }
 }
 
-/// Milliseconds since 1970, for people's eyes alone; nothing decides by it.
+/// Milliseconds since 1970, for display only; nothing decides by it.
 #[expect(clippy::disallowed_methods, reason = "the time is asked here")]
 pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
@@ -34,7 +34,7 @@ pub fn unix_ms() -> u64 {
 /// A moment as people write it: `2026-11-23 09:34:07 UTC`.
 pub fn utc(unix_ms: u64) -> String {
     let (days, second) = (unix_ms / 86_400_000, unix_ms / 1000 % 86_400);
-    // In eras of 400 years from 1 March 0000: so the leap day is the last day of a year, of a century, of an era.
+    // In eras of 400 years from 1 March 0000. So the leap day is the last of a year, a century or an era.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

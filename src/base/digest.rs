@@ -1,4 +1,4 @@
-//! digest: 32 bytes of BLAKE3, and the two names made of one.
+//! digest: 32 bytes of BLAKE3, and the two names made from one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -47,7 +47,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A text that was to be a digest and is not 64 lower-case hex digits.
+/// A text that should be a digest but is not 64 lower-case hex digits.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a digest: {0:?} (64 lower-case hex digits were expected)")]
 pub struct NotADigest(String);
@@ -56,7 +56,7 @@ impl FromStr for Digest {
     type Err = NotADigest;
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
-        // A digest has one spelling: names of files are compared as texts.
+        // A digest has one spelling, because file names are compared as texts.
         let lower_case = !text.bytes().any(|byte| byte.is_ascii_uppercase());
         let hash = blake3::Hash::from_hex(text).ok().filter(|_| lower_case);
         hash.map(Self::from).ok_or_else(|| NotADigest(text.chars().take(80).collect()))

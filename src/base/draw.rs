@@ -15,7 +15,7 @@ pub fn between(stream: &mut Stream, low: f64, high: f64) -> f64 {
 
 /// Draws one of 0..`end`, each exactly equally likely; `end` must not be 0.
 ///
-/// Shuffles and the sampler draw by it: their ranges reach the number of images, where a bias would favour some of them.
+/// Shuffles and the sampler use it. Their ranges reach the number of images, where a bias would favour some images.
 pub fn below_u64(stream: &mut Stream, end: u64) -> u64 {
     assert!(end > 0, "BUG: nothing to draw from");
     // Lemire's multiply-and-reject: the high word of the product is the draw, the low word says when it is biased.
@@ -30,8 +30,8 @@ pub fn below_u64(stream: &mut Stream, end: u64) -> u64 {
 
 /// Draws one of 0..`count`, for the place of a crop; the bias of the product is below 2^-21.
 ///
-/// It differs from [`below_u64`] on purpose: it takes exactly one number of the stream, as torchvision's crop does, so that
-/// no place decides what is drawn after it. Another arithmetic would also move every crop under an unchanged key.
+/// It differs from [`below_u64`] on purpose. Like torchvision's crop it takes exactly one number of the stream, so that
+/// no place changes the later draws. Another arithmetic would also move every crop under an unchanged key.
 pub fn below_as_torchvision(stream: &mut Stream, count: u32) -> u32 {
     (unit(stream) * f64::from(count)) as u32
 }

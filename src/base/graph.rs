@@ -55,7 +55,7 @@ fn cycle_from(stuck: usize, next: impl Fn(usize) -> usize) -> Vec<usize> {
     path.split_off(first)
 }
 
-/// Who reads each node: one list of all, and where each node's share of it begins.
+/// The readers of each node: one list for all, and where each node's share of it begins.
 struct Readers {
     all: Vec<usize>,
     starts: Vec<usize>,

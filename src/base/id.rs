@@ -1,7 +1,7 @@
 //! id: the four index spaces as four types, and the epoch.
 //!
 //! The published sampler draws dataset indices and looks them up as positions in a cluster-ordered list, which undoes
-//! its balancing. Here an image, a cluster, a pseudo-label and a position cannot stand for each other.
+//! its balancing. Here the compiler keeps an image, a cluster, a pseudo-label and a position apart.
 
 use std::fmt;
 
@@ -44,6 +44,6 @@ index!(
     Position
 );
 index!(
-    /// 0 is what stands before the first epoch (`once:` in a pipeline); training epochs count from 1.
+    /// 0 is the time before the first epoch (`once:` in a pipeline); training epochs count from 1.
     Epoch
 );

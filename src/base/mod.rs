@@ -1,4 +1,4 @@
-//! base: the words everyone shares, which depend on nothing else in the house.
+//! base: the words that all rooms share; it depends on no other room.
 
 pub mod artifact;
 pub mod clock;

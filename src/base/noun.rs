@@ -1,6 +1,6 @@
-//! noun: what an artifact is, a row of a table: its name, its format, its parts, and where people find them.
+//! noun: a kind of artifact as a row of a table: its name, format and parts, and where people find them.
 
-/// What an artifact is. `src/format/noun.rs` has the table.
+/// A kind of artifact. `src/format/noun.rs` has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noun {
     /// Such as `clusters`.
@@ -9,22 +9,22 @@ pub struct Noun {
     pub format: u32,
     /// Its parts, as rows: one for each file, or for each family of files.
     pub parts: &'static [PartRow],
-    /// Nouns that the tables exported from it read besides itself; nothing where none are exported.
+    /// Nouns that its exported tables read besides itself; none if it has no tables.
     pub tables: Option<&'static [&'static str]>,
 }
 
 /// A part of a noun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartRow {
-    /// Its file's name; of a family of files, what their names begin with.
+    /// Its file's name; for a family of files, the beginning of their names.
     pub name: &'static str,
     /// Whether it is a family of files.
     pub is_many: bool,
-    /// Small and read by people: it stays in the store when the rest of the artifact is evicted.
+    /// Whether the part is small and read by people: it stays in the store when the rest is evicted.
     pub is_spared: bool,
-    /// What is in it.
+    /// What it contains.
     pub means: &'static str,
-    /// Where it is in the results folder; nothing where it is not.
+    /// Where it is in the results folder; none if it is not there.
     pub place: Option<Place>,
 }
 
@@ -44,9 +44,9 @@ pub struct Place {
 pub enum Folder {
     /// The results folder itself.
     Top,
-    /// The one called as the node is.
+    /// The folder with the node's name.
     Own,
-    /// This one; where the node is not called as its noun is, the node's name stands before it.
+    /// This one; the node's name precedes it if that differs from the noun.
     Beside(&'static str),
 }
 
@@ -55,7 +55,7 @@ pub enum Folder {
 pub enum FileName {
     /// As in the artifact, without its tag, in the folder of its epoch.
     Plain,
-    /// As tools expect of a table that is cut into Hive folders.
+    /// As tools expect of a table in Hive folders.
     Table,
     /// After its epoch, with this ending.
     Epoch(&'static str),
@@ -66,9 +66,9 @@ pub enum FileName {
 pub enum When {
     /// Always.
     Always,
-    /// Where its bytes are kept when the run is over.
+    /// If its bytes are kept at the run's end.
     Kept,
-    /// Where the pipeline asks for its bytes by name.
+    /// If the pipeline asks for its bytes by name.
     AskedFor,
 }
 
@@ -95,7 +95,7 @@ impl PartRow {
         Self { name, is_many: false, is_spared: false, means, place: None }
     }
 
-    /// A family of files whose names begin so.
+    /// A family of files with names of this beginning.
     pub const fn many(prefix: &'static str, means: &'static str) -> Self {
         Self { is_many: true, ..Self::one(prefix, means) }
     }
@@ -105,12 +105,12 @@ impl PartRow {
         Self { is_spared: true, ..self }
     }
 
-    /// The same part, which people find there.
+    /// The same part, at this place in the results.
     pub const fn at(self, folder: Folder, file: FileName, when: When) -> Self {
         Self { place: Some(Place { folder, file, when }), ..self }
     }
 
-    /// Whether a part of that name is of this row.
+    /// Whether a part of that name belongs to this row.
     pub fn is(&self, part: &str) -> bool {
         if self.is_many { part.starts_with(self.name) } else { part == self.name }
     }

@@ -38,7 +38,7 @@ impl Seed {
         fixed_stream(hasher.finalize().as_bytes())
     }
 
-    /// A single 63-bit number out of such a stream, for libraries that want to be seeded by one.
+    /// A single 63-bit number from such a stream, for libraries that take one as their seed.
     pub fn number(&self, name: &str, index: u64) -> i64 {
         use rand_chacha::rand_core::Rng;
         (self.stream(name, index).next_u64() >> 1) as i64

@@ -1,8 +1,8 @@
-//! tree: a value as it was written, which knows its place.
+//! tree: a value as it was written, with its place.
 
 use serde_json::Number;
 
-/// Where a value stands: which source, line and column from 1, length in characters.
+/// The place of a value: which source, line and column from 1, length in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Span {
     /// Number of the text that it was read from.
@@ -18,9 +18,9 @@ pub struct Span {
 /// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tree {
-    /// Where it stands.
+    /// Its place.
     pub span: Span,
-    /// What stands there.
+    /// The value at that place.
     pub value: Value,
 }
 

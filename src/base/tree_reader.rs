@@ -1,4 +1,4 @@
-//! tree_reader: a [`Tree`] -> any Rust value; what does not fit is told with its place.
+//! tree_reader: a [`Tree`] -> any Rust value; an error names the place of the misfit.
 
 use crate::base::tree::{Entry, Tree, Value, Word};
 use serde::de::value::StrDeserializer;
@@ -8,14 +8,14 @@ use serde::de::{
 };
 use std::fmt;
 
-/// Why a tree is not the value that was to be read from it.
+/// Why a tree does not become the requested value.
 #[derive(Debug)]
 pub struct TreeError {
     /// What is wrong.
     pub why: Misfit,
     /// The innermost value that is wrong, with its place.
     pub found: Option<Box<Tree>>,
-    /// The way to it from the tree that was read, the outermost step last.
+    /// The way to it from the root of the tree, the outermost step last.
     steps: Vec<Step>,
 }
 
@@ -42,7 +42,7 @@ pub enum Step {
 }
 
 impl TreeError {
-    /// The way from the tree that was read to what is wrong, the outermost step first.
+    /// The way from the root of the tree to the misfit, the outermost step first.
     pub fn path(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().rev()
     }
@@ -51,7 +51,7 @@ impl TreeError {
         Self { why, found: None, steps: Vec::new() }
     }
 
-    /// What was found, unless a value further inside is known already.
+    /// Adds the value that was found, unless one further inside is already known.
     fn at(mut self, tree: &Tree) -> Self {
         self.found.get_or_insert_with(|| Box::new(tree.clone()));
         self
@@ -94,7 +94,7 @@ impl Error for TreeError {
     }
 
     fn unknown_field(field: &str, _: &'static [&'static str]) -> Self {
-        // The reader of keys puts the place in.
+        // The reader of keys adds the place.
         Self::new(Misfit::Unknown(Word { span: Default::default(), text: field.to_owned() }))
     }
 

@@ -1,4 +1,4 @@
-//! centroids: the k centres that k-means found, and how many images each drew.
+//! centroids: the k centres that k-means found, and how many images each has.
 
 use super::element::bytes_of;
 use super::error::{Result, bad_value, damaged, wrong_rows};

@@ -1,4 +1,4 @@
-//! clusters: which cluster every image is in, and how k-means came to it.
+//! clusters: which cluster every image is in, and how k-means found it.
 
 use super::error::{FormatError, Result, damaged, wrong_rows};
 use super::kind::{Container, Holds, Kind, Metadata, Scalar, field};
@@ -10,7 +10,7 @@ use std::io::Write;
 use std::ops::Range;
 
 const K_KEY: &str = "dcpipe.k";
-/// So many centroids may be claimed whatever the rows. Beyond that, k-means makes no more of them than there are rows.
+/// A file may claim this many centroids with any number of rows. Beyond that, k-means makes at most one per row.
 const CLAIMED_K: usize = 1 << 16;
 
 /// The table of assignments.

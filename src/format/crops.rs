@@ -7,8 +7,8 @@ use super::rows_writer::RowsPlan;
 use crate::base::ImageId;
 use bytes::Bytes;
 
-/// One part of the crops. It does not say which images it holds, so that the same images make the same part wherever they
-/// stand in a dataset.
+/// One part of the crops. It does not say which images it holds. So the same images make the same part, wherever they
+/// are in a dataset.
 pub static CROPS: Kind = Kind {
     noun: "crops",
     version: 2,
@@ -19,7 +19,7 @@ pub static CROPS: Kind = Kind {
     rows: "by image_id, in batches of 256 rows; the first row of the first part is image 0, and no image is left out",
 };
 
-/// The same as earlier programs wrote it; it is still read.
+/// The format of earlier programs, which is still read.
 pub static CROPS_1: Kind = Kind {
     noun: "crops",
     version: 1,

@@ -1,4 +1,4 @@
-//! dataset: the images there are, in the order that gives them their ids, and those that could not be used.
+//! dataset: the images, in the order that gives them their ids, and the files that could not be used.
 
 use super::error::{Result, bad_value};
 use super::kind::{Container, Holds, Kind, Metadata, Scalar, field};

@@ -1,4 +1,4 @@
-//! describe: what is in a file, for a person: schema, rows, the head of the table, statistics.
+//! describe: what a file contains, for a person: schema, rows, the head of the table, statistics.
 
 use super::error::{Result, damaged};
 use super::ipc_reader::IpcFile;
@@ -17,7 +17,7 @@ const STATISTICS_NUMBERS: usize = 4_000_000;
 /// Numbers shown of a row of many.
 const HEAD_NUMBERS: usize = 4;
 
-/// What is in a file.
+/// The content of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     /// What its `dcpipe.schema` says, or `unknown`.
@@ -32,7 +32,7 @@ pub struct Description {
     pub metadata: Metadata,
 }
 
-/// What is in a column.
+/// The content of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnDescription {
     /// Its name.
@@ -46,13 +46,13 @@ pub struct ColumnDescription {
 /// Statistics of the first numbers of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics {
-    /// How many numbers were looked at.
+    /// How many numbers they cover.
     pub numbers: usize,
-    /// The smallest that is a number.
+    /// The smallest, leaving out NaN.
     pub min: f64,
     /// The largest.
     pub max: f64,
-    /// Their mean; not a number if one of them is not.
+    /// Their mean; NaN if one of them is.
     pub mean: f64,
 }
 

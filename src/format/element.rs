@@ -4,7 +4,7 @@ use super::kind::Scalar;
 use arrow::datatypes::{ArrowNativeType, ToByteSlice};
 use half::f16;
 
-/// A number with the same bytes in memory and in a file (little endian, the only machines there are here).
+/// A number with the same bytes in memory and in a file (little endian; dcpipe runs on no other machines).
 pub trait Element: ArrowNativeType {
     /// Its type in a schema.
     const SCALAR: Scalar;

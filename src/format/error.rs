@@ -1,6 +1,6 @@
 //! error: why a file of an artifact could not be read or written.
 
-/// What is wrong, in which kind of file. The caller knows which object or path it was and says so.
+/// What is wrong, in which kind of file. The caller adds the object or path.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// The bytes are not a whole file of that container, or contradict themselves.
@@ -38,9 +38,9 @@ pub enum FormatError {
         kind: String,
         /// The key.
         key: String,
-        /// What it should be.
+        /// The right value.
         expected: String,
-        /// What stands there, if anything.
+        /// The value in the file, if any.
         found: Option<String>,
     },
     /// A value that cannot be true, such as a cluster id beyond k.
@@ -55,7 +55,7 @@ pub enum FormatError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The rows handed to a writer are not those that were announced.
+    /// A writer's rows differ from the announced ones.
     #[error("write {kind}: {reason}")]
     Rows {
         /// The schema to be written.

@@ -12,7 +12,7 @@ use half::slice::HalfFloatSliceExt;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// One part of the features. Like a part of the crops, it does not say which images it is about.
+/// One part of the features. Like a part of the crops, it does not say which images it holds.
 pub static FEATURES: Kind = Kind {
     noun: "features",
     version: 2,
@@ -23,7 +23,7 @@ pub static FEATURES: Kind = Kind {
     rows: "by image_id, in batches of 1024 rows; the first row of the first part is image 0, and no image is left out",
 };
 
-/// The same as earlier programs wrote it; it is still read.
+/// The format of earlier programs, which is still read.
 pub static FEATURES_1: Kind = Kind {
     noun: "features",
     version: 1,
@@ -51,10 +51,10 @@ pub fn plan(dims: usize, rows: usize) -> RowsPlan {
     }
 }
 
-/// Features in the precision they were kept in.
+/// Features in their stored precision.
 #[derive(Debug)]
 pub enum Features {
-    /// Kept as they came.
+    /// Stored as the network gave them.
     Single(Rows<f32>),
     /// Rounded to half precision.
     Half(Rows<f16>),

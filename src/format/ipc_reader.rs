@@ -1,7 +1,7 @@
-//! ipc_reader: Arrow IPC files read where they lie, after every offset in them has been checked.
+//! ipc_reader: Arrow IPC files read in place, after a check of every offset in them.
 //!
-//! Arrow's own decoder panics on lengths that lie. These files hold nothing but numbers without nulls, so checking
-//! them wholly leaves that decoder nothing to do.
+//! Arrow's own decoder panics on wrong lengths. These files hold only numbers without nulls, so a full check leaves
+//! that decoder nothing to do.
 
 use super::element::Element;
 use super::error::{Result, damaged};
@@ -12,7 +12,7 @@ use arrow::ipc::{Block, Endianness, Field, MetadataVersion, Precision, RecordBat
 use arrow::ipc::{root_as_footer, root_as_message};
 use bytes::Bytes;
 
-/// A file whose columns lie in the bytes it was opened from.
+/// A file whose columns point into the bytes that it was opened from.
 #[derive(Debug)]
 pub struct IpcFile {
     /// Name and type of each column.
@@ -32,7 +32,7 @@ pub struct IpcBatch {
 }
 
 impl IpcBatch {
-    /// The values of column `at`, `rows` or `rows * width` of them; of another type than the column's: none.
+    /// The values of column `at`: `rows` or `rows * width` of them; none if the column has another type.
     pub fn column<T: Element>(&self, at: usize) -> &[T] {
         let buffer = &self.columns[at];
         if buffer.as_ptr().align_offset(align_of::<T>()) != 0 || !buffer.len().is_multiple_of(size_of::<T>()) {
@@ -50,7 +50,7 @@ impl IpcFile {
         Ok(file)
     }
 
-    /// Opens a file that must be of the first of `kinds`, or of one of the others, which are earlier versions of it.
+    /// Opens a file of the first of `kinds`, or of another, which is an earlier version of it.
     pub fn open_either(kinds: &[&Kind], bytes: &Bytes) -> Result<Self> {
         let file = Self::open_any(&kinds[0].tag(), bytes)?;
         let is_of = |kind: &&&Kind| file.metadata.get(SCHEMA_KEY) == Some(&kind.tag());
@@ -58,7 +58,7 @@ impl IpcFile {
         Ok(file)
     }
 
-    /// Opens a file of any kind that is made of numbers only; `name` stands in errors.
+    /// Opens a file of any kind that holds only numbers; errors call it `name`.
     pub fn open_any(name: &str, bytes: &Bytes) -> Result<Self> {
         parse(bytes).map_err(|reason| damaged(name, reason))
     }

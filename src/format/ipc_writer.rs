@@ -1,7 +1,7 @@
-//! ipc_writer: Arrow IPC files written front to back, from memory that is the caller's.
+//! ipc_writer: Arrow IPC files written front to back, from memory that the caller owns.
 //!
-//! Arrow's own writer wants a whole batch in memory. Rows of fixed size make every offset known beforehand, so that a
-//! batch of 1.3 GB (vectors are one batch) streams through without being held.
+//! Arrow's own writer wants a whole batch in memory. Rows of fixed size make every offset known beforehand. So a batch
+//! of 1.3 GB (vectors are one batch) streams through this writer.
 
 use super::error::{FormatError, Result, unwritten, wrong_rows};
 use super::kind::{ColumnType, Kind, Metadata, SCHEMA_KEY, Scalar};
@@ -18,7 +18,7 @@ use std::io::{BufWriter, Write};
 pub(super) const MAGIC: &[u8; 6] = b"ARROW1";
 /// Every buffer starts at a multiple of this many bytes of the file.
 pub(super) const ALIGNMENT: usize = 64;
-/// Small writes are gathered; those larger than this go straight through.
+/// Smaller writes are gathered; larger ones go straight through.
 const GATHER_BYTES: usize = 256 << 10;
 
 /// Writes batches of fixed-size columns; within a batch, column after column.
@@ -32,7 +32,7 @@ pub struct IpcWriter<W: Write> {
     due: VecDeque<Due>,
 }
 
-/// A column of the current batch that is not complete.
+/// An incomplete column of the current batch.
 struct Due {
     left: usize,
     padding: usize,
@@ -98,7 +98,7 @@ impl<W: Write> IpcWriter<W> {
         Ok(())
     }
 
-    /// Writes the foot of the file and gives back what was written to.
+    /// Writes the foot of the file and returns the output.
     pub fn finish(mut self) -> Result<W> {
         if !self.due.is_empty() {
             return Err(wrong_rows(&self.kind, "fewer values than the last batch was begun for"));
@@ -166,7 +166,7 @@ impl Layout {
 
     /// The record batch message that announces this body.
     fn message(&self, rows: usize) -> Vec<u8> {
-        // arrow re-exports no flatbuffers; this is how to come by a builder without naming the crate
+        // arrow re-exports no flatbuffers; this gets a builder without naming the crate
         let mut builder = IpcSchemaEncoder::new().schema_to_fb(&Schema::empty());
         builder.reset();
         let buffers = builder.create_vector(&self.buffers);

@@ -49,7 +49,7 @@ impl fmt::Display for Scalar {
     }
 }
 
-/// The type of a column as it stands in a file.
+/// The type of a column in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
     /// One number a row.
@@ -150,7 +150,7 @@ pub struct Kind {
     pub fields: &'static [Field],
     /// Metadata keys besides [`SCHEMA_KEY`], and what they say.
     pub metadata: &'static [(&'static str, &'static str)],
-    /// How rows are cut into batches, and in which order they stand.
+    /// How rows are cut into batches, and in which order they come.
     pub rows: &'static str,
 }
 
@@ -165,7 +165,7 @@ impl Kind {
         std::slice::from_ref(&self.file)
     }
 
-    /// Refuses a file of another noun, version or other columns.
+    /// Refuses a file of another noun or version, or with other columns.
     pub(super) fn check(&self, metadata: &Metadata, columns: &[(String, ColumnType)]) -> Result<()> {
         let expected = self.tag();
         let found = metadata.get(SCHEMA_KEY).cloned().unwrap_or_else(|| format!("no {SCHEMA_KEY}"));

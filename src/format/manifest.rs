@@ -74,7 +74,7 @@ impl Manifest {
         table.counts_rows("position")?;
         let k: u32 = MANIFEST.read(&table.metadata, K_KEY)?;
         let classes: u32 = MANIFEST.read(&table.metadata, CLASSES_KEY)?;
-        // The head has k outputs: a target beyond them is an error that a GPU does not come back from.
+        // The head has k outputs: a target beyond them is an error from which a GPU does not recover.
         if classes > k {
             return Err(damaged(MANIFEST.tag(), format!("{classes} pseudo-labels for {k} clusters")));
         }

@@ -1,4 +1,4 @@
-//! metrics: named numbers of an epoch, and the losses on the way to its weights.
+//! metrics: named numbers of an epoch, and the losses of its training steps.
 
 use super::error::{Result, bad_value};
 use super::kind::{Container, Holds, Kind, Metadata, Scalar, field};

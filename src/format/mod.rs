@@ -1,8 +1,8 @@
-//! format: columns: one noun per file, written front to back and read where it lies.
+//! format: columns: one noun per file, written front to back and read in place.
 //!
-//! The room knows nothing of the store: writers take anything that takes bytes, readers take mapped bytes. Every file
-//! names its noun and version, and nothing in it depends on when or where it was made: the same rows are the same
-//! bytes. Bytes that do not fit are refused with a [`FormatError`].
+//! The room knows nothing of the store: writers take any output, readers take mapped bytes. Every file names its noun
+//! and version. Nothing in it depends on when or where it was made: the same rows are the same bytes. Bytes that do not
+//! fit give a [`FormatError`].
 
 pub mod centroids;
 pub mod clusters;

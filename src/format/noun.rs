@@ -4,7 +4,7 @@ use super::{centroids, clusters, dataset, gallery, manifest, metrics, rows, tabl
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};
 
-/// Image list of a dataset, and what of it could not be used.
+/// Image list of a dataset, and the files that could not be used.
 pub const DATASET: Noun = Noun {
     name: "dataset",
     format: 1,
@@ -40,7 +40,7 @@ pub const WEIGHTS: Noun = Noun {
     tables: Some(&[]),
 };
 
-/// The same before the first epoch, when nothing was trained.
+/// The same before the first epoch, without training.
 pub const FIRST_WEIGHTS: Noun = Noun {
     name: "weights",
     format: 1,
@@ -91,7 +91,7 @@ pub const CLUSTERS: Noun = Noun {
         ),
         PartRow::one(clusters::ITERATIONS.file, "how k-means went"),
     ],
-    // Paths and labels stand beside the clusters.
+    // The tables show paths and labels beside the clusters.
     tables: Some(&[DATASET.name]),
 };
 
@@ -111,7 +111,7 @@ pub const METRICS: Noun = Noun {
     tables: Some(&[]),
 };
 
-/// What people read of an artifact, as tables that other tools take.
+/// Tables for people and for other tools, made from an artifact.
 pub const TABLES: Noun = Noun {
     name: "tables",
     format: 1,

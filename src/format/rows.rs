@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// What the names of parts of rows begin with.
+/// The beginning of the names of parts of rows.
 pub const PART: &str = "part-";
 /// The name of the first part.
 pub(super) const FIRST_PART: &str = "part-00000.arrow";
@@ -19,11 +19,11 @@ pub fn part_name(number: usize) -> String {
     format!("{PART}{number:05}.arrow")
 }
 
-/// A table lying in mapped parts: image ids without a gap from the first, and `width` numbers for each.
+/// A table in mapped parts: image ids without a gap from the first, and `width` numbers for each.
 #[derive(Debug)]
 pub struct Rows<T> {
     width: usize,
-    /// The column of the numbers: the second where a column of ids stands before it, as in vectors.
+    /// The column of the numbers: the second if a column of ids comes first, as in vectors.
     at: usize,
     first: ImageId,
     rows: usize,
@@ -35,13 +35,13 @@ pub struct Rows<T> {
 }
 
 impl<T: Element> Rows<T> {
-    /// Opens parts as one table, in their order; all must agree in width and metadata, and leave out no image id.
+    /// Opens parts as one table, in their order. All must agree in width and metadata, and skip no image id.
     pub fn open(kind: &Kind, parts: &[Bytes]) -> Result<Self> {
         Self::open_either(&[kind], parts)
     }
 
-    /// The same of the first of `kinds`, or of one of the others, which are earlier versions of it. Parts without ids
-    /// follow each other without a gap from image 0 on.
+    /// The same for the first of `kinds`, or for another, which is an earlier version of it. Parts without ids follow
+    /// each other without a gap from image 0 on.
     pub fn open_either(kinds: &[&Kind], parts: &[Bytes]) -> Result<Self> {
         let kind = kinds[0];
         let mut table: Option<Self> = None;
@@ -141,7 +141,7 @@ impl<T: Element> Rows<T> {
         (0..self.batches()).map(|at| self.batch(at))
     }
 
-    /// The numbers of one row, counted from the table's first; beyond the last: `None`.
+    /// The numbers of one row, counted from the table's first; `None` beyond the last.
     pub fn row(&self, row: usize) -> Option<&[T]> {
         let at = self.starts.partition_point(|start| *start <= row).checked_sub(1)?;
         let (rows, numbers) = self.batch(at);
@@ -153,7 +153,7 @@ impl<T: Element> Rows<T> {
         self.row(image.index().checked_sub(self.first.index())?)
     }
 
-    /// The pieces that make up a range of rows, in order, not copied; rows beyond the last are left out.
+    /// The pieces of a range of rows, in order, not copied; rows beyond the last are left out.
     pub fn pieces(&self, range: Range<usize>) -> impl Iterator<Item = &[T]> {
         let from = self.starts.partition_point(|start| *start <= range.start).saturating_sub(1);
         let batches = (from..self.batches()).map(|at| self.batch(at));

@@ -9,10 +9,10 @@ use std::io::Write;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Image ids that are made at a time: a batch may have millions.
+/// How many image ids are made at a time: a batch may have millions.
 const IDS: usize = 8192;
 
-/// What a part is going to hold; known before its first row, so that it can be written front to back.
+/// The content of a part, known before its first row, so that it can be written front to back.
 #[derive(Clone, Debug)]
 pub struct RowsPlan {
     /// The noun.
@@ -29,11 +29,11 @@ pub struct RowsPlan {
     pub metadata: Metadata,
 }
 
-/// Takes rows in any slices and holds none of them.
+/// Takes rows in slices of any size and holds none of them.
 pub struct RowsWriter<T, W: Write> {
     out: IpcWriter<W>,
     plan: RowsPlan,
-    /// Rows begun so far, in whole batches.
+    /// Rows of the batches begun so far.
     begun: usize,
     /// Numbers still missing from the current batch.
     missing: usize,

@@ -1,4 +1,4 @@
-//! schema: every kind of file there is, and each as a page a person reads.
+//! schema: every kind of file, and each as a page that a person reads.
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
@@ -7,7 +7,7 @@ use super::{
 };
 use std::fmt::Write;
 
-/// Every kind of file there is.
+/// Every kind of file.
 pub static KINDS: [&Kind; 26] = [
     &dataset::IMAGES,
     &dataset::BAD,
@@ -37,12 +37,12 @@ pub static KINDS: [&Kind; 26] = [
     &gallery::MAP,
 ];
 
-/// Where the page of a kind stands under `schemas/`.
+/// The path of a kind's page under `schemas/`.
 pub fn page_name(kind: &Kind) -> String {
     format!("{}.v{}.txt", kind.noun, kind.version)
 }
 
-/// The page of a kind; its diff is the review of a format.
+/// The page of a kind; a review of a format reads its diff.
 pub fn page(kind: &Kind) -> String {
     let container = match kind.container {
         Container::Arrow => "Arrow IPC file: not compressed, every buffer at a multiple of 64 bytes",

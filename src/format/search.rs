@@ -1,4 +1,4 @@
-//! search: the state of k-means between two iterations, saved so that an interrupted run goes on from there.
+//! search: the state of k-means between two iterations, a checkpoint from which an interrupted run resumes.
 
 use super::clusters::Iteration;
 use super::element::{Element, bytes_of};
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use std::borrow::Cow;
 use std::io::Write;
 
-/// What is saved.
+/// The tensors of the state.
 pub static SEARCH: Kind = Kind {
     noun: "search",
     version: 1,
@@ -35,9 +35,9 @@ pub struct Search<'a> {
     pub dims: usize,
     /// k x dims.
     pub centroids: Cow<'a, [f32]>,
-    /// By image.
+    /// The cluster of each image in the last iteration.
     pub previous: Cow<'a, [ClusterId]>,
-    /// Those that are done.
+    /// The finished iterations.
     pub iterations: Cow<'a, [Iteration]>,
 }
 

@@ -9,15 +9,15 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 
 /// Rows decoded at a time.
 const READ_ROWS: usize = 1 << 16;
-/// Every table has a column of which no two rows are alike, so no file has more rows than this for each of its bytes. What
-/// claims more would make a few bytes into gigabytes.
+/// Every table has a column of unique values, so a file has at most this many rows per byte. Any further claim would
+/// turn a few bytes into gigabytes.
 const ROWS_A_BYTE: usize = 8;
 
 /// The columns of a Parquet file, in pieces.
 #[derive(Debug)]
 pub struct Table {
     kind: String,
-    /// Rows in the file, also where fewer were read.
+    /// Rows in the file, even if fewer were read.
     pub rows: usize,
     /// Name and type of each column.
     pub columns: Vec<(String, ColumnType)>,
@@ -34,7 +34,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Opens a file of any kind and reads at most `limit` rows; `name` stands in errors.
+    /// Opens a file of any kind and reads at most `limit` rows; errors call it `name`.
     pub fn open_any(name: &str, bytes: &Bytes, limit: usize) -> Result<Self> {
         guarded(name, || read(name, bytes.clone(), limit))
     }
@@ -59,7 +59,7 @@ impl Table {
         self.numbers::<Float64Type>(column)
     }
 
-    /// Values of a column of 32- or 64-bit numbers, none of which may be negative or beyond `limit`.
+    /// Values of a column of 32- or 64-bit numbers; a negative one, or one beyond `limit`, is an error.
     pub fn counts(&self, column: &str, limit: u64) -> Result<Vec<u64>> {
         let wide = match self.i64(column) {
             Ok(values) => values,
@@ -121,7 +121,7 @@ impl Table {
     }
 }
 
-/// A column of text; no string of its own per row.
+/// A column of text, without a string object per row.
 #[derive(Debug)]
 pub struct Texts {
     starts: Vec<usize>,

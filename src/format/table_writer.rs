@@ -16,13 +16,13 @@ use parquet::schema::types::ColumnPath;
 use std::io::Write;
 use std::sync::Arc;
 
-/// Rows of a row group; also a good number to push at a time.
+/// Rows of a row group; also a good number per push.
 pub const GROUP_ROWS: usize = 131_072;
 const ZSTD_LEVEL: i32 = 3;
 /// The same in every version, so that the same rows stay the same bytes.
 const CREATED_BY: &str = "dcpipe";
 
-/// Bytes of the longest piece of a column of texts: half of what Arrow's 32-bit offsets reach.
+/// Most bytes of a piece of a text column: half of what Arrow's 32-bit offsets reach.
 const TEXT_BYTES: usize = 1 << 30;
 
 /// Some values of a column.
@@ -57,7 +57,7 @@ impl Column {
         Self::text_in_pieces(values, GROUP_ROWS, TEXT_BYTES)
     }
 
-    /// Texts in pieces of at most so many rows, and of at most so many bytes where a piece has more than one row.
+    /// Texts in pieces of at most `rows` rows. A piece of more than one row also has a limit of bytes.
     fn text_in_pieces(values: impl IntoIterator<Item = impl AsRef<str>>, rows: usize, bytes: usize) -> Self {
         let (mut pieces, mut piece): (Vec<ArrayRef>, _) = (Vec::new(), StringBuilder::new());
         for value in values {
@@ -79,7 +79,7 @@ impl Column {
     }
 }
 
-/// The values of a column's pieces from a row on, as far as one piece goes; of no rows, none.
+/// The values of a column from a row on, up to the end of their piece; of no rows, none.
 fn rest(pieces: &[ArrayRef], mut row: usize) -> ArrayRef {
     for piece in pieces {
         if row < piece.len() {
@@ -119,7 +119,7 @@ impl<W: Write + Send> TableWriter<W> {
         Self::create(out, &kind.tag(), &names, metadata)
     }
 
-    /// Writes rows: one column per name, all of one length. Push a table of no rows once as well.
+    /// Writes rows: one column per name, all of one length. An empty table needs one push as well.
     pub fn push(&mut self, columns: Vec<Column>) -> Result<()> {
         let columns: Vec<_> = columns.into_iter().map(|column| column.pieces).collect();
         let rows_of = |pieces: &Vec<ArrayRef>| pieces.iter().map(|piece| piece.len()).sum::<usize>();
@@ -136,7 +136,7 @@ impl<W: Write + Send> TableWriter<W> {
         };
         let mut start = 0;
         loop {
-            // The rows that are in one piece of every column.
+            // The rows up to the nearest end of a piece.
             let rests: Vec<_> = columns.iter().map(|pieces| rest(pieces, start)).collect();
             let rows = rests.iter().map(|rest| rest.len()).min().unwrap_or(0);
             let rests = rests.iter().map(|rest| rest.slice(0, rows)).collect();
@@ -150,7 +150,7 @@ impl<W: Write + Send> TableWriter<W> {
         }
     }
 
-    /// Writes the foot of the file and gives back what was written to.
+    /// Writes the foot of the file and returns the output.
     pub fn finish(self) -> Result<W> {
         match self.state {
             State::Open(writer, _) => writer.into_inner().map_err(failed(&self.kind)),
@@ -181,7 +181,7 @@ impl<W: Write + Send> TableWriter<W> {
             .set_key_value_metadata(Some(pairs.collect()));
         for field in schema.fields() {
             if matches!(field.data_type(), DataType::Float32 | DataType::Float64) {
-                // measured values hardly repeat
+                // measured values rarely repeat
                 properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
             }
         }
@@ -189,7 +189,7 @@ impl<W: Write + Send> TableWriter<W> {
     }
 }
 
-/// Writes a whole table with columns of one's own choice; `tag` is its `dcpipe.schema`.
+/// Writes a whole table with columns of the caller's choice; `tag` is its `dcpipe.schema`.
 pub fn write_table<W: Write + Send>(out: W, tag: &str, columns: Vec<(&str, Column)>, metadata: &Metadata) -> Result<W> {
     let (names, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
     let mut writer = TableWriter::create(out, tag, &names, metadata);
@@ -197,7 +197,7 @@ pub fn write_table<W: Write + Send>(out: W, tag: &str, columns: Vec<(&str, Colum
     writer.finish()
 }
 
-/// Writes a table of `kind` in groups; `columns` makes those of a range of rows.
+/// Writes a table of `kind` in groups; `columns` makes the columns of a range of rows.
 pub(super) fn write_groups<W: Write + Send>(
     out: W,
     kind: &Kind,

@@ -1,7 +1,7 @@
-//! tables: what people read of an epoch: the same rows with the epoch, and with the path and label of every image.
+//! tables: what people read of an epoch: the same rows with the epoch, and with every image's path and label.
 //!
-//! The files lie in Hive folders (`epoch=0007`). The folder's key is not repeated inside under its own name: some readers
-//! refuse that, and others disagree about its type. `epoch_idx` is the column to select by.
+//! The files are in Hive folders (`epoch=0007`). No column repeats the folder's key under its own name. Some readers
+//! refuse such a column, and others disagree about its type. `epoch_idx` is the column to select by.
 
 use super::error::{Result, wrong_rows};
 use super::kind::{Container, Field, Holds, Kind, Metadata, Scalar, field};
@@ -15,7 +15,7 @@ const ARTIFACT_KEY: &str = "dcpipe.artifact";
 const METADATA: &[(&str, &str)] = &[(ARTIFACT_KEY, "digest of the parts that the table was made of")];
 const EPOCH: Field = field("epoch_idx", Holds::One(Scalar::I32), "the epoch; 0 for what is made once");
 
-/// The fields of a kind behind the epoch.
+/// The fields of a kind, after the epoch's.
 const fn with_epoch<const N: usize>(fields: &[Field]) -> [Field; N] {
     let mut all = [EPOCH; N];
     let mut at = 1;
@@ -89,12 +89,12 @@ pub static STEPS: Kind = Kind {
     rows: "by step",
 };
 
-/// Whose rows a table has.
+/// The source of a table's rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Of {
     /// The epoch.
     pub epoch: Epoch,
-    /// The digest of the parts that it is made of.
+    /// The digest of the parts that it is made from.
     pub artifact: Digest,
 }
 
@@ -117,7 +117,7 @@ impl Of {
     /// Writes every image with its cluster.
     ///
     /// # Errors
-    /// Where there are not as many images as were clustered.
+    /// If the numbers of images and of clustered images differ.
     pub fn clusters<W: Write + Send>(&self, out: W, clusters: &Clusters, images: &Dataset) -> Result<W> {
         let rows = clusters.cluster_id.len();
         if rows != images.len() {

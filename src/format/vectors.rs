@@ -1,4 +1,4 @@
-//! vectors: whitened, normalised features, in as few batches as readers take, so that k-means is lent long slices.
+//! vectors: whitened, normalised features, in as few batches as readers take, so that k-means gets long slices.
 
 use super::error::Result;
 use super::kind::{Container, Holds, Kind, Scalar, field};
@@ -21,7 +21,7 @@ pub static VECTORS: Kind = Kind {
     rows: "by image_id, in batches of fewer than 2^31 numbers, each as long as can be",
 };
 
-/// Arrow's readers count the numbers of a batch in 32 bits with a sign, and may wrap beyond.
+/// Arrow's readers count the numbers of a batch in signed 32 bits, and may overflow beyond.
 const MOST_NUMBERS: usize = i32::MAX as usize;
 
 /// Plans a part of `rows` vectors of `dims` numbers, in one batch if that has fewer than 2^31 numbers.
@@ -33,7 +33,7 @@ pub fn plan(dims: usize, first: ImageId, rows: usize) -> RowsPlan {
 /// Opens the parts of the vectors; each part is one batch or several.
 ///
 /// # Errors
-/// Where a part is damaged, or does not follow the one before.
+/// If a part is damaged, or does not follow the one before.
 pub fn open(parts: &[Bytes]) -> Result<Rows<f32>> {
     Rows::open(&VECTORS, parts)
 }

@@ -24,7 +24,7 @@ pub static WEIGHTS: Kind = Kind {
     rows: "tensors of larger numbers first, then by name; the first byte of data is a multiple of 64",
 };
 
-/// What the optimizer carries from step to step.
+/// What the optimizer keeps from step to step.
 pub static MOMENTUM: Kind = Kind {
     noun: "momentum",
     version: 1,
@@ -55,10 +55,10 @@ impl TensorRef<'_> {
     }
 }
 
-/// Writes tensors of `kind` (weights or momentum) in an order of its own, so that theirs does not matter.
+/// Writes tensors of `kind` (weights or momentum) in a fixed order, whatever order the caller has.
 pub fn write_tensors<W: Write>(mut out: W, kind: &Kind, tensors: &[TensorRef<'_>], metadata: &Metadata) -> Result<W> {
     let mut tensors: Vec<_> = tensors.iter().collect();
-    // larger numbers first keeps each tensor aligned when the file is mapped
+    // larger numbers first keep each tensor aligned when the file is mapped
     tensors.sort_by(|a, b| b.scalar.bytes().cmp(&a.scalar.bytes()).then(a.name.cmp(b.name)));
     let mut names: Vec<_> = tensors.iter().map(|tensor| tensor.name).collect();
     names.sort_unstable();
@@ -99,7 +99,7 @@ fn header(kind: &Kind, tensors: &[&TensorRef<'_>], metadata: &Metadata) -> Strin
     header
 }
 
-/// Tensors lying in a mapped file.
+/// Tensors in a mapped file.
 #[derive(Debug)]
 pub struct Tensors {
     metadata: Metadata,
@@ -130,7 +130,7 @@ impl Tensor {
         &self.values
     }
 
-    /// Its numbers, not copied; `None` if they are of another type or not aligned in memory.
+    /// Its numbers, not copied; `None` if they have another type or are not aligned in memory.
     pub fn numbers<T: Element>(&self) -> Option<&[T]> {
         let aligned = self.values.as_ptr().align_offset(align_of::<T>()) == 0;
         (self.scalar == T::SCALAR && aligned).then(|| self.values.typed_data())
@@ -150,7 +150,7 @@ impl Tensors {
         }
     }
 
-    /// Opens tensors of any origin, such as torchvision's; `name` stands in errors.
+    /// Opens tensors from any program, such as torchvision's; errors call them `name`.
     pub fn open_any(name: &str, bytes: &Bytes) -> Result<Self> {
         let wrong = |reason: String| damaged(name, reason);
         let (length, header) = SafeTensors::read_metadata(bytes).map_err(|error| wrong(error.to_string()))?;

@@ -96,7 +96,7 @@ pub fn open_mean(bytes: &Bytes) -> Result<Vec<f64>> {
     Ok(batch.column(0).to_vec())
 }
 
-/// The one batch of a file that must have one.
+/// The only batch of a file that must have exactly one.
 pub(super) fn only_batch<'a>(kind: &Kind, file: &'a IpcFile) -> Result<&'a IpcBatch> {
     match file.batches.as_slice() {
         [batch] => Ok(batch),
