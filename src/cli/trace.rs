@@ -1,4 +1,4 @@
-//! trace: a run as a Chrome trace: a row for each pool, and more rows if a pool ran several nodes at a time.
+//! trace: a run as a Chrome trace: one row per pool, and more if nodes of a pool overlap.
 
 use crate::cli::changes::phrase;
 use crate::engine::history::{PastNode, PastRun};

@@ -51,7 +51,7 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
         ));
         text::out(&told)
     };
-    // The exit code also tells a person who did not read all the output: the next check does not find moved files.
+    // The exit code reports damage as well: the next check does not find the files that this one moved.
     match found.wrong.len() {
         0 => told,
         wrong => Err(CliError::Artifact(format!(
