@@ -22,7 +22,7 @@ impl Seed {
         Self(format!("{seed} {node}"))
     }
 
-    /// The line that stands in the node's key.
+    /// The seed's line in the node's key.
     pub fn line(&self) -> &str {
         &self.0
     }

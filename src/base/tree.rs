@@ -53,7 +53,7 @@ pub struct Entry {
 /// A key, or another text that is a name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Word {
-    /// Where it stands.
+    /// Its place.
     pub span: Span,
     /// The text.
     pub text: String,

@@ -17,7 +17,7 @@ pub fn gc(args: &GcArgs) -> Result<(), CliError> {
     let store = if args.dry_run { existing(&args.store)? } else { alone(args)? };
     args.drop.iter().try_for_each(|run| runs::check(&args.store, run))?;
     let plan = store.gc_plan(args.last, &args.drop)?;
-    // A quarantined file tells that its object was damaged, not evicted, until the object is rebuilt.
+    // A quarantined file shows that its object was damaged, not evicted, until the object is rebuilt.
     let owed = |(path, _): &(PathBuf, u64)| quarantined_object(path).is_some_and(|o| plan.missing.contains(&o));
     let (owed, quarantined): (Vec<_>, Vec<_>) = store.quarantined().into_iter().partition(owed);
     let mut told = describe(&plan, args.dry_run);

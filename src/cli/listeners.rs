@@ -156,7 +156,7 @@ fn last_run(args: &RunArgs, space: &Workspace) -> LastRun {
 fn write_resolved(store: &Store, run: &str, resolved: &str) -> Result<(), CliError> {
     let folder = store.run_folder(run);
     if Disk.read(&folder.join(RESOLVED)).is_ok_and(|there| there == resolved.as_bytes()) {
-        return Ok(()); // So that a store that cannot be written serves a run without work.
+        return Ok(()); // A read-only store then serves a run without work.
     }
     Ok(store.write_small(&folder, RESOLVED, resolved.as_bytes())?)
 }

@@ -39,7 +39,7 @@ pub fn ignore_all() {
 
 /// Turns signals about files into errors with a message, so that they do not end the process silently.
 pub fn tame() {
-    let ignored = ignore(SIGXFSZ); // A write beyond a limit is an error then, as on a full disk.
+    let ignored = ignore(SIGXFSZ); // Then a write beyond a limit is an error, as on a full disk.
     let told = on_cut_file();
     debug_assert!(ignored && told);
 }

@@ -75,7 +75,7 @@ impl Workspace {
                     place.device = last.device;
                 }
                 place.store = std::path::absolute(&place.store).unwrap_or(place.store);
-                let _ = std::env::set_current_dir(&last.folder); // What is not to be found there is said to be.
+                let _ = std::env::set_current_dir(&last.folder); // Later errors name what is missing there.
                 (last.pipeline, place, last.environment)
             }
         };

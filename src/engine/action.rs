@@ -189,13 +189,13 @@ fn whole(site: Site<'_>, action: &Action, key: KeyText, ears: Ears<'_>) -> anyho
     let node = site.plan.node(action.node);
     let mut cx = action.context(site, key, ears);
     cx.inputs.hold(|port| node.stage.def().reads(port))?;
-    *site.bench(action.node) = None; // Nobody needs what other nodes' shards shared.
+    *site.bench(action.node) = None; // No action needs what other nodes' shards shared.
     node.stage.run(&mut cx).map_err(|error| blame(site, &cx.inputs, error))?;
     // The key says what the source observed; the stage may then have read something else.
     if node.inputs.is_empty() && action.key_text(site).is_err() {
         bail!("the source changed during the scan. Run the same command again once it is no longer being written");
     }
-    (ears.saving)(true); // Till the action's end, for all that it made would be lost.
+    (ears.saving)(true); // Until the action's end: stopping it now would lose all its work.
     let parts = cx.parts.settle()?;
     let facts = std::mem::take(&mut cx.facts);
     let record = commit(site, action, cx.key.as_str(), parts, facts, watch.elapsed())?;
@@ -243,7 +243,7 @@ pub(super) fn blame(site: Site<'_>, inputs: &Inputs<'_>, error: anyhow::Error) -
     }
     let mut parts: Vec<_> =
         inputs.0.iter().flat_map(|(port, input)| input.mapped().into_iter().map(move |part| (part, *port))).collect();
-    parts.sort_by_key(|(part, _)| part.bytes); // The small ones tell soon.
+    parts.sort_by_key(|(part, _)| part.bytes); // The small ones are checked soon.
     let is_wrong = |part: &Part| site.store.verify(part).is_ok_and(|right| !right);
     let wrong = parts.into_iter().take_while(|_| !site.cancel.is_requested()).find(|(part, _)| is_wrong(part));
     let Some((part, port)) = wrong else { return error };

@@ -93,7 +93,7 @@ impl Claims {
                 None
             }
             Err(error) => {
-                self.is_unwritten = true; // It is tried again, and said once.
+                self.is_unwritten = true; // The next call tries again; only a new error is reported.
                 let text = error.to_string();
                 let is_news = self.unwritable.as_ref() != Some(&text);
                 self.unwritable = Some(text.clone());

@@ -143,7 +143,7 @@ pub type Shared = Option<(StageKey, Box<dyn Any + Send>)>;
 pub(super) struct Ears<'a> {
     /// Receives events.
     pub(super) emit: &'a (dyn Fn(Event) + Sync),
-    /// Is told when a save begins and when it ends.
+    /// Receives the beginning and the end of a save.
     pub(super) saving: &'a (dyn Fn(bool) + Sync),
 }
 
@@ -249,7 +249,7 @@ impl<'a> Context<'a> {
         (self.ears.emit)(Event::Metric { node: self.node.clone(), name: name.to_owned(), value });
     }
 
-    /// Tells a person something worth knowing.
+    /// Reports something to a person.
     pub fn note(&self, text: impl Into<String>) {
         (self.ears.emit)(Event::Note { node: self.node.clone(), text: text.into() });
     }

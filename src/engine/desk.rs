@@ -45,7 +45,7 @@ impl<'scope, 'env> Desk<'scope, 'env> {
         if self.threads == 0 {
             return chore();
         }
-        let _ = self.sender.send(Box::new(chore)); // Its receiver is held here.
+        let _ = self.sender.send(Box::new(chore)); // This desk holds its receiver.
     }
 }
 

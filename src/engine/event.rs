@@ -101,11 +101,11 @@ mod any_number {
 
 /// Listens to events. Called from one thread at a time.
 pub trait Observer: Send + Sync {
-    /// Hears one event.
+    /// Receives one event.
     fn observe(&self, event: &Event);
 }
 
-/// Hears nothing.
+/// Ignores all events.
 impl Observer for () {
     fn observe(&self, _: &Event) {}
 }

@@ -1,15 +1,15 @@
 //! state: the ladder that every node climbs, and the moves that are legal on it.
 
-/// Where a node stands.
+/// The state of a node.
 ///
 /// ```text
 /// Unwanted -> Wanted -> Hit          its record is there
-///                \       \-> Ready   ... but bytes are needed that are gone
+///                \       \-> Ready   ... but needed bytes are missing
 ///                 \-> Ready -> Running -> Ran
 ///                      |  ^\-> Hit   another process made it in the meantime
 ///                      v  |
 ///                    Waiting         another process is making it
-/// Running -> Ready         bytes that it reads are gone
+/// Running -> Ready         bytes that it reads are missing
 /// Wanted | Ready | Waiting | Running -> Failed, Skipped
 /// Hit | Ready | Waiting | Ran -> Wanted   something before it gave other bytes than it used to
 /// ```
@@ -56,11 +56,11 @@ impl NodeState {
             (*self, next),
             (Unwanted, Wanted)
                 | (Wanted, Hit | Ready | Skipped | Failed)
-                | (Hit, Ready | Wanted) // the bytes are needed and gone | an input drifted
+                | (Hit, Ready | Wanted) // the bytes are needed and missing | an input drifted
                 | (Ready, Running | Waiting | Hit | Skipped | Failed | Wanted)
                 | (Waiting, Ready | Skipped | Failed | Wanted)
-                | (Running, Ran | Failed | Skipped | Ready) // what it reads is gone
-                | (Ran, Wanted | Ready) // an input drifted | evicted, and needed once more
+                | (Running, Ran | Failed | Skipped | Ready) // what it reads is missing
+                | (Ran, Wanted | Ready) // an input drifted | evicted, and needed again
         );
         assert!(legal, "BUG: a node moves from {self:?} to {next:?}");
         *self = next;

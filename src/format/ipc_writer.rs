@@ -127,7 +127,7 @@ impl<W: Write> IpcWriter<W> {
     }
 }
 
-/// Where a batch's columns lie in its body.
+/// The places of a batch's columns in its body.
 pub(super) struct Layout {
     nodes: Vec<FieldNode>,
     buffers: Vec<Buffer>,

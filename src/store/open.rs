@@ -67,7 +67,7 @@ impl Store {
         let lock = match locked {
             Ok(None) => return Err(StoreError::InUse { root: root.to_owned() }),
             Ok(Some(lock)) => Some(lock),
-            // Nobody can write here, so there is nothing to guard: plan, why, show and ls work.
+            // No process can write here, so there is nothing to guard: plan, why, show and ls work.
             Err(error) if is_forbidden(&error) => None,
             Err(error) => return Err(StoreError::io("lock", &lock_path, error)),
         };

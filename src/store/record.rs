@@ -146,7 +146,7 @@ impl Store {
             Err(error) => return Err(error),
         };
         self.settle(folder).inspect_err(|_| {
-            // Nobody knows whether the disk has it: the next run must not find it either. Another process's record,
+            // The disk may or may not have it: the next run must not find it either. Another process's record,
             // which is valid, was synced by its writer or will be written again.
             if holds.is_none() {
                 let _ = io.remove(path);
@@ -172,7 +172,7 @@ impl Store {
     /// Moves a record out of the way.
     pub fn drop_record(&self, key: StageKey, why: &StoreError) {
         let path = self.record_path(key);
-        let _ = self.set_aside(&path, &why.to_string()); // It is reported, and gives way to the next.
+        let _ = self.set_aside(&path, &why.to_string()); // It is reported, and the next record takes its place.
     }
 }
 

@@ -68,7 +68,7 @@ impl Store {
                     found.records += 1;
                     named.extend(record.artifact.parts.iter().map(|part| part.object));
                 }
-                Ok(None) => {} // Collected in the meantime.
+                Ok(None) => {} // Another process deleted it in the meantime.
                 Err(error @ StoreError::DamagedRecord { .. }) => self.drop_record(StageKey(*digest), &error),
                 Err(error) => found.wrong.push(error.to_string()),
             }

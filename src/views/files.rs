@@ -14,7 +14,7 @@ const UNPACKED_AT_MOST: usize = 20_000;
 /// Exports the object `from` to `to`: as a hard link, or as a copy if the file system has none.
 pub fn share(from: &Path, to: &Path) -> anyhow::Result<()> {
     if same_file(from, to) {
-        return Ok(()); // Renaming one link of a file onto another does nothing, and leaves the first.
+        return Ok(()); // Renaming a link onto another link of the same file leaves both.
     }
     let tmp = aside(to);
     let link = || match std::fs::hard_link(from, &tmp) {
@@ -63,7 +63,7 @@ pub fn remove(folder: &Path, file: &Path) {
     }
 }
 
-/// Removes the unfinished files of killed processes from `folder`: this process has the turn, so nobody else is
+/// Removes the unfinished files of killed processes from `folder`: this process has the turn, so no other process is
 /// writing.
 pub fn clear(folder: &Path) {
     let there = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

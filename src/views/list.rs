@@ -1,4 +1,4 @@
-//! list: which results files show which artifact (`.index.json`); a run may delete only these.
+//! list: which results files show which artifact (`.index.json`), so that a run knows its own files.
 
 use crate::base::Digest;
 use crate::store::{Disk, StoreIo};

@@ -160,7 +160,7 @@ impl Keeper<'_> {
         let mut written = Stopwatch::new();
         while let Ok(made) = heard.recv() {
             if self.cancel.is_requested() {
-                self.is_cut_short = true; // Who wants to stop waits for no copy; the same command goes on.
+                self.is_cut_short = true; // A stopping run waits for no copy; the same command resumes.
                 continue;
             }
             self.later.retain(|older| older.node != made.node);
@@ -168,13 +168,13 @@ impl Keeper<'_> {
             match self.take_turn() {
                 Ok(true) if self.show(&made).is_ok() => {}
                 _ => {
-                    self.made.clear(); // Somebody may have deleted one.
+                    self.made.clear(); // One of them may have been deleted.
                     self.later.push(made);
                 }
             }
             // So a killed run leaves a list of most of its files.
             if let Some((_, list)) = self.held.as_mut().filter(|_| written.elapsed() > LISTED) {
-                let _ = list.close(); // Told when the run ends.
+                let _ = list.close(); // The run's end reports a failure.
                 written = Stopwatch::new();
             }
         }
@@ -215,7 +215,7 @@ impl Keeper<'_> {
             return Ok(());
         }
         if !turn.is_there() {
-            return Ok(()); // It was moved or deleted; that is told when the run ends.
+            return Ok(()); // It was moved or deleted; the run's end reports that.
         }
         let Some(record) = self.store.record(made.key)? else { return Ok(()) };
         let artifact = record.artifact.digest();
@@ -281,7 +281,7 @@ impl Keeper<'_> {
             lacks.complaints.push(what);
             return lacks;
         }
-        remove_wrong(&mut list, self.store); // Found while this run went; the next puts it there again.
+        remove_wrong(&mut list, self.store); // This run found it damaged; the next exports it again.
         match end {
             End::Complete if lacks.complaints.is_empty() => {
                 list.remove_rest();
@@ -340,7 +340,7 @@ fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
     for shelf in places::shelves(plan) {
         let folder = root.join(&shelf.folder);
         if !is_folder(&folder) {
-            continue; // What a link leads to is somebody else's.
+            continue; // The target of a link is not dcpipe's.
         }
         if !shelf.is_flat {
             // There are thousands of them, and the listing already says what they are.

@@ -36,7 +36,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if self.is_there() {
-            let _ = std::fs::remove_file(&self.path); // While it is still held.
+            let _ = std::fs::remove_file(&self.path); // While the lock is still held.
         }
     }
 }

@@ -71,7 +71,7 @@ pub fn serve(
                 }
                 Ok(Order::Stop) => cancel.request(),
                 Ok(Order::Hello(_)) => {}
-                Err(_) => leave(), // Of another version: its run hears that it has ended.
+                Err(_) => leave(), // The run has another version: it sees that the worker ends.
             }
         }
         leave();

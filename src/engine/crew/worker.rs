@@ -102,7 +102,7 @@ impl Worker {
                 Ok(()) => outlast(&heard, patience.grace, "said no more"),
                 Err(fault) => outlast(&heard, Duration::ZERO, &fault),
             };
-            let _ = remembers.join(); // Its last words are wanted.
+            let _ = remembers.join(); // The report needs its last words.
             bury(&heard, status, &reports);
         };
         let listener = Builder::new().spawn(listens).map_err(no_thread)?;
@@ -142,7 +142,7 @@ impl Worker {
 
     fn say(&self, order: Order) {
         if let Some(orders) = &self.orders {
-            let _ = orders.send(order); // Where nobody writes any more, the worker is about to be ended.
+            let _ = orders.send(order); // Without a writer, the worker is about to be ended.
         }
     }
 }
@@ -186,7 +186,7 @@ fn listen(mut stdout: impl BufRead, shared: &Mutex<Shared>, reports: &Reports) -
         line.clear();
         stdout.read_until(b'\n', &mut line).map_err(|error| format!("could not be heard ({error})"))?;
         if line.pop() != Some(b'\n') {
-            return Ok(()); // Half a line is the last of a worker that ended within it.
+            return Ok(()); // The worker ended within its last line.
         }
         let done = |id, result| {
             {

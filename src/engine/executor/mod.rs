@@ -179,7 +179,7 @@ impl<'a> Executor<'a> {
             return;
         }
         let shares = self.lookup.ahead.share_out(&self.nodes, &self.claims.history);
-        self.resolve(staff); // What a source observes takes long, and is begun first.
+        self.resolve(staff); // A source's observation takes long, so it begins first.
         for keys in shares {
             staff.hand(move |site| Message::Glimpsed(Ahead::look(site.store, keys)));
         }
