@@ -42,9 +42,9 @@ pub fn key_of(plan: &Plan, id: NodeId, inputs: &Ports<'_>, device: &Device) -> R
     Ok(KeyText::of(stage, &digests, &told))
 }
 
-/// The key under which an earlier program recorded the same node. It has that program's version and output of the stage,
-/// and counts inputs with all their parts. None if that is the same key. A record under it is as good, so a run on an
-/// older store does not start from nothing.
+/// The key under which an earlier program recorded the same node. It has that program's version and output of the
+/// stage, and counts inputs with all their parts. None if that is the same key. A record under it is as good, so a run
+/// on an older store does not start from nothing.
 pub fn key_before(key: &KeyText, stage: &dyn AnyStage, inputs: &Ports<'_>, device: &Device) -> Option<KeyText> {
     let (def, before) = (stage.def(), stage.before(device));
     let Before { version, format, numerics } = &before;
