@@ -107,8 +107,8 @@ fn has_delta(bytes: &[u8], nibbles: bool) -> Option<bool> {
     }
 }
 
-/// A first frame that is blended with the background: libwebp rounds otherwise. And a picture that goes on behind the end
-/// that the header of the file gives, which libwebp does not read.
+/// A first frame that is blended with the background, which libwebp rounds otherwise. And a picture that goes on
+/// behind the end that the file's header gives.
 fn webp(bytes: &[u8]) -> Result<(), BadImage> {
     let end = u32_at(bytes, 4).unwrap_or(0) as usize + 8;
     let mut at = 12;
