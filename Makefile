@@ -17,7 +17,7 @@ demo: build
 
 test: setup
 	@scripts/setup --readers
-	cargo test --release --locked
+	DCPIPE_READERS=required cargo test --release --locked
 
 # Kills, full disks, damage, company: what only a real system does to the built program. See docs/faults.md.
 test-faults: build

@@ -1,6 +1,6 @@
 //! error: why a file is no picture, as a code for tables and a sentence for people.
 
-/// A file that cannot be used as an image. Its text is the whole story; [`BadImage::detail`] is the same without the kind.
+/// A file that cannot be used as an image. Its text is the whole story; `detail` is the same without the kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {}", self.kind(), self.detail())]
 pub enum BadImage {

@@ -107,11 +107,10 @@ fn has_delta(bytes: &[u8], nibbles: bool) -> Option<bool> {
     }
 }
 
-/// A first frame that is blended with the background beside or below it: libwebp rounds otherwise. And a picture that
-/// goes on behind the end that the file's own header gives, which libwebp does not read.
+/// A first frame that is blended with the background, which libwebp rounds otherwise. And a picture that goes on
+/// behind the end that the file's header gives.
 fn webp(bytes: &[u8]) -> Result<(), BadImage> {
     let end = u32_at(bytes, 4).unwrap_or(0) as usize + 8;
-    let screen = bytes.get(24..30).filter(|_| bytes.get(12..16) == Some(b"VP8X".as_slice()));
     let mut at = 12;
     while let (Some(name), Some(length)) = (bytes.get(at..at + 4), u32_at(bytes, at + 4)) {
         let next = at.saturating_add(8).saturating_add(length as usize);
@@ -121,11 +120,9 @@ fn webp(bytes: &[u8]) -> Result<(), BadImage> {
             ));
         }
         if name == b"ANMF" {
-            let frame = bytes.get(at + 8..at + 24).unwrap_or_default();
-            let whole = frame.get(..6) == Some(&[0; 6]) && frame.get(6..12) == screen;
-            let blended = frame.get(15).is_some_and(|flags| flags & 2 == 0);
-            if blended && !whole {
-                let name = "an animated WebP whose first frame is blended and is not the whole picture";
+            let blended = bytes.get(at + 23).is_some_and(|flags| flags & 2 == 0);
+            if blended && bytes.get(at + 24..at + 28) != Some(b"VP8 ".as_slice()) {
+                let name = "an animated WebP whose first frame is blended and may be transparent";
                 return Err(BadImage::Unsupported(name.to_owned()));
             }
             return Ok(());

@@ -80,8 +80,6 @@ fn other(bytes: &[u8]) -> Option<&'static str> {
         [b'P', b'F' | b'f', b'\n', ..] => "PFM",
         [b'%', b'P', b'D', b'F', ..] => "PDF",
         [b'<', b's', b'v', b'g', ..] => "SVG",
-        _ if bytes.starts_with(b"version https://git-lfs") => "a pointer of git LFS (run: git lfs pull)",
-        [b'<', b'!' | b'h' | b'H', ..] => "a page of HTML",
         _ => return None,
     };
     Some(name)

@@ -98,10 +98,10 @@ impl Named {
         }
         let Some((stem, ending)) = name.rsplit_once('.') else { return Self::Other(String::new()) };
         let is = |known: &&str| known.eq_ignore_ascii_case(ending);
-        if ENDINGS.iter().any(|known| is(known)) {
+        if ENDINGS.iter().any(&is) {
             return Self::Image;
         }
-        if let Some(kind) = UNREAD.iter().find(|kind| kind.endings.iter().any(|known| is(known))) {
+        if let Some(kind) = UNREAD.iter().find(|kind| kind.endings.iter().any(&is)) {
             return Self::Unread(kind);
         }
         let is_plain = (1..=LONGEST).contains(&ending.len())

@@ -88,7 +88,7 @@ fn settle() -> Result<()> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn this_libtorch_has_the_settings_that_a_gpu_needs() {
+    fn every_setting_that_a_gpu_needs_can_be_made() {
         super::settle().unwrap();
     }
 }

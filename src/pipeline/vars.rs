@@ -131,7 +131,7 @@ impl<'a> Vars<'a> {
         let mut tree = self.replace(written, takes)?;
         self.open.pop();
         if let (Value::Text(text), 0) = (&tree.value, tree.span.source) {
-            tree.value = Value::Text(self.from_home(text, span)?);
+            tree.value = Value::Text(self.at_home(text, span)?);
         }
         if takes_text {
             self.known.insert(name.to_owned(), tree.clone());
@@ -149,7 +149,7 @@ impl<'a> Vars<'a> {
             self.spend(size(&tree), span)?;
             return Ok(placed(tree, span));
         }
-        let text = self.from_home(text, span)?;
+        let text = self.at_home(text, span)?;
         if text.len() > MAX_TEXT {
             return Err(Fault::new(span, format!("a text of {} bytes is too long for a pipeline", text.len())));
         }
@@ -157,7 +157,7 @@ impl<'a> Vars<'a> {
     }
 
     /// The text, with the home folder for a leading `~/`.
-    fn from_home(&self, text: &str, span: Span) -> Result<String, Fault> {
+    fn at_home(&self, text: &str, span: Span) -> Result<String, Fault> {
         let Some(rest) = text.strip_prefix("~/") else { return Ok(text.to_owned()) };
         let home = (self.environment)("HOME").filter(|home| !home.is_empty()).ok_or_else(|| {
             Fault::new(span, "~/ begins with the home folder, and the environment has no HOME")

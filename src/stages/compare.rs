@@ -52,7 +52,7 @@ impl Stage for Compare {
         ];
         let mut signs = Signs {
             k: clusters.k.into(),
-            empty: spread.empty as u64,
+            empty: spread.empty,
             perplexity: spread.perplexity,
             distinct: dataset.iter().map(|image| image.digest).collect::<HashSet<_>>().len() as u64,
             labels: dataset.labels().len() as u64,

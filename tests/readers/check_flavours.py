@@ -1,6 +1,6 @@
 """check_flavours: compares what a run took and refused of a folder of image files with what Pillow takes and refuses.
 
-    python tests/readers/check_flavours.py target/release/dcpipe DIR
+    python tests/readers/check_flavours.py target/release/dcpipe DIR [--set dataset.on_damage=take]
 
 runs `DCPIPE run pipelines/imagenet.yaml --to crops` in a folder that it deletes afterwards, then prints five counts and
 a line for each file that is not equal: what dcpipe says, what Pillow says, how many samples differ and by how much.
@@ -49,8 +49,8 @@ def crops(folder):
             yield from batch.column("pixels").flatten().to_numpy().reshape(-1, CROP, CROP, 3)
 
 
-def run(program, images, out):
-    settings = [f"vars.images={images}", "keep=[crops]", "dataset.max_bad_share=1"]
+def run(program, images, out, more):
+    settings = [*more, f"vars.images={images}", "keep=[crops]", "dataset.max_bad_share=1"]
     command = [program, "run", "pipelines/imagenet.yaml", "--to", "crops", "--store", out / "store", "--out", out / "run"]
     done = subprocess.run([*map(str, command), *(x for s in settings for x in ("--set", s))], capture_output=True, text=True)
     if done.returncode:
@@ -61,12 +61,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program", type=pathlib.Path)
     parser.add_argument("images", type=pathlib.Path)
+    parser.add_argument("--set", action="append", default=[])
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     counts, lines = dict.fromkeys(["equal", "both refuse", "differ", "only dcpipe takes", "only Pillow takes"], 0), []
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder)
-        run(args.program, args.images.resolve(), out)
+        run(args.program, args.images.resolve(), out, args.set)
         paths = pyarrow.parquet.read_table(out / "run/imagenet/images.parquet").column("path").to_pylist()
         for path, ours in zip(paths, crops(out / "run/imagenet/crops"), strict=True):
             theirs = pillow(args.images / path)

@@ -247,10 +247,19 @@ fn training_steps_equal_torch() {
             let momentum = trainer.momentum().unwrap().into_iter().map(|(name, t)| (format!("momentum {name}"), t));
             let mut compared = 0;
             for (name, tensor) in trainer.weights().unwrap().into_iter().chain(momentum) {
-                let apart = distance(&sample(&tensor, 12), &goldens[&format!("float64 after {} {name}", step + 1)]);
-                // A bias before batch norm has no gradient but rounding: compare it as part of the parameter alone.
-                let noise = name.starts_with("momentum features") && name.ends_with("bias") && apart > 1e-9;
-                assert!(apart < 1e-9 || noise, "{file} step {step} {name}: {apart}");
+                let golden = &goldens[&format!("float64 after {} {name}", step + 1)];
+                let of_a_convolution = name
+                    .strip_prefix("momentum ")
+                    .and_then(|parameter| parameter.strip_suffix(".bias"))
+                    .is_some_and(|stem| weights[&format!("{stem}.weight")].dim() == 4);
+                if of_a_convolution {
+                    // A bias before batch norm has no gradient but rounding, whose share of itself means nothing.
+                    let most = tensor.abs().max().double_value(&[]).max(golden.abs().max().double_value(&[]));
+                    assert!(most < 1e-6, "{file} step {step} {name}: {most}");
+                } else {
+                    let apart = distance(&sample(&tensor, 12), golden);
+                    assert!(apart < 1e-9, "{file} step {step} {name}: {apart}");
+                }
                 compared += 1;
             }
             assert_eq!(
