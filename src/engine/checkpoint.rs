@@ -39,7 +39,7 @@ impl<'a> Context<'a> {
         for name in names {
             let record = found(self.store, &self.key.shard(&name));
             if newest.is_some() {
-                // A killed run did not come to delete it.
+                // A killed run had no time to delete it.
                 record.into_iter().flatten().for_each(|older| self.store.discard(&older));
                 continue;
             }

@@ -94,7 +94,7 @@ impl<'a> Nodes<'a> {
         node.asked_for || node.keep.stays(node.epoch, self.plan.epochs) || self.to.contains(&id)
     }
 
-    /// Whether a node's bytes stay for now. With `keep: last`, an epoch's bytes stay until enough newer epochs are
+    /// Whether a node's bytes stay for now. With [`Keep::Last`], an epoch's bytes stay until enough newer epochs are
     /// done.
     pub(super) fn stays(&self, id: NodeId) -> bool {
         let node = self.plan.node(id);

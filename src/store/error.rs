@@ -47,7 +47,7 @@ pub enum StoreError {
         /// The store's folder.
         root: PathBuf,
     },
-    /// The system cannot say what a run or a pin references, so gc deletes nothing.
+    /// What a run or a pin references is unknown, so gc deletes nothing.
     #[error(
         "could not read {path}: {error}; {}",
         match run {
@@ -88,12 +88,12 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// A record's text does not match its digest.
+    /// A record is damaged.
     #[error("record {key} is damaged ({why}); its node runs again")]
     DamagedRecord {
         /// Its name.
         key: StageKey,
-        /// How it differs.
+        /// How the damage shows.
         why: String,
     },
 }

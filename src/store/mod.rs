@@ -72,7 +72,7 @@ pub enum Stand {
     Whole,
     /// Some are missing.
     Gone,
-    /// Under the name of one is something else.
+    /// One is damaged: its name has other content.
     Wrong,
     /// One cannot be looked at: the system refuses, or the disk fails.
     Unknown,

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of a dead worker's last output that the run reports.
 const WORDS: usize = 2000;
-/// Bytes of an invalid answer that the run reports.
+/// Characters of an invalid answer that the run reports.
 const QUOTED: usize = 80;
 
 /// How long a run waits for its worker.

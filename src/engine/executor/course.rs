@@ -86,7 +86,7 @@ impl<'a> Executor<'a> {
         self.nodes.plan.node(id).stage.def().pool
     }
 
-    /// The parts of a node that is about to run are known.
+    /// Begins a node whose inputs and shards were checked, or puts it back.
     pub(super) fn prepared<'scope>(
         &mut self,
         (whole, key): (Action, KeyText),
