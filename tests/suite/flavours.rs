@@ -96,7 +96,7 @@ fn a_damaged_picture_is_listed_or_carried_through_as_the_scan_is_told() {
     let damaged = folder().join("files/jpeg_restart_byte_lost.jpg");
     space.write("images/odd/damaged.jpg", std::fs::read(damaged).unwrap());
     let run = ["run", "tiny.yaml", "--to", "crops"];
-    space.run(&run).ok().complains_of(&["odd/damaged.jpg (corrupt: Corrupt JPEG data: premature end of data segment"]);
+    space.run(&run).ok().complains_of(&["odd/damaged.jpg: Corrupt JPEG data: premature end of data segment"]);
     let listed = open_bad(&std::fs::read(space.path("runs/tiny/bad.parquet")).unwrap().into()).unwrap();
     assert_eq!(listed.iter().map(|bad| bad.reason.as_str()).collect::<Vec<_>>(), ["corrupt"]);
     let taken = space.run(&[&run[..], &["--json", "--set", "dataset.on_damage=take"]].concat()).ok();

@@ -305,7 +305,7 @@ fn what_cannot_be_connected_is_refused_with_the_names() {
     let error = |nodes| Plan::new("p".into(), 1, 1, nodes).err().expect("refused").to_string();
     assert_eq!(
         error(vec![cycle(0, 2), cycle(1, 0), cycle(2, 1), cycle(3, 1)]),
-        "these nodes wait for each other: n0@1 -> n1@1 -> n2@1 -> n0@1; read the last epoch's with NAME@prev to break the circle"
+        "these nodes wait for each other: n0@1 -> n1@1 -> n2@1 -> n0@1; read the epoch before with NAME@prev to break the circle"
     );
     let twice = Draft::new().node("one", Number { value: 1 }, &[]).node("one", Number { value: 2 }, &[]).try_plan();
     assert!(matches!(twice, Err(PlanError::TwiceNamed { node }) if node == "one@0"));

@@ -313,6 +313,8 @@ proptest! {
             let folder = name.split("-v").next().unwrap();
             let noun = match folder {
                 "tables" => &format!("{file}-view"),
+                "gallery" if file == "map" => "map-points",
+                "gallery" => &file.replace('_', "-"),
                 folder if ["part-00000", "half"].contains(&file) => folder,
                 _ => file,
             };

@@ -553,9 +553,9 @@ fn the_commands_say_what_they_find_and_wait_for_nobody() {
     drop(store);
     let alone = Store::open_alone(&space.path(".dcpipe")).unwrap();
     let mut waits = space.start(&["verify"]);
-    assert!(waits.until_said("a gc is at work on the store .dcpipe; waiting for it"));
+    assert!(waits.until_said("waiting for a gc of the store .dcpipe"));
     let mut run = space.start(&["run", "tiny.yaml"]);
-    assert!(run.until_said("a gc is at work on the store .dcpipe; waiting for it"));
+    assert!(run.until_said("waiting for a gc of the store .dcpipe"));
     run.signal(15);
     run.wait().ended(75).complains_of(&["Resume with the same command", "dcpipe run tiny.yaml"]);
     drop(alone);
