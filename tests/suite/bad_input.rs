@@ -41,7 +41,7 @@ fn spoilt() -> Space {
 }
 
 #[test]
-fn whatever_stands_in_place_of_what_scan_remembers_is_not_waited_for() {
+fn scan_never_waits_for_its_cache_file() {
     let space = Space::after_a_run();
     space.own_images();
     for entry in fs::read_dir(space.path(".dcpipe/stat")).unwrap() {
@@ -67,7 +67,7 @@ fn bad_images_are_left_out_and_listed_with_their_reasons() {
 }
 
 #[test]
-fn bad_images_fail_the_scan_where_that_is_wished() {
+fn bad_images_fail_the_scan_on_request() {
     let space = spoilt();
     let fail = ["run", "tiny.yaml", "--json", "--set", "dataset.on_bad_image=fail"];
     let failed = space.run(&fail).ended(1).complains_of(&[
@@ -125,7 +125,7 @@ fn too_few_images_are_refused_before_anything_is_computed() {
 }
 
 #[test]
-fn mistakes_in_a_pipeline_are_shown_with_their_line_and_what_was_meant() {
+fn pipeline_errors_name_the_line_and_suggest_a_name() {
     let space = Space::empty();
     let cases: [(&str, &str, &[&str]); 12] = [
         ("k: 7", "kk: 7", &["tiny.yaml:16:", "kk", "did you mean", "k: 7"]),
@@ -163,7 +163,7 @@ fn mistakes_in_a_pipeline_are_shown_with_their_line_and_what_was_meant() {
 }
 
 #[test]
-fn overrides_that_fit_nothing_are_shown_with_what_was_meant() {
+fn unknown_overrides_suggest_a_name() {
     let space = Space::filled();
     let cases: [(&str, &[&str]); 5] = [
         ("cluster.k=3", &["cluster", "did you mean", "clusters"]),
@@ -201,7 +201,7 @@ fn a_store_of_another_format_is_left_alone() {
 }
 
 #[test]
-fn a_training_that_diverges_ends_with_a_word_about_it() {
+fn a_diverging_training_fails_and_says_so() {
     let space = Space::after_a_run();
     let wild = ["run", "tiny.yaml", "--json", "--set", "weights.lr=1e30"];
     let run = space.run(&wild).ended(1).complains_of(&["weights@1", "step"]);
@@ -250,7 +250,7 @@ pub fn with_mounts(space: &Space, script: &str) -> Option<Output> {
 }
 
 #[test]
-fn a_full_disk_fails_the_node_and_room_on_it_lets_the_run_go_on() {
+fn a_full_disk_fails_the_node_and_free_space_lets_the_run_resume() {
     let space = Space::filled();
     let script = "mkdir .dcpipe && mount -t tmpfs -o size=150m none .dcpipe && $DCPIPE run tiny.yaml --json > full.jsonl; \
                   echo first $? >&2; ls .dcpipe/tmp >&2; $DCPIPE ls tiny.yaml >&2; \

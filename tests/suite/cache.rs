@@ -97,7 +97,7 @@ fn a_source_that_cannot_look_says_so_and_nothing_runs() {
 }
 
 #[test]
-fn evicted_bytes_do_not_invalidate_what_was_made_from_them() {
+fn evicted_bytes_do_not_invalidate_later_nodes() {
     let space = TestSpace::new();
     let plan = little(2, 10).plan();
     let first = space.run(&plan);
@@ -150,7 +150,7 @@ fn retention_deletes_features_once_used_and_keeps_what_was_asked_for() {
 }
 
 #[test]
-fn bytes_of_two_owners_stay_while_one_of_them_needs_them() {
+fn bytes_of_two_owners_are_kept_while_one_needs_them() {
     let space = TestSpace::new();
     let plan = Draft::new()
         .node("one", Number { value: 5 }, &[])
@@ -163,7 +163,7 @@ fn bytes_of_two_owners_stay_while_one_of_them_needs_them() {
 }
 
 #[test]
-fn what_a_killed_run_left_undeleted_is_deleted_by_the_next() {
+fn the_next_run_evicts_what_a_killed_run_left() {
     let space = TestSpace::new();
     let kept = |until_used: bool| {
         let draft = Draft::new().node("one", Number { value: 5 }, &[]);
@@ -265,7 +265,7 @@ impl dcpipe::engine::Stage for ReadsOne {
 }
 
 #[test]
-fn a_part_that_nobody_reads_is_in_no_key_and_rebuilds_nothing() {
+fn an_unread_part_is_in_no_key_and_rebuilds_nothing() {
     let space = TestSpace::new();
     let plan = |other: u64, add: u64| {
         let two = Act::new(&format!("two {other}"), move |cx: &mut Context<'_>| {

@@ -156,7 +156,7 @@ fn show_tells_schema_rows_head_and_statistics_of_every_node() {
 }
 
 #[test]
-fn what_a_run_was_told_by_the_environment_holds_for_those_who_ask_about_it() {
+fn why_and_show_use_the_environment_of_the_run() {
     let space = Space::filled();
     let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
     space.write("told.yaml", text.replace("vars: { images: \"images\" }\n", "").replace("${images}", "${WHERE}"));
@@ -195,7 +195,7 @@ fn ls_lists_runs_and_nodes() {
 }
 
 #[test]
-fn what_ls_names_as_a_runs_pipeline_runs_again_without_running_anything() {
+fn the_pipeline_that_ls_names_is_all_hits() {
     let space = Space::after_a_run();
     let again = space.run(&["run", ".dcpipe/runs/tiny/pipeline.yaml", "--json"]).ok();
     assert_eq!(again.ran(), [""; 0]);
@@ -266,7 +266,7 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn a_run_tells_plain_lines_where_nobody_watches_and_nothing_when_quiet() {
+fn a_run_prints_plain_lines_without_a_terminal_and_nothing_when_quiet() {
     let space = Space::after_a_run();
     let plain = space.run(&["run", "tiny.yaml"]).ok();
     assert_eq!(plain.stdout, "");

@@ -28,7 +28,7 @@ fn process(io: Arc<dyn StoreIo>, plan: &Plan) -> Result<Run, StoreError> {
 }
 
 #[test]
-fn whichever_call_fails_the_next_run_ends_as_if_none_had() {
+fn after_any_failed_call_the_next_run_ends_as_undisturbed() {
     for until_used in [false, true] {
         let plan = pipeline(until_used);
         let undisturbed = process(Arc::new(disk_with_folder()), &plan).expect("a store").digests();
@@ -57,7 +57,7 @@ fn whichever_call_fails_the_next_run_ends_as_if_none_had() {
 }
 
 #[test]
-fn a_full_disk_is_said_with_what_to_do_and_nothing_committed_is_lost() {
+fn a_full_disk_is_reported_with_advice_and_loses_nothing_committed() {
     let plan = pipeline(false);
     let at_first_write = (0..200).find_map(|at| {
         let faulty = HookFs::failing(SimFs::new(), at, ErrorKind::StorageFull, true).0;
@@ -158,7 +158,7 @@ fn killed_after(fs: &SimFs, n: usize, plan: &Plan) {
 
 #[test]
 #[expect(clippy::print_stderr, reason = "numbers for who asks with --nocapture")]
-fn after_a_power_cut_at_any_operation_nothing_is_wrong_and_nothing_recorded_is_done_again() {
+fn after_a_power_cut_at_any_operation_nothing_is_damaged_and_no_recorded_work_repeats() {
     for until_used in [false, true] {
         let plan = pipeline(until_used);
         let undisturbed = process(Arc::new(disk_with_folder()), &plan).expect("a store").digests();
@@ -189,7 +189,7 @@ fn a_run_that_ended_well_survives_a_power_cut_whole() {
 }
 
 #[test]
-fn what_a_killed_process_left_unsynced_is_synced_before_anything_relies_on_it() {
+fn unsynced_files_of_a_killed_process_are_synced_before_use() {
     let plan = pipeline(false);
     let undisturbed = process(Arc::new(disk_with_folder()), &plan).expect("a store").digests();
     for n in 0..=operations_of(&plan) {

@@ -44,7 +44,7 @@ fn panic_is_an_error() {
 }
 
 #[test]
-fn interruption_keeps_finished_shards_and_the_next_run_takes_them() {
+fn interruption_keeps_finished_shards_and_the_next_run_reuses_them() {
     let space = TestSpace::new();
     let made = Arc::new(AtomicU64::new(0));
     let plan = |stop_at: u64| {
@@ -73,7 +73,7 @@ fn interruption_keeps_finished_shards_and_the_next_run_takes_them() {
 }
 
 #[test]
-fn a_wish_to_stop_that_comes_too_late_is_no_interruption() {
+fn a_stop_after_the_last_node_is_no_interruption() {
     let space = TestSpace::new();
     let cancel = space.cancel.clone();
     let work = move |cx: &mut Context<'_>| {
@@ -85,7 +85,7 @@ fn a_wish_to_stop_that_comes_too_late_is_no_interruption() {
 }
 
 #[test]
-fn a_wish_to_stop_lets_the_running_node_commit_and_starts_no_other() {
+fn a_stop_lets_the_running_node_commit_and_starts_no_other() {
     let space = TestSpace::new();
     let cancel = space.cancel.clone();
     let work = move |cx: &mut Context<'_>| {
@@ -122,7 +122,7 @@ fn drift_is_reported_and_downstream_re_keyed() {
 }
 
 #[test]
-fn a_node_that_ran_on_an_input_that_drifted_meanwhile_is_made_again() {
+fn a_node_whose_input_drifted_meanwhile_runs_again() {
     let space = TestSpace::new();
     let turn = Arc::new(AtomicU64::new(0));
     // `slow` has the old bytes open and finishes only after `random` was made again for `needs`.

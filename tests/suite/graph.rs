@@ -177,7 +177,7 @@ fn a_chain_of_100_000_nodes_plans_forecasts_and_runs_without_recursion() {
 }
 
 #[test]
-fn a_chain_of_which_only_records_are_left_is_rebuilt_from_its_first_node_on() {
+fn a_chain_with_only_records_is_rebuilt_from_its_first_node() {
     let n = 10_000;
     let store = Store::open_on(Path::new("/store"), Arc::new(HookFs::unsynced(SimFs::new()))).expect("a store");
     let plan = chain(n, Keep::UntilUsed);
@@ -275,7 +275,7 @@ fn a_no_op_run_of_500_epochs_asks_the_store_a_few_times_a_node_and_writes_nothin
 }
 
 #[test]
-fn how_many_nodes_run_at_a_time_changes_nothing() {
+fn the_number_of_running_nodes_changes_no_byte() {
     // `wide` may run eight at a time, in any order; `narrow` one by one.
     let plan = |linked: bool| {
         let mut draft = Draft::new().node("one", Number { value: 3 }, &[]);

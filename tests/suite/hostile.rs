@@ -120,7 +120,7 @@ fn a_path_that_leads_out_of_the_data_set_is_refused_by_name() {
 }
 
 #[test]
-fn links_are_followed_where_the_scan_followed_them_and_bring_only_what_was_scanned() {
+fn links_are_followed_as_scanned_and_bring_only_scanned_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (inside, outside) = (folder.path().join("images"), folder.path().join("elsewhere"));
     fs::create_dir_all(&inside).unwrap();
@@ -213,7 +213,7 @@ fn counts_that_no_rows_can_have_made_are_refused_before_they_take_memory() {
 }
 
 #[test]
-fn what_the_scan_remembers_is_believed_only_as_it_was_written() {
+fn the_scan_cache_is_used_only_as_it_was_written() {
     let space = Space::filled();
     // The scan remembers no file that is younger than two seconds; those of this checkout are not.
     fs::create_dir(space.path("images/old")).unwrap();
@@ -276,7 +276,7 @@ fn no_program_is_started_and_nothing_that_can_carry_code_is_loaded() {
 }
 
 #[test]
-fn what_a_terminal_would_obey_is_spelled_out() {
+fn control_characters_are_escaped_for_the_terminal() {
     let space = Space::filled();
     let name = "images/ring/\u{1b}]0;owned\u{7}\u{1b}[2J.jpg";
     space.write(name, "nothing");
@@ -400,7 +400,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_run_left_of_its_nodes_is_read_or_forgotten(harms in harms()) {
+    fn a_damaged_nodes_file_is_read_or_discarded(harms in harms()) {
         let (store, record, ..) = &*RECORD;
         let good = format!("{{\"features@1\":\"{0}\",\"vectors@1\":\"{0}\"}}", record.key());
         let folder = store.run_folder("tiny");

@@ -183,7 +183,7 @@ fn an_image_too_long_for_any_draw_falls_back_to_its_middle() {
 }
 
 #[test]
-fn bad_files_say_why() {
+fn bad_files_name_their_reason() {
     let jpeg = file("420.jpg");
     assert_eq!(reason(b""), "empty");
     assert_eq!(reason(b"hello, I am a text"), "unknown_format");

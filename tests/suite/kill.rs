@@ -64,7 +64,7 @@ fn kill_at(moments: &[Moment<'_>]) {
 }
 
 #[test]
-fn killed_in_the_middle_of_every_kind_of_work_it_goes_on() {
+fn a_run_killed_in_any_kind_of_work_resumes() {
     kill_at(&[
         &|events| started(events, "weights@0"),
         &|events| started(events, "features@1"),
@@ -76,7 +76,7 @@ fn killed_in_the_middle_of_every_kind_of_work_it_goes_on() {
 }
 
 #[test]
-fn results_deleted_under_a_run_do_not_end_it_and_the_next_lays_them_out() {
+fn a_run_survives_the_deletion_of_its_results_and_the_next_exports_them() {
     let space = Space::filled();
     let mut run = space.start(&RUN);
     assert!(run.until(|events| started(events, "vectors@1")));
@@ -88,7 +88,7 @@ fn results_deleted_under_a_run_do_not_end_it_and_the_next_lays_them_out() {
 }
 
 #[test]
-fn killed_after_any_number_of_events_it_goes_on() {
+fn a_run_killed_after_any_event_resumes() {
     // How many events after the last hit; drawn once, and so that each run gets a little further.
     let after = |count: usize| {
         move |events: &[Event]| {
@@ -100,7 +100,7 @@ fn killed_after_any_number_of_events_it_goes_on() {
 }
 
 #[test]
-fn a_signal_stops_where_nothing_is_lost_and_says_how_to_go_on() {
+fn a_signal_stops_without_loss_and_prints_the_command_to_resume() {
     let space = Space::filled();
     let mut seen = BTreeSet::new();
     // SIGINT, SIGTERM, and SIGUSR1 that batch systems send before the time is up.
@@ -119,7 +119,7 @@ fn a_signal_stops_where_nothing_is_lost_and_says_how_to_go_on() {
 }
 
 #[test]
-fn two_runs_at_a_time_make_each_node_once_and_lay_out_the_same_results() {
+fn two_concurrent_runs_make_each_node_once_and_export_the_same_results() {
     let space = Space::filled();
     let [first, second] = [0, 1].map(|_| space.start(&RUN));
     let [first, second] = [first, second].map(|run| run.wait().ok());

@@ -297,7 +297,7 @@ fn run(trainer: &mut Trainer, steps: std::ops::Range<usize>) -> Vec<f64> {
 }
 
 #[test]
-fn a_trainer_put_down_and_taken_up_gives_the_same_bytes() {
+fn a_resumed_trainer_gives_the_same_bytes() {
     let weights = initial_trunk(&SMALL, &Seed::of_node(31, "weights@0")).unwrap();
     let (weight, bias) = initial_head(10, 4096, &Seed::of_node(31, "weights@1")).unwrap();
     let start = |weights: &StateDict, momentum: &StateDict, head: (&Tensor, &Tensor)| {
@@ -320,7 +320,7 @@ fn a_trainer_put_down_and_taken_up_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_new_head_starts_fresh_and_the_bodys_momentum_goes_on() {
+fn a_new_head_starts_fresh_and_the_body_keeps_its_momentum() {
     let weights = weights(&SMALL, Kind::Float);
     let (seed, options) = (Seed::of_node(31, "weights@1"), SgdOptions { lr: 0.05, momentum: 0.9, weight_decay: 0. });
     let (weight, bias) = initial_head(10, 4096, &seed).unwrap();

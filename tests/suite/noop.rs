@@ -27,7 +27,7 @@ fn timeless(mut events: Vec<Event>) -> Vec<Event> {
 }
 
 #[test]
-fn a_run_hires_nobody_unless_something_must_run() {
+fn a_run_starts_no_worker_unless_a_node_must_run() {
     let space = TestSpace::new();
     let plan = little(3, 5).plan();
     let first = space.run(&plan);
@@ -47,7 +47,7 @@ fn a_run_hires_nobody_unless_something_must_run() {
 }
 
 #[test]
-fn described_stages_say_what_those_that_run_say() {
+fn described_stages_equal_the_stages_that_run() {
     let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
     let facts: Facts = [("images".to_owned(), 100_000)].into();
     let mut nodes = 0;
@@ -113,7 +113,7 @@ fn the_version_of_libtorch_stands_in_one_place() {
 }
 
 #[test]
-fn both_programs_leave_and_say_the_same_where_nothing_is_to_be_done() {
+fn both_programs_write_and_print_the_same_on_a_no_op() {
     let space = Space::after_a_run();
     let native = Path::new(DCPIPE).with_file_name("dcpipe-native");
     let kept = ["nodes.json", "pipeline.yaml", "../last.json"].map(|name| format!(".dcpipe/runs/tiny/{name}"));
@@ -138,7 +138,7 @@ fn both_programs_leave_and_say_the_same_where_nothing_is_to_be_done() {
 }
 
 #[test]
-fn without_libtorch_everything_goes_on_that_needs_no_network() {
+fn without_libtorch_every_command_works_that_needs_no_network() {
     let space = Space::after_a_run();
     let mut script = "mount -t tmpfs none $NATIVE; set -e\n".to_owned();
     for command in [
@@ -190,7 +190,7 @@ fn the_other_program_is_asked_for_a_device_that_only_a_driver_can_tell() {
 }
 
 #[test]
-fn a_damaged_record_is_told_of_whoever_meets_it_first() {
+fn a_damaged_record_is_reported_by_every_command() {
     let space = Space::after_a_run();
     let key = space.store().node_keys("tiny")["metrics@2"].to_string();
     space.write(&format!(".dcpipe/records/{}/{key}", &key[..2]), "no record");

@@ -232,7 +232,7 @@ fn every_bad_pipeline_is_refused_with_its_message() {
 }
 
 #[test]
-fn sizes_that_do_not_fit_are_all_told_before_anything_runs() {
+fn all_misfits_are_reported_before_anything_runs() {
     let demo = std::fs::read_to_string(root().join("pipelines/demo.yaml")).unwrap();
     let load = |sets: &[&str]| {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
@@ -335,7 +335,7 @@ struct Layer {
 toy!(Stack = "stack", [] -> "weights", Keep::All, |_| Ok(()), { layers: Vec<Layer>, pads: Option<Vec<[u8; 2]>> });
 
 #[test]
-fn a_misfit_within_a_list_is_shown_at_its_item() {
+fn a_misfit_within_a_list_is_reported_at_its_item() {
     let told = |with: &str| {
         let text = format!("name: stack\nonce:\n  weights: {{ stage: stack, with: {with} }}\n");
         let message = message(load_text("s.yaml", &text, &[], &[Stack::LINE], &environment));
@@ -408,7 +408,7 @@ fn a_stage_is_given_the_value_of_its_epoch_and_never_the_schedule() {
 }
 
 #[test]
-fn bytes_stay_as_the_stage_says_unless_they_are_asked_for() {
+fn bytes_are_kept_as_the_stage_says_unless_keep_asks() {
     let plan = toy_with(&toy_text(), &["epochs=25", "keep=[features]"]).expect("it loads").plan;
     let keep = |name: &str| {
         let node = plan.node(one(&plan, name));
@@ -424,7 +424,7 @@ fn bytes_stay_as_the_stage_says_unless_they_are_asked_for() {
 }
 
 #[test]
-fn a_rule_says_of_every_node_how_long_its_bytes_stay() {
+fn keep_rules_decide_how_long_each_nodes_bytes_are_kept() {
     let set = "keep={ features: { last: 2 }, weights: { every: 7 }, clusters: until_used }";
     let loaded = toy_with(&toy_text(), &["epochs=25", set]).expect("it loads");
     let again = toy_with(&loaded.resolved, &[]).expect("what is written out loads");
@@ -479,7 +479,7 @@ fn long_chains_and_circles_in_a_file_are_walked_without_recursion() {
 }
 
 #[test]
-fn what_is_far_too_large_is_refused_before_it_takes_memory() {
+fn oversized_pipelines_are_refused_before_they_take_memory() {
     let huge = format!("name: {}\n", "x".repeat(200_000));
     assert!(message(toy_with(&huge, &[])).contains("too long"));
     let deep = format!("vars: {}{}\n", "[".repeat(100_000), "]".repeat(100_000));

@@ -29,7 +29,7 @@ fn delete_bytes(space: &Space, node: &str) {
 }
 
 #[test]
-fn a_result_that_is_another_file_than_was_laid_out_is_laid_out_again() {
+fn a_changed_result_file_is_exported_again() {
     let space = Space::after_a_run();
     let before = laid_out(&space, "runs/tiny");
     let path = space.path(CLUSTERS);
@@ -51,7 +51,7 @@ fn a_result_that_is_another_file_than_was_laid_out_is_laid_out_again() {
 }
 
 #[test]
-fn a_result_that_cannot_be_laid_out_is_told_and_the_same_command_lays_it_out() {
+fn a_failed_export_is_reported_and_the_same_command_exports_it() {
     let space = Space::filled();
     space.write("runs/tiny/clusters", "in the way");
     let run = ["run", "tiny.yaml", "--set", "keep={clusters: until_used}", "--set", "epochs=1"];
@@ -63,7 +63,7 @@ fn a_result_that_cannot_be_laid_out_is_told_and_the_same_command_lays_it_out() {
 }
 
 #[test]
-fn a_run_lays_its_results_out_as_soon_as_the_one_before_it_has_ended() {
+fn a_run_exports_once_the_run_before_it_has_ended() {
     let space = Space::after_a_run();
     let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
     let plan = load_text("tiny.yaml", &text, &[], described(), &|_| None).unwrap().plan;
@@ -95,7 +95,7 @@ fn a_run_lays_its_results_out_as_soon_as_the_one_before_it_has_ended() {
 }
 
 #[test]
-fn a_stop_before_all_results_are_laid_out_deletes_none_and_is_told() {
+fn a_stop_during_export_deletes_no_result_and_is_reported() {
     let space = Space::after_a_run();
     let before = laid_out(&space, "runs/tiny");
     let text = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
@@ -116,7 +116,7 @@ fn a_stop_before_all_results_are_laid_out_deletes_none_and_is_told() {
 }
 
 #[test]
-fn results_whose_bytes_are_gone_outlive_their_list() {
+fn results_of_evicted_bytes_survive_a_lost_list() {
     const CENTROIDS: &str = "runs/tiny/centroids/epoch=0001/centroids.arrow";
     let space = Space::after_a_run();
     let before = laid_out(&space, "runs/tiny");
@@ -159,7 +159,7 @@ fn results_whose_bytes_are_gone_outlive_their_list() {
 
 /// The list of the third version said `holds` where this one says `artifact`, and had tables under the nodes they are of.
 #[test]
-fn results_that_an_earlier_program_laid_out_are_put_right_without_a_word() {
+fn results_of_an_earlier_program_are_updated_silently() {
     let space = Space::after_a_run();
     let before = laid_out(&space, "runs/tiny");
     let index = space.path("runs/tiny/.index.json");
@@ -186,7 +186,7 @@ fn results_that_an_earlier_program_laid_out_are_put_right_without_a_word() {
 }
 
 #[test]
-fn what_people_read_of_an_epoch_outlives_its_weights() {
+fn tables_of_an_epoch_outlive_its_weights() {
     let space = Space::filled();
     let run = |more: &[&str]| space.run(&[&["run", "tiny.yaml", "--set", "epochs=3"], more].concat()).ok().stderr;
     run(&[]);
@@ -255,7 +255,7 @@ fn two_nodes_share_no_file_and_a_table_holds_the_paths_of_its_own_data_set() {
 }
 
 #[test]
-fn what_goes_with_evicted_bytes_or_old_epochs_is_what_was_laid_out_and_nothing_beside_it() {
+fn only_exported_files_are_deleted_with_evicted_bytes_or_old_epochs() {
     let space = Space::after_a_run();
     let mine = [
         "runs/tiny/features/epoch=0001/mine.npy",
@@ -291,7 +291,7 @@ fn what_goes_with_evicted_bytes_or_old_epochs_is_what_was_laid_out_and_nothing_b
 }
 
 #[test]
-fn nothing_outside_the_results_is_deleted_and_no_results_are_laid_out_in_a_store() {
+fn export_deletes_nothing_outside_the_results_and_refuses_a_folder_in_the_store() {
     let space = Space::after_a_run();
     space.own_images();
     space.write("mine/epoch=0009/x", "mine");

@@ -104,7 +104,7 @@ fn clustering() -> Plan {
 }
 
 #[test]
-fn a_clustering_stopped_at_any_iteration_goes_on_to_the_same_bytes() {
+fn a_clustering_stopped_at_any_iteration_resumes_to_the_same_bytes() {
     let undisturbed = TestSpace::new().run(&clustering()).digests();
     for stop in [1, 4, 9] {
         let space = TestSpace::new();
@@ -121,7 +121,7 @@ fn a_clustering_stopped_at_any_iteration_goes_on_to_the_same_bytes() {
 }
 
 #[test]
-fn a_saved_state_with_a_wrong_bit_is_not_gone_on_from() {
+fn a_damaged_checkpoint_is_never_resumed() {
     let undisturbed = TestSpace::new().run(&clustering()).digests();
     let space = TestSpace::new();
     let stopped = run_until(&space, &clustering(), |event| matches!(event, Event::Progress { done, .. } if *done >= 3));
@@ -167,7 +167,7 @@ fn counting(steps: u64, counted: &Arc<AtomicU64>, stop_at: u64, cancel: &Cancel)
 }
 
 #[test]
-fn whichever_call_fails_once_a_save_that_is_right_is_not_lost() {
+fn an_intact_checkpoint_survives_any_failed_call() {
     let mut failed = 0;
     for at in 0.. {
         let space = TestSpace::new();
@@ -190,7 +190,7 @@ fn whichever_call_fails_once_a_save_that_is_right_is_not_lost() {
 }
 
 #[test]
-fn only_the_newest_save_is_kept_and_none_outlives_the_node() {
+fn only_the_newest_checkpoint_is_kept_and_none_outlives_the_node() {
     let space = TestSpace::new();
     let counted = Arc::new(AtomicU64::new(0));
     let stopped = space.run(&counting(10, &counted, 6, &space.cancel));
@@ -205,7 +205,7 @@ fn only_the_newest_save_is_kept_and_none_outlives_the_node() {
 }
 
 #[test]
-fn shards_are_forgotten_once_their_node_is_whole() {
+fn shard_records_are_deleted_once_their_node_is_whole() {
     let space = TestSpace::new();
     let many = Shards::new(5, |_| ());
     let run = space.run(&Draft::new().node("many", many, &[]).plan());
@@ -216,7 +216,7 @@ fn shards_are_forgotten_once_their_node_is_whole() {
 const RUN: [&str; 6] = ["run", "tiny.yaml", "--json", "--set", "each_epoch.weights.with.save_every=1", "--quiet"];
 
 #[test]
-fn training_killed_between_two_saves_goes_on_from_the_last_to_the_same_weights() {
+fn training_killed_between_checkpoints_resumes_to_the_same_weights() {
     let space = Space::filled();
     let saved = |events: &[Event], node: &str, part: &str| {
         let is =

@@ -74,7 +74,7 @@ pub const HARMS: [Harm; 7] = [
 ];
 
 #[test]
-fn a_wrong_object_is_quarantined_reported_and_made_again_when_needed() {
+fn a_damaged_object_is_quarantined_reported_and_rebuilt_when_needed() {
     for (harm, inflict) in HARMS {
         let space = TestSpace::new();
         let plan = |k| {
@@ -103,7 +103,7 @@ fn a_wrong_object_is_quarantined_reported_and_made_again_when_needed() {
 }
 
 #[test]
-fn what_another_process_quarantined_and_mended_is_seen() {
+fn quarantine_and_rebuild_by_another_process_are_seen() {
     let space = TestSpace::new();
     let other = Store::open_on(space.store.root(), Arc::new(HookFs::unsynced(Disk))).expect("the same store");
     let plan = Draft::new().node("one", Number { value: 5 }, &[]).plan();
@@ -120,7 +120,7 @@ fn what_another_process_quarantined_and_mended_is_seen() {
 }
 
 #[test]
-fn a_wrong_object_that_cannot_be_moved_away_is_not_taken_for_whole() {
+fn a_damaged_object_that_cannot_be_moved_never_counts_as_whole() {
     let space = TestSpace::new();
     let plan = Draft::new().node("one", Number { value: 5 }, &[]).plan();
     let first = space.run(&plan);
@@ -198,7 +198,7 @@ fn objects_are_read_only_and_named_by_their_bytes() {
 }
 
 #[test]
-fn what_is_not_a_store_is_refused_and_left_alone() {
+fn a_folder_that_is_no_store_is_refused_and_untouched() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("thesis.tex"), b"x").expect("written");
     let refused = Store::open(folder.path()).err().expect("refused");
@@ -215,7 +215,7 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_stands_in_place_of_one_of_its_folders_is_said_to_be_in_the_way() {
+fn a_file_in_place_of_a_store_folder_is_named() {
     for (harm, put) in HARMS.iter().filter(|(harm, _)| !harm.contains("folder")) {
         let folder = tempfile::tempdir().expect("a folder");
         drop(Store::open(folder.path()).expect("a store"));
@@ -234,7 +234,7 @@ fn what_stands_in_place_of_one_of_its_folders_is_said_to_be_in_the_way() {
 }
 
 #[test]
-fn tmp_is_emptied_by_the_next_to_come_but_not_under_somebody_at_work() {
+fn tmp_is_emptied_at_open_but_not_under_a_running_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let left = folder.path().join("tmp/4711.0");
     let first = Store::open(folder.path()).expect("a store");
@@ -247,7 +247,7 @@ fn tmp_is_emptied_by_the_next_to_come_but_not_under_somebody_at_work() {
 }
 
 #[test]
-fn whatever_stands_in_place_of_a_lock_is_not_waited_for() {
+fn a_store_never_waits_for_what_is_no_lock() {
     let space = TestSpace::new();
     let path = space.store.root().join("locks/store");
     for (_, put) in HARMS {
@@ -300,7 +300,7 @@ fn record_of(part: Part) -> Record {
 }
 
 #[test]
-fn what_could_not_be_made_durable_is_not_there() {
+fn an_object_that_failed_to_sync_is_absent() {
     // The file's sync goes well, the folder's does not; then the record's.
     let at = Arc::new(AtomicUsize::new(usize::MAX));
     let hook = Arc::clone(&at);
@@ -323,7 +323,7 @@ fn what_could_not_be_made_durable_is_not_there() {
 }
 
 #[test]
-fn what_was_there_before_a_sync_failed_is_there_after_it() {
+fn a_failed_sync_leaves_older_objects_in_place() {
     let breaks = Arc::new(AtomicBool::new(false));
     let hook = Arc::clone(&breaks);
     // The first sync of a writer is of its own file, and goes well.
@@ -347,7 +347,7 @@ fn what_was_there_before_a_sync_failed_is_there_after_it() {
 }
 
 #[test]
-fn runs_at_a_time_on_one_store_make_each_node_once_and_end_with_the_same() {
+fn concurrent_runs_on_one_store_make_each_node_once_and_agree() {
     let folder = tempfile::tempdir().expect("a folder");
     let plan = little(6, 10).plan();
     let runs: Vec<Run> = std::thread::scope(|scope| {

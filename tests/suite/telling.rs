@@ -39,7 +39,7 @@ fn journal(folder: &Path, runs: &[Vec<Event>; 2], first: &[bool]) {
 }
 
 #[test]
-fn two_runs_that_write_one_journal_at_once_are_told_apart() {
+fn concurrent_runs_in_one_journal_are_told_apart() {
     let runs = two_runs();
     let alone = runs.each_ref().map(|events| {
         let folder = tempfile::tempdir().unwrap();
@@ -124,7 +124,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_stands_in_a_journal_it_is_read_without_a_panic(
+    fn a_journal_of_any_bytes_is_read_without_a_panic(
         lines in prop::collection::vec(any::<usize>(), 0..12),
         odd in prop::collection::vec(any::<u8>(), 0..40),
         number in prop::sample::select(vec!["-1e300", "1e308", "-5", "null", "18446744073709551615", "0.5", "\"x\""]),
@@ -265,7 +265,7 @@ fn the_root_of_a_chain_of_thousands_of_nodes_that_have_all_run_is_found_without_
 }
 
 #[test]
-fn what_lies_further_back_than_history_is_said_to() {
+fn why_says_when_a_change_is_older_than_its_history() {
     let space = TestSpace::in_memory();
     space.run(&little(2, 0).plan());
     for k in 1..=9 {

@@ -29,7 +29,7 @@ fn held(space: &TestSpace, run: &Run, plan: &Plan, epochs: u32) -> Vec<u32> {
 }
 
 #[test]
-fn the_newest_epochs_stay_while_a_run_goes_and_older_ones_go() {
+fn a_run_keeps_the_newest_epochs_and_evicts_older_ones() {
     let space = TestSpace::new();
     let plan = chain(6, Keep::Last(2));
     let run = space.run(&plan);
@@ -43,7 +43,7 @@ fn the_newest_epochs_stay_while_a_run_goes_and_older_ones_go() {
 }
 
 #[test]
-fn every_so_manieth_epoch_stays_with_the_first_and_the_last() {
+fn every_nth_epoch_is_kept_with_the_first_and_the_last() {
     let space = TestSpace::new();
     let plan = chain(8, Keep::Every(3));
     let run = space.run(&plan);
@@ -51,7 +51,7 @@ fn every_so_manieth_epoch_stays_with_the_first_and_the_last() {
 }
 
 #[test]
-fn what_one_run_keeps_no_other_run_deletes() {
+fn no_run_deletes_what_another_run_keeps() {
     let space = TestSpace::new();
     let plan = |name: &str, keep: Keep| {
         let draft = Draft::new().node("one", Number { value: 5 }, &[]).keep(keep);
@@ -68,7 +68,7 @@ fn what_one_run_keeps_no_other_run_deletes() {
 }
 
 #[test]
-fn where_it_cannot_be_read_what_others_keep_nothing_is_deleted_and_that_is_said() {
+fn a_run_evicts_nothing_and_says_so_when_other_claims_are_unreadable() {
     for file in ["pins/other.json", "runs/keeps/state.json"] {
         let space = TestSpace::new();
         let plan = |name: &str, keep: Keep| {
@@ -89,7 +89,7 @@ fn where_it_cannot_be_read_what_others_keep_nothing_is_deleted_and_that_is_said(
 }
 
 #[test]
-fn a_collection_takes_what_the_last_run_that_ended_did_not_have() {
+fn gc_deletes_what_the_last_finished_run_does_not_reference() {
     let space = TestSpace::new();
     space.run(&little(2, 10).plan());
     space.run_to(&little(1, 10).plan(), &["clusters@1"]);
@@ -102,7 +102,7 @@ fn a_collection_takes_what_the_last_run_that_ended_did_not_have() {
 }
 
 #[test]
-fn a_collection_that_was_killed_goes_on() {
+fn a_killed_gc_resumes() {
     let space = TestSpace::new();
     space.run(&little(1, 10).plan());
     for file in ["nodes.json", "state.json"] {
@@ -115,7 +115,7 @@ fn a_collection_that_was_killed_goes_on() {
 }
 
 #[test]
-fn what_one_run_is_still_to_read_no_other_run_deletes() {
+fn no_run_deletes_what_another_run_still_reads() {
     let space = TestSpace::new();
     let plan = |name: &str, add: u64, cancel: Option<Cancel>| {
         let source = Act::new("source", move |cx: &mut dcpipe::engine::Context<'_>| {
@@ -138,7 +138,7 @@ fn what_one_run_is_still_to_read_no_other_run_deletes() {
 }
 
 #[test]
-fn a_collection_removes_what_no_run_is_after_and_nothing_else() {
+fn gc_deletes_exactly_what_no_run_references() {
     let space = TestSpace::new();
     let old = space.run(&little(3, 10).plan());
     let new = space.run(&little(3, 20).plan());
@@ -162,7 +162,7 @@ fn objects(run: &Run) -> BTreeSet<ObjectId> {
 }
 
 #[test]
-fn a_pin_keeps_what_a_run_was_after() {
+fn a_pin_protects_what_a_run_referenced() {
     let space = TestSpace::new();
     let old = space.run(&little(2, 10).plan());
     space.store.pin("good", "toys").unwrap();
@@ -176,7 +176,7 @@ fn a_pin_keeps_what_a_run_was_after() {
 }
 
 #[test]
-fn only_the_newest_runs_count_where_so_many_are_named_and_those_that_are_not_done() {
+fn gc_last_keeps_the_newest_and_the_unfinished_runs() {
     let space = TestSpace::new();
     let named = |name: &str, k| little(2, k).named(name).plan();
     space.run(&named("first", 10));
@@ -195,7 +195,7 @@ fn only_the_newest_runs_count_where_so_many_are_named_and_those_that_are_not_don
 }
 
 #[test]
-fn a_run_to_some_nodes_gives_up_nothing_of_one_that_was_not_done() {
+fn a_partial_run_keeps_the_claims_of_an_unfinished_run() {
     let mut space = TestSpace::new();
     let plan = || little(2, 10).keep(Keep::Last(1)).plan();
     space.cancel.request();
@@ -227,7 +227,7 @@ fn a_run_to_some_nodes_gives_up_nothing_of_one_that_was_not_done() {
 }
 
 #[test]
-fn what_the_disk_cannot_read_is_named_and_all_else_is_looked_at() {
+fn verify_names_unreadable_files_and_checks_the_rest() {
     let space = TestSpace::new();
     space.run(&little(2, 10).plan());
     let all = space.store.verify_all(1.0, 0, &mut |_, _| ()).unwrap();
@@ -249,7 +249,7 @@ fn what_the_disk_cannot_read_is_named_and_all_else_is_looked_at() {
 }
 
 #[test]
-fn what_an_interrupted_run_goes_on_from_is_not_collected() {
+fn gc_keeps_what_an_interrupted_run_resumes_from() {
     let space = TestSpace::new();
     let plan = |cancel: Cancel| {
         let shards = Shards::new(40, move |i| {
@@ -270,7 +270,7 @@ fn what_an_interrupted_run_goes_on_from_is_not_collected() {
 }
 
 #[test]
-fn where_a_run_cannot_be_read_nothing_is_collected() {
+fn gc_deletes_nothing_when_a_run_is_unreadable() {
     let space = TestSpace::new();
     space.run(&little(1, 10).plan());
     std::fs::write(space.store.run_folder("toys").join("nodes.json"), "{").unwrap();
@@ -288,7 +288,7 @@ fn where_a_run_cannot_be_read_nothing_is_collected() {
 }
 
 #[test]
-fn whatever_cannot_be_read_a_collection_takes_no_more_for_it() {
+fn an_unreadable_file_makes_gc_delete_no_more() {
     let space = TestSpace::new();
     space.run(&little(2, 10).named("old").plan());
     space.run(&little(2, 20).named("old").plan());
@@ -321,7 +321,7 @@ fn whatever_cannot_be_read_a_collection_takes_no_more_for_it() {
 }
 
 #[test]
-fn what_was_damaged_and_is_to_stay_is_made_again_and_no_result_is_lost() {
+fn damaged_bytes_that_keep_retains_are_rebuilt_and_no_result_is_lost() {
     let space = Space::after_a_run();
     let results = || {
         let (mut files, mut folders) = (BTreeMap::new(), vec![space.path("runs/tiny")]);
@@ -388,7 +388,7 @@ fn what_was_damaged_and_is_to_stay_is_made_again_and_no_result_is_lost() {
 }
 
 #[test]
-fn who_only_looks_tells_what_is_damaged_and_leaves_it_to_a_run_that_says_so() {
+fn read_only_commands_report_damage_without_moving_it() {
     let space = Space::after_a_run();
     let part = space.record("weights@2").artifact.part("weights.safetensors").unwrap().clone();
     let path = space.store().path_of(&part);
@@ -418,7 +418,7 @@ fn flip(path: &std::path::Path) {
 }
 
 #[test]
-fn a_run_that_is_dropped_goes_whether_it_is_done_or_not() {
+fn gc_drop_discards_finished_and_unfinished_runs() {
     let space = TestSpace::new();
     space.run(&little(2, 10).named("good").plan());
     space.cancel.request();
@@ -432,7 +432,7 @@ fn a_run_that_is_dropped_goes_whether_it_is_done_or_not() {
 }
 
 #[test]
-fn every_hit_is_looked_at_as_closely_as_was_asked_and_results_do_not_share_wrong_bytes() {
+fn every_hit_is_checked_as_asked_and_results_share_no_damaged_bytes() {
     let space = Space::after_a_run();
     let part = space.record("weights@2").artifact.part("weights.safetensors").unwrap().clone();
     let (object, result) = (space.store().path_of(&part), space.path("runs/tiny/weights/epoch=0002.safetensors"));
@@ -452,7 +452,7 @@ fn every_hit_is_looked_at_as_closely_as_was_asked_and_results_do_not_share_wrong
 }
 
 #[test]
-fn a_look_at_everything_finds_exactly_what_is_wrong() {
+fn verify_names_exactly_what_is_damaged() {
     let a_bit: (&str, fn(&std::path::Path)) = ("a bit", flip);
     for (harm, inflict) in HARMS.into_iter().chain([a_bit]) {
         for folder in ["objects", "records"] {
@@ -489,7 +489,7 @@ fn files(space: &TestSpace, folder: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_sample_reads_about_its_share_and_another_one_each_time() {
+fn verify_sample_reads_its_share_and_another_one_each_time() {
     let space = TestSpace::new();
     space.run(&little(40, 10).plan());
     let read = |salt| {
@@ -504,7 +504,7 @@ fn a_sample_reads_about_its_share_and_another_one_each_time() {
 }
 
 #[test]
-fn a_run_that_looks_at_every_bit_serves_none_that_is_wrong() {
+fn a_run_with_verify_full_serves_no_damaged_byte() {
     let mut space = TestSpace::new();
     let plan = |k| {
         let draft = Draft::new().node("one", Number { value: 5 }, &[]);
@@ -522,7 +522,7 @@ fn a_run_that_looks_at_every_bit_serves_none_that_is_wrong() {
 }
 
 #[test]
-fn damage_that_a_stage_meets_is_moved_away_and_the_next_run_makes_it_again() {
+fn a_damaged_input_is_quarantined_and_the_next_run_rebuilds_it() {
     let space = Space::after_a_run();
     for (node, set, port, reader) in [
         ("vectors@1", "clusters.iterations=7", "vectors", "clusters@1"),
@@ -541,7 +541,7 @@ fn damage_that_a_stage_meets_is_moved_away_and_the_next_run_makes_it_again() {
 }
 
 #[test]
-fn the_commands_say_what_they_find_and_wait_for_nobody() {
+fn the_commands_report_what_they_find_and_wait_for_no_process() {
     let space = Space::after_a_run();
     space.run(&["verify"]).ok();
     let store = space.store(); // Somebody has it open.

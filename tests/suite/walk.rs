@@ -81,7 +81,7 @@ fn more_epochs_run_only_the_new_ones() {
 }
 
 #[test]
-fn the_results_are_of_the_last_run_and_of_no_other() {
+fn results_show_the_last_run_only() {
     let space = Space::after_a_run();
     let before = tree(&space.path("runs/tiny"));
     let k = |k: &'static str| space.run(&["run", "tiny.yaml", "-q", "--to", "clusters@1", "--set", k]).ok();
@@ -323,7 +323,7 @@ fn the_order_in_which_files_were_made_changes_nothing() {
 }
 
 #[test]
-fn a_changed_image_changes_all_that_is_made_from_images() {
+fn a_changed_image_reruns_all_that_reads_images() {
     let space = Space::after_a_run();
     space.own_images();
     space.write(&image(33).0, image(34).1);
@@ -369,7 +369,7 @@ fn the_number_of_threads_changes_at_most_the_last_bits_of_the_networks() {
 }
 
 #[test]
-fn what_is_not_kept_is_gone_when_its_readers_are_done() {
+fn unkept_bytes_are_evicted_after_their_last_reader() {
     let space = Space::filled();
     let run = space.run(&["run", "tiny.yaml", "--json", "--set", "keep=[]", "--set", "epochs=3"]).ok();
     let evicted: Vec<_> = run

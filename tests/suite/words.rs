@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Words of a sentence.
 const LONGEST_SENTENCE: usize = 20;
 /// How many sentences of the texts and comments in src/ are longer. Lower it when you mend one; never raise it.
-const LONG_SENTENCES: usize = 999;
+const LONG_SENTENCES: usize = 106;
 /// How many idioms there are. Lower it when you mend one; never raise it.
 const IDIOMS_LEFT: usize = 6;
 

@@ -195,7 +195,7 @@ fn a_worker_that_does_not_get_ready_ends_the_run_with_its_reason() {
 }
 
 #[test]
-fn a_worker_that_saves_is_given_the_time_and_one_that_does_not_is_ended() {
+fn a_saving_worker_gets_time_and_another_is_ended() {
     let saving = |begun| format!(r#"echo '{{"say":"saving","id":1,"begun":{begun}}}';"#);
     let saved = r#"read -r stop; sleep 0.2; echo '{"say":"failed","id":1,"error":{"Failed":{"error":"saved"}}}'"#;
     let hangs = "read -r stop; read -r never";

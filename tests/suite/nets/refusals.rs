@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_does_not_fit_is_refused_by_name() {
+fn misfits_are_refused_by_name() {
     let refused = |result: anyhow::Result<Net>| format!("{:#}", result.err().expect("refused"));
     let net = |weights: &StateDict| Net::load(&SMALL, weights, CPU);
     let full = weights(&SMALL, Kind::Float);
