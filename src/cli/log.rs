@@ -142,7 +142,7 @@ fn row(run: &PastRun, node: &PastNode) -> Vec<String> {
     let mut metrics: Vec<_> = node.metrics.iter().collect();
     metrics.sort_by_key(|(name, _)| *name != "loss");
     let metrics: Vec<_> =
-        metrics.iter().take(METRICS_SHOWN).map(|(name, value)| format!("{name} {value:.4}")).collect();
+        metrics.iter().take(METRICS_SHOWN).map(|(name, value)| format!("{name} {}", text::number(**value))).collect();
     let why = node.reason.as_ref().map_or(String::new(), phrase);
     vec![
         node.node.clone(),

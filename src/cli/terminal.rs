@@ -40,7 +40,7 @@ struct Running {
     watch: Stopwatch,
     said: Stopwatch,
     metrics: BTreeMap<String, f64>,
-    /// Whether it was said that it goes on from an interrupted run.
+    /// Whether it was said that it resumes from an interrupted run.
     goes_on: bool,
 }
 
@@ -79,7 +79,7 @@ impl Terminal {
         let left = total.saturating_sub(done) as f64 / rate.max(1e-9);
         let mut status = format!("{done}/{total} {unit}, {rate:.0}/s, {} left", text::seconds(left));
         for (name, value) in &at.metrics {
-            status.push_str(&format!(", {name} {value:.4}"));
+            status.push_str(&format!(", {name} {}", text::number(*value)));
         }
         if let Some(bar) = &at.bar {
             let width = 24;
@@ -95,7 +95,7 @@ impl Terminal {
         let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(at) = running.get_mut(node).filter(|at| !at.goes_on && self.voice > Voice::Quiet) else { return };
         at.goes_on = true;
-        self.say(&format!("{node}: goes on from where an interrupted run was ({part})"));
+        self.say(&format!("{node}: resumes from where an interrupted run was ({part})"));
     }
 
     fn ended(&self, node: &str) -> BTreeMap<String, f64> {
@@ -142,7 +142,8 @@ impl Observer for Terminal {
                 self.say(&format!("{about}note: {text}"));
             }
             Event::NodeFinished { node, bytes, wall_s, .. } => {
-                let metrics: String = self.ended(node).iter().map(|(n, v)| format!(", {n} {v:.4}")).collect();
+                let metrics: String =
+                    self.ended(node).iter().map(|(n, v)| format!(", {n} {}", text::number(*v))).collect();
                 if self.voice > Voice::Quiet {
                     self.say(&format!("{node}: {}, {}{metrics}", text::seconds(*wall_s), text::bytes(*bytes)));
                 }

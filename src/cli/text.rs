@@ -50,6 +50,12 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} TB")
 }
 
+/// 4.0 as "4", and 0.43219 as "0.4322".
+pub fn number(value: f64) -> String {
+    let is_whole = value.fract() == 0.0 && value.abs() < 1e15;
+    if is_whole { format!("{value:.0}") } else { format!("{value:.4}") }
+}
+
 /// 75.3 as "1m 15s".
 pub fn seconds(seconds: f64) -> String {
     let whole = seconds as u64;

@@ -73,7 +73,7 @@ pub fn text(code: &str, value: f64) -> String {
         "uneven_clusters" => {
             format!("the sizes of the clusters are as uneven as {value:.0} equal clusters. The features may collapse")
         }
-        "few_distinct_images" => format!("only {value:.0} images are distinct, fewer than k. Lower k"),
+        "few_distinct_images" => format!("k is above the number of distinct images, {value:.0}. Lower k"),
         "k_near_labels" => {
             format!("k is close to the {value:.0} labels. Choose k about ten times the kinds you expect")
         }

@@ -8,7 +8,7 @@ const LONGEST_SENTENCE: usize = 20;
 /// How many sentences of the texts and comments in src/ are longer. Lower it when you mend one; never raise it.
 const LONG_SENTENCES: usize = 106;
 /// How many idioms there are. Lower it when you mend one; never raise it.
-const IDIOMS_LEFT: usize = 6;
+const IDIOMS_LEFT: usize = 4;
 
 /// What is written where the glossary has a word: references, retained, evicted, rebuild, checkpoint, resume, export,
 /// discard.
