@@ -1,4 +1,4 @@
-//! noun: a kind of artifact as a row of a table: its name, format and parts, and where people find them.
+//! noun: a kind of artifact as a table's row: its name, format, parts, and where people find them.
 
 /// A kind of artifact. `src/format/noun.rs` has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -126,7 +126,7 @@ pub struct WorkArgs {
     pub threads: Option<usize>,
 }
 
-/// How closely objects are looked at.
+/// How closely a command checks objects.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closely {
     /// Their size

@@ -254,7 +254,7 @@ impl<'a> Context<'a> {
         (self.ears.emit)(Event::Note { node: self.node.clone(), text: text.into() });
     }
 
-    /// Warns a person under a code that tools can find; the run goes on. The run repeats the warning at its end.
+    /// Warns a person under a code that tools can find. The run continues, and repeats the warning at its end.
     pub fn warn(&self, code: &str, text: &str) {
         self.note(format!("{WARNING}{code}: {text}"));
     }

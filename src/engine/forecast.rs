@@ -22,7 +22,8 @@ pub struct Line {
     pub record: Option<Record>,
     /// How many bytes it has, or about how many it would write.
     pub bytes: Option<u64>,
-    /// The state of its bytes, if they are needed and were looked at. [`Stand::Wrong`] also if its record is damaged.
+    /// The state of its bytes, if they are needed and the forecast checked them. [`Stand::Wrong`] also if its record is
+    /// damaged.
     pub stand: Option<Stand>,
 }
 

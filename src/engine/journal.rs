@@ -81,7 +81,7 @@ impl<W: Write + Send> Journal<W> {
             return out.lines.truncate(whole);
         }
         out.lines.push(b'\n');
-        // Hits come by the thousand within no time, so they are written together.
+        // A run can find thousands of hits at once, so the journal writes them together.
         if matches!(event, Event::NodeHit { .. }) && out.lines.len() < TOGETHER {
             return;
         }

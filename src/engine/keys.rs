@@ -72,7 +72,7 @@ pub fn read_at(stage: &dyn AnyStage, port: &str, record: &Record) -> Digest {
 
 impl KeyText {
     /// Builds the text from what decides the bytes: the stage and its version, its parameters, and its inputs' content.
-    /// `told` has the rest.
+    /// `told` holds the rest, such as the seed and the versions of libraries.
     pub fn of(stage: &dyn AnyStage, inputs: &[(&str, Digest)], told: &Told) -> Self {
         let def = stage.def();
         // Sorted here: the order of a JSON object may change with a feature of its crate.

@@ -23,7 +23,7 @@ pub(super) struct Retention<'a> {
 }
 
 impl<'a> Retention<'a> {
-    /// Starts without having looked at anything.
+    /// Starts without reading the store.
     pub(super) fn new(store: &'a Store) -> Self {
         Self { store, holders: None, elsewhere: Elsewhere::default(), keeps_all: false }
     }
@@ -73,7 +73,7 @@ impl<'a> Retention<'a> {
         {
             return;
         }
-        // Looked at again for every node that ends: another run may need them since.
+        // Every node that ends reads this again: another run may need the parts by now.
         if !self.elsewhere.is_fresh {
             if let Err(error) = self.elsewhere.look(self.store, &nodes.plan.name) {
                 return self.keep_all(&error, tell);

@@ -46,7 +46,7 @@ pub struct Look {
     pub lines: Vec<String>,
     /// The causes in this node; empty if all of them are in earlier nodes.
     pub causes: Vec<Cause>,
-    /// The nodes where the search goes on, each with the key to compare it with.
+    /// The nodes where the search continues, each with the key to compare it with.
     next: Vec<(NodeId, Option<StageKey>)>,
 }
 

@@ -74,7 +74,7 @@ pub enum Stand {
     Gone,
     /// One is damaged: its name has other content.
     Wrong,
-    /// One cannot be looked at: the system refuses, or the disk fails.
+    /// One is unreadable: the system refuses, or the disk fails.
     Unknown,
 }
 
@@ -153,8 +153,7 @@ impl Store {
         Ok(false)
     }
 
-    /// [`Store::contains`] for every part. A part that cannot be looked at is an error, so `false` means that one is
-    /// missing.
+    /// [`Store::contains`] for every part. An unreadable part is an error, so `false` means that one is missing.
     pub fn has(&self, artifact: &Artifact) -> Result<bool, StoreError> {
         artifact.parts.iter().try_fold(true, |so_far, part| Ok(self.found(part)? && so_far))
     }

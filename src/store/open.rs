@@ -50,7 +50,7 @@ impl Store {
         for folder in FOLDERS {
             let path = root.join(folder);
             match io.create_dir(&path) {
-                // A read-only store can be looked at, even one from before this folder existed.
+                // A read-only store can be read, even one from before this folder existed.
                 Err(error) if known && is_forbidden(&error) => {}
                 made => made.map_err(|error| StoreError::io("create", &path, error))?,
             }

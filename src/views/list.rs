@@ -118,7 +118,7 @@ impl List {
     /// deleted at once if `kept` has changed. Other old files are deleted at a complete run's end.
     ///
     /// # Errors
-    /// If one of the files cannot be looked at. A file that is not listed is not known to be right.
+    /// If one of the files is unreadable. An unlisted file is not known to be right.
     pub(super) fn note(
         &mut self,
         node: &str,

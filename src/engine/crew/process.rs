@@ -41,7 +41,7 @@ impl Process {
 }
 
 impl Crew for Process {
-    /// Starts a missing or dead worker without waiting for it: the run's loop goes on meanwhile.
+    /// Starts a missing or dead worker without waiting for it: the run's loop continues meanwhile.
     fn start(&mut self, action: Action) -> Result<(), EngineError> {
         let mut order = Order::Do(Box::new(Job::from(&action)));
         if let Some(worker) = &self.worker {
