@@ -5,8 +5,9 @@ use crate::cli::error::CliError;
 use crate::cli::verify::existing;
 use crate::cli::workspace::Workspace;
 use crate::cli::{runs, text};
+use crate::engine::Outcome;
 use crate::format::noun::GALLERY;
-use crate::views::report::{FILE, write};
+use crate::views::report::{FILE, is_of, write};
 
 /// dcpipe report
 pub fn report(args: &ReportArgs) -> Result<(), CliError> {
@@ -18,17 +19,21 @@ pub fn report(args: &ReportArgs) -> Result<(), CliError> {
     runs::check(store.root(), &name)?;
     let plan = runs::plan(store.root(), &name)?;
     let to = args.output.clone().unwrap_or_else(|| args.out.join(&name).join(FILE));
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), std::fs::create_dir_all).map_err(|error| {
+        CliError::Files(format!("could not make the folder of {}: {error}; name another with -o", to.display()))
+    })?;
     let bytes = write(&plan, &store, args.epoch, &to).map_err(|error| CliError::Files(format!("{error:#}")))?;
     text::out(&format!("{} ({})\n", to.display(), text::bytes(bytes)))
 }
 
-/// Writes the report of a run that has just ended, if its pipeline has a gallery. An existing report stays if nothing
-/// ran. A report never makes a run fail.
-pub fn after_run(space: &Workspace, args: &RunArgs, ran: usize) {
+/// Writes the report of a run that has just ended, if its pipeline has a gallery. A file that shows all of it already
+/// stays. A report never makes a run fail.
+pub fn after_run(space: &Workspace, args: &RunArgs, outcome: &Outcome) {
     let plan = &space.loaded.plan;
     let to = args.out.join(&plan.name).join(FILE);
     let has_gallery = plan.order().iter().any(|id| plan.node(*id).stage.def().output.name == GALLERY.name);
-    if !has_gallery || (ran == 0 && to.exists()) {
+    if !has_gallery || (outcome.ran == 0 && is_of(plan, &outcome.artifacts, &to)) {
         return;
     }
     match write(plan, &space.store, None, &to) {

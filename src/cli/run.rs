@@ -75,7 +75,7 @@ fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError
         Err(error) => Err(error.into()),
         // The store met this during the export of results.
         Ok(outcome) => finished
-            .map(|()| report::after_run(space, args, outcome.ran))
+            .map(|()| report::after_run(space, args, &outcome))
             .and_then(|()| space.store.take_stuck().map_or(Ok(()), |error| Err(error.into()))),
     }
 }

@@ -2,13 +2,11 @@
 
 use crate::cli::error::CliError;
 use crate::cli::program::this;
+pub use crate::cli::workspace::RESOLVED;
 use crate::cli::workspace::last_run;
 use crate::engine::Plan;
 use crate::pipeline;
 use std::path::{Path, PathBuf};
-
-/// The file that describes a run, beside the store's own files.
-pub const RESOLVED: &str = "pipeline.yaml";
 
 /// A run's folder has at least one of these files.
 const OURS: [&str; 4] = ["nodes.json", "before.json", "state.json", RESOLVED];

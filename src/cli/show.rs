@@ -26,8 +26,8 @@ pub fn show(args: &ShowArgs) -> Result<(), CliError> {
             lines.retain(|line| targets.contains(&line.node) && line.record.is_some());
             lines.pop().and_then(|line| Some((line.node, line.record?)))
         }
-        // The images may be missing; the artifacts made from them are not.
-        Err(EngineError::Observe { .. }) => of_last_run(&space, &targets),
+        // The images may be missing, or a parameter is refused; artifacts made earlier are there all the same.
+        Err(EngineError::Observe { .. } | EngineError::Plan(_)) => of_last_run(&space, &targets),
         Err(error) => return Err(error.into()),
     };
     let Some((node, record)) = found else {
@@ -58,8 +58,11 @@ pub fn show(args: &ShowArgs) -> Result<(), CliError> {
 
 /// The last of these nodes of which the pipeline's last run has a record.
 fn of_last_run(space: &Workspace, nodes: &[NodeId]) -> Option<(NodeId, Record)> {
-    let keys = space.store.node_keys(&space.loaded.plan.name);
-    let record = |id: &NodeId| space.store.record(*keys.get(&space.loaded.plan.node(*id).name())?).ok().flatten();
+    let history = space.store.key_history(&space.loaded.plan.name);
+    let record = |id: &NodeId| {
+        let name = space.loaded.plan.node(*id).name();
+        history.of(&name).find_map(|key| space.store.record(key).ok().flatten())
+    };
     nodes.iter().rev().find_map(|id| Some((*id, record(id)?)))
 }
 

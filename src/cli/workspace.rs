@@ -16,6 +16,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const LAST: &str = "last.json";
+/// The file that describes a run, beside the store's own files.
+pub const RESOLVED: &str = "pipeline.yaml";
 /// After this many looks dcpipe says that it waits: every opening holds the store alone for a moment.
 const LOOKS: u32 = 50;
 
@@ -66,6 +68,7 @@ impl Workspace {
     pub fn open_while(pipeline: Option<&Path>, place: &Place, goes_on: &dyn Fn() -> bool) -> Result<Self, CliError> {
         let (pipeline, place, told) = match pipeline {
             Some(pipeline) => (pipeline.to_owned(), place.clone(), Variables::new()),
+            None if let Some(resolved) = another_run(place) => (resolved, place.clone(), Variables::new()),
             None => {
                 let last = last_run(&place.store)?;
                 let mut place = place.clone();
@@ -109,6 +112,14 @@ impl Workspace {
         let store = open_store(&place.store, goes_on)?;
         Ok(Self { loaded, store, device: resolve_device(&place.device)?, environment: asked.into_inner() })
     }
+}
+
+/// The resolved pipeline of the run that is named, unless that is the last one or values are overridden.
+fn another_run(place: &Place) -> Option<PathBuf> {
+    let name = place.name.as_ref().filter(|_| place.sets.is_empty())?;
+    let is_last = last_run(&place.store).is_ok_and(|last| last.run == **name);
+    let resolved = place.store.join("runs").join(name).join(RESOLVED);
+    Some(resolved).filter(|resolved| !is_last && resolved.is_file())
 }
 
 /// Opens a store, and says so if it must wait for a gc.

@@ -32,20 +32,25 @@ const TOO_NEAR: u64 = 2;
 const EQUAL: f64 = 0.999_99;
 /// Share of ln(classes) at which a loss is that of guessing.
 const CHANCE: f64 = 0.99;
+/// Share of it above which the loss is worse, for another reason.
+const ABOVE: f64 = 1.1;
+/// Fewer steps tell nothing; ours.
+const STEPS: usize = 50;
 
 /// The code of each sign that something is wrong, with the number that shows it.
 pub fn warnings(signs: &Signs) -> Vec<(&'static str, f64)> {
     let full = signs.k.saturating_sub(signs.empty);
     let mut found = Vec::new();
+    if signs.k > signs.distinct {
+        // The rest follows from it.
+        return vec![("few_distinct_images", signs.distinct as f64)];
+    }
     if signs.k > 1 && full <= 1 {
         found.push(("one_cluster", full as f64));
     } else if signs.empty as f64 > EMPTY * signs.k as f64 {
         found.push(("empty_clusters", signs.empty as f64 / signs.k as f64));
     } else if signs.perplexity < UNEVEN * signs.k as f64 {
         found.push(("uneven_clusters", signs.perplexity));
-    }
-    if signs.k > signs.distinct {
-        found.push(("few_distinct_images", signs.distinct as f64));
     }
     if signs.labels > 1 && signs.k < TOO_NEAR * signs.labels {
         found.push(("k_near_labels", signs.labels as f64));
@@ -56,9 +61,11 @@ pub fn warnings(signs: &Signs) -> Vec<(&'static str, f64)> {
     found
 }
 
-/// Whether a loss over so many classes, in nats, is that of guessing.
-pub fn is_chance(loss: f64, classes: u64) -> bool {
-    classes > 1 && loss >= CHANCE * (classes as f64).ln()
+/// Whether a loss, in nats, is that of guessing among so many classes. It is the mean over the last tenth of `steps`. A few
+/// steps tell nothing: a new head begins at that loss.
+pub fn is_chance(loss: f64, classes: u64, steps: usize) -> bool {
+    let guessing = (classes as f64).ln();
+    classes > 1 && steps >= STEPS && loss >= CHANCE * guessing && loss <= ABOVE * guessing
 }
 
 /// What a warning says, and what to do.
@@ -78,7 +85,9 @@ pub fn text(code: &str, value: f64) -> String {
             format!("k is close to the {value:.0} labels. Choose k about ten times the kinds you expect")
         }
         "unchanged" => "the clusters equal those of the epoch before: training changes nothing. Raise lr".into(),
-        "loss_at_chance" => format!("the loss of {value:.2} is that of guessing: training learns nothing. Raise lr"),
+        "loss_at_chance" => {
+            format!("the loss of {value:.2} is that of guessing. Train on more images or epochs, or with another lr")
+        }
         code => format!("{code}: {value}"),
     }
 }
@@ -101,6 +110,7 @@ mod tests {
         assert_eq!(codes(Signs { distinct: 99, ..HEALTHY }), ["few_distinct_images"]);
         assert_eq!(codes(Signs { labels: 60, ..HEALTHY }), ["k_near_labels"]);
         assert_eq!(codes(Signs { nmi_previous: Some(1.0), ..HEALTHY }), ["unchanged"]);
-        assert!(is_chance(4.6, 100) && !is_chance(4.3, 100) && !is_chance(0.0, 1));
+        assert!(is_chance(4.6, 100, 60) && !is_chance(4.3, 100, 60) && !is_chance(0.0, 1, 60));
+        assert!(!is_chance(4.6, 100, 5) && !is_chance(9.0, 100, 60));
     }
 }

@@ -162,7 +162,7 @@ impl Stage for Train {
         cx.metric("loss", mean);
         let last = &steps[steps.len() - steps.len().div_ceil(10)..];
         let last = last.iter().map(|step| step.loss).sum::<f64>() / last.len().max(1) as f64;
-        if health::is_chance(last, manifest.classes.into()) {
+        if health::is_chance(last, manifest.classes.into(), steps.len()) {
             cx.warn("loss_at_chance", &health::text("loss_at_chance", last));
         }
         weights::write(cx.output(), &shape, &trainer.weights()?, Some(&trainer.momentum()?), &Metadata::new())?;

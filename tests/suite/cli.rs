@@ -176,6 +176,21 @@ fn why_and_show_use_the_environment_of_the_run() {
 }
 
 #[test]
+fn show_shows_the_run_that_is_named_and_what_was_there_before_a_mistake() {
+    let space = Space::after_a_run();
+    space.run(&["run", "tiny.yaml", "--name", "other", "--set", "clusters.k=5", "--to", "clusters@1", "-q"]).ok();
+    let k = |args: &[&str]| {
+        let told = space.run(args).ok().stdout;
+        told.lines().find(|line| line.contains("centroids/v1")).unwrap_or(&told).to_owned()
+    };
+    assert!(k(&["show", "clusters@1"]).contains("5 rows"), "the last run's");
+    assert!(k(&["show", "clusters@1", "--name", "tiny"]).contains("7 rows"));
+    space.run(&["run", "tiny.yaml", "--name", "other", "--set", "clusters.k=500", "-q"]).ended(3);
+    assert!(k(&["show", "clusters@1", "--name", "tiny"]).contains("7 rows"));
+    assert!(k(&["show", "clusters@1"]).contains("5 rows"), "a refused parameter hides nothing");
+}
+
+#[test]
 fn show_needs_no_images() {
     let space = Space::after_a_run();
     std::fs::remove_file(space.path("images")).unwrap();

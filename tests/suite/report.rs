@@ -83,10 +83,23 @@ fn a_report_fetches_nothing_escapes_every_name_and_is_the_same_bytes_again() {
     assert!(!addresses.contains("http:") && !addresses.contains("https:") && !addresses.contains("@import"));
     assert!(page.contains("default-src 'none'"));
     assert!(!page.contains("<script>alert(1)") && !page.contains("<!--"));
-    space.run(&["report", "tiny", "-o", "again.html"]).ok();
-    assert!(fs::read(space.path("again.html")).unwrap() == page.as_bytes());
+    space.run(&["report", "tiny", "--epoch", "9"]).ended(1).complains_of(&["epoch 9 has no gallery", "gallery@2"]);
+    space.run(&["report", "tiny", "-o", "folder/again.html"]).ok();
+    assert!(fs::read(space.path("folder/again.html")).unwrap() == page.as_bytes());
     space.run(&["run", "tiny.yaml", "-q"]).ok();
     assert!(fs::read(space.path("runs/tiny/report.html")).unwrap() == page.as_bytes());
+}
+
+#[test]
+fn a_report_shows_the_last_run_also_where_that_had_nothing_to_do() {
+    let space = space();
+    let report = || fs::read(space.path("runs/tiny/report.html")).unwrap();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    let two = report();
+    space.run(&["run", "tiny.yaml", "-q", "--set", "epochs=1"]).ok();
+    assert_eq!(data(&String::from_utf8(report()).unwrap())["epochs"].as_array().unwrap().len(), 1);
+    assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0]);
+    assert!(report() == two);
 }
 
 #[test]
@@ -106,5 +119,10 @@ fn a_run_without_a_gallery_has_a_report_on_request_that_says_how_to_get_one() {
     assert!(told.stdout.contains("runs/tiny/report.html ("), "{}", told.stdout);
     let data = data(&fs::read_to_string(space.path("runs/tiny/report.html")).unwrap());
     assert!(data["gallery"].is_null() && data["run"]["no_gallery"].as_str().unwrap().contains("stage: gallery"));
+    space.write("tiny.yaml", fs::read_to_string(space.path("tiny.yaml")).unwrap() + GALLERY);
+    space.run(&["run", "tiny.yaml", "-q", "--to", "clusters@1"]).ok();
+    space.run(&["report"]).ok();
+    let page = fs::read_to_string(space.path("runs/tiny/report.html")).unwrap();
+    assert!(page.contains("appear when gallery@2 has run"));
     space.run(&["report", "other"]).ended(2).complains_of(&["there is no run other"]);
 }

@@ -54,7 +54,8 @@ impl Montages<'_> {
         let (columns, tile) = (self.columns() as usize, self.tile as usize);
         let rows = picks.len().div_ceil(columns);
         let stride = columns * tile * 3;
-        let mut rgb = vec![0; stride * rows * tile];
+        // Grey where the last row has no member.
+        let mut rgb = vec![128; stride * rows * tile];
         let view = CentreView { short_side: self.tile, crop: self.tile };
         let mut square = vec![0; view.bytes()];
         let mut shown = Vec::with_capacity(picks.len());

@@ -1,7 +1,7 @@
 //! gather: what the store has of a run, brought into the form in which the page reads it.
 
 use super::told::CURVES;
-use crate::base::{ClusterId, Epoch};
+use crate::base::{Artifact, ClusterId, Epoch};
 use crate::engine::{Node, Plan};
 use crate::format::dataset::{self, open_bad};
 use crate::format::gallery::{self, Point, Stats, open_map, open_members};
@@ -9,6 +9,7 @@ use crate::format::metrics::{self, open_metrics, open_steps};
 use crate::format::noun::{DATASET, GALLERY, METRICS, WEIGHTS};
 use crate::learn::health::{PREFIX, is_chance, text};
 use crate::store::{Record, Stand, Store};
+use anyhow::bail;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 const NO_GALLERY: &str = "This run has no gallery. Add this node to the pipeline under each_epoch and run it again: \
-                          gallery: { stage: gallery, epochs: { every: 1000000 }, from: { dataset: dataset, crops: \
+                          gallery: { stage: gallery, epochs: { every: 10 }, from: { dataset: dataset, crops: \
                           crops, clusters: clusters, before: clusters@prev, vectors: vectors } }";
 /// Examples of paths with each reason for which files were left out.
 const EXAMPLES: usize = 3;
@@ -27,33 +28,39 @@ struct Made<'p> {
     record: Record,
 }
 
-/// The page's data; of `epoch`, or of the last one that has a gallery.
-pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::Result<Value> {
+/// The page's data, of `epoch` or of the last one that has a gallery; and the artifacts of the run, by node.
+pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::Result<(Value, Vec<Option<Artifact>>)> {
     let history = store.key_history(&plan.name);
-    let mut made = Vec::new();
+    let (mut made, mut artifacts) = (Vec::new(), vec![None; plan.len()]);
     for id in plan.order() {
         let node = plan.node(*id);
         if let Some(key) = history.of(&node.name()).next()
             && let Some(record) = store.record(key)?
         {
+            artifacts[id.index()] = Some(record.artifact.clone());
             made.push(Made { node, record });
         }
     }
     let epochs = epochs(store, &made)?;
     let wanted = |made: &&Made<'_>| is(made, GALLERY.name) && epoch.is_none_or(|epoch| made.node.epoch == Epoch(epoch));
     let shown = made.iter().rev().filter(wanted).find(|made| store.stand(&made.record.artifact) == Stand::Whole);
+    if let (Some(epoch), None) = (epoch, shown) {
+        let all = made.iter().filter(|made| is(made, GALLERY.name)).map(|made| made.node.name());
+        bail!("epoch {epoch} has no gallery; there are: {}", all.collect::<Vec<_>>().join(", "));
+    }
     let gallery = shown.map(|made| show(store, &made.record)).transpose()?.unwrap_or(Value::Null);
     let curves: Vec<_> = CURVES.iter().map(|(name, title, how)| json!([name, title, how])).collect();
-    Ok(json!({
+    let data = json!({
         "version": 1,
-        "run": { "name": plan.name, "facts": facts(plan, &epochs), "no_gallery": NO_GALLERY },
+        "run": { "name": plan.name, "facts": facts(plan, &epochs), "no_gallery": no_gallery(plan, &made) },
         "warnings": warnings(&epochs),
         "curves": curves,
         "epochs": epochs,
         "gallery": gallery,
         "time": time(&made),
         "bad": bad(store, &made)?,
-    }))
+    });
+    Ok((data, artifacts))
 }
 
 fn is(made: &Made<'_>, noun: &str) -> bool {
@@ -84,6 +91,7 @@ fn epochs(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
             let sum: f64 = last.iter().map(|step| step.loss).sum();
             if !last.is_empty() {
                 numbers.insert("loss".to_owned(), json!(sum / last.len() as f64));
+                numbers.insert("steps".to_owned(), json!(steps.len()));
             }
         }
     }
@@ -101,7 +109,7 @@ fn warnings(epochs: &[Value]) -> Vec<String> {
         let mut found: Vec<(&str, f64)> = signs.collect();
         let classes = number("clusters").zip(number("empty_clusters")).map(|(k, empty)| (k - empty) as u64);
         if let Some((loss, classes)) = number("loss").zip(classes)
-            && is_chance(loss, classes)
+            && is_chance(loss, classes, number("steps").map_or(0, |steps| steps as usize))
         {
             found.push(("loss_at_chance", loss));
         }
@@ -110,6 +118,18 @@ fn warnings(epochs: &[Value]) -> Vec<String> {
         }
     }
     told.into_values().collect()
+}
+
+/// Why there are no images, and how to get them.
+fn no_gallery(plan: &Plan, made: &[Made<'_>]) -> String {
+    let mut galleries = plan.order().iter().map(|id| plan.node(*id));
+    let next = galleries.find(|node| {
+        node.stage.def().output.name == GALLERY.name && !made.iter().any(|made| made.node.name() == node.name())
+    });
+    match next {
+        Some(next) => format!("The images of the clusters appear when {} has run.", next.name()),
+        None => NO_GALLERY.to_owned(),
+    }
 }
 
 fn facts(plan: &Plan, epochs: &[Value]) -> Vec<Value> {

@@ -3,15 +3,24 @@
 mod gather;
 mod told;
 
+use crate::base::{Artifact, Digest};
 use crate::engine::Plan;
+use crate::format::noun::{DATASET, GALLERY, METRICS, WEIGHTS};
 use crate::store::Store;
 use crate::views::files;
 use anyhow::Context;
 use serde_json::Value;
+use std::fmt::Write;
+use std::io::Read;
 use std::path::Path;
 
 /// The file's name in the results folder.
 pub const FILE: &str = "report.html";
+
+/// Counts up when the page is made in another way.
+const VERSION: u32 = 1;
+/// Bytes within which the page says what it shows.
+const HEAD: u64 = 1024;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -23,18 +32,40 @@ const SCRIPT: &str = include_str!("page.js");
 /// # Errors
 /// Where an artifact cannot be read, or the file cannot be written.
 pub fn write(plan: &Plan, store: &Store, epoch: Option<u32>, to: &Path) -> anyhow::Result<u64> {
-    let page = page(&gather::gather(plan, store, epoch)?);
+    let (data, artifacts) = gather::gather(plan, store, epoch)?;
+    let page = page(&data, shows(plan, &artifacts));
     files::replace(to, page.as_bytes()).with_context(|| format!("writing {}", to.display()))?;
     Ok(page.len() as u64)
 }
 
-fn page(data: &Value) -> String {
+/// Whether the file shows these artifacts, which are indexed by node: then it need not be written again.
+pub fn is_of(plan: &Plan, artifacts: &[Option<Artifact>], file: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = std::fs::File::open(file).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    read.is_ok() && String::from_utf8_lossy(&head).contains(&shows(plan, artifacts).to_string())
+}
+
+/// Names what a page shows: the artifacts of all nodes but those that it does not read.
+fn shows(plan: &Plan, artifacts: &[Option<Artifact>]) -> Digest {
+    let mut text = format!("dcpipe-report {VERSION}\n");
+    for id in plan.order() {
+        let node = plan.node(*id);
+        let is_read = [DATASET, METRICS, WEIGHTS, GALLERY].iter().any(|noun| noun.name == node.stage.def().output.name);
+        if let Some(artifact) = artifacts[id.index()].as_ref().filter(|_| is_read) {
+            let _ = writeln!(text, "{} {}", node.name(), artifact.digest());
+        }
+    }
+    Digest::of(text.as_bytes())
+}
+
+fn page(data: &Value, shows: Digest) -> String {
     // In a script element only `</script` and `<!--` mean something, and neither is left.
     let json = data.to_string().replace('<', "\\u003c");
-    let (before, rest) = PAGE.split_once("{css}").expect("BUG: the page has a place for its style");
+    let (head, rest) = PAGE.split_once("{shows}").expect("BUG: the page has a place for what it shows");
+    let (before, rest) = rest.split_once("{css}").expect("BUG: the page has a place for its style");
     let (middle, rest) = rest.split_once("{data}").expect("BUG: the page has a place for its data");
     let (between, after) = rest.split_once("{js}").expect("BUG: the page has a place for its script");
-    [before, STYLE, middle, &json, between, SCRIPT, after].concat()
+    [head, &shows.to_string(), before, STYLE, middle, &json, between, SCRIPT, after].concat()
 }
 
 #[cfg(test)]
@@ -44,7 +75,7 @@ mod tests {
     #[test]
     fn no_text_of_the_data_can_end_the_script_element() {
         let hostile = serde_json::json!({ "path": "</script><script>alert(1)</script><!-- {js} {css}" });
-        let page = page(&hostile);
+        let page = page(&hostile, Digest::of(b""));
         let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
         assert_eq!(serde_json::from_str::<Value>(data).unwrap(), hostile);
         assert!(!page.contains("alert(1)</script>"));

@@ -26,18 +26,18 @@ if (data.warnings.length > 0) {
 
 // Curves.
 const chart = (title, how, points) => {
-  const [w, h, left, right, top, bottom] = [320, 150, 44, 8, 10, 22];
+  const [w, h, left, right, top, bottom] = [320, 150, 58, 8, 10, 22];
   const [xs, ys] = [points.map((p) => p[0]), points.map((p) => p[1])];
   let [low, high] = [Math.min(...ys), Math.max(...ys)];
   if (low === high) { low = low > 0 ? low * 0.9 : low; high = high === 0 ? 1 : high * 1.1; }
-  const digits = Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(high - low))));
+  const digits = Math.max(0, Math.min(4, 1 - Math.floor(Math.log10(high - low))));
   const [first, last] = [xs[0], xs[xs.length - 1]];
   const x = (v) => left + (last === first ? 0.5 : (v - first) / (last - first)) * (w - left - right);
   const y = (v) => top + (1 - (v - low) / (high - low)) * (h - top - bottom);
   const svg = make("svg:svg", { viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": title + ", by epoch" });
   for (const v of [low, (low + high) / 2, high]) {
     svg.append(make("svg:line", { class: "grid", x1: left, x2: w - right, y1: y(v), y2: y(v) }));
-    svg.append(make("svg:text", { x: left - 5, y: y(v) + 4, "text-anchor": "end" }, v.toFixed(digits > 2 ? digits - 1 : digits)));
+    svg.append(make("svg:text", { x: left - 5, y: y(v) + 4, "text-anchor": "end" }, v.toFixed(digits)));
   }
   svg.append(make("svg:polyline", { class: "line", points: points.map((p) => x(p[0]) + "," + y(p[1])).join(" ") }));
   if (points.length <= 60) {
@@ -72,7 +72,7 @@ if (gallery) {
     neighbor: neighbor[id], montage: gallery.montages[id] || null, members: gallery.members[id] || [],
   }));
 }
-const sorts = [["mean", "mean distance"], ["size", "size"], ["purity", "purity"], ["iou", "stability"], ["id", "cluster"]]
+const sorts = [["size", "size"], ["mean", "mean distance"], ["purity", "purity"], ["iou", "stability"], ["id", "cluster"]]
   .filter(([key]) => clusters.some((c) => c[key] !== null));
 $("sort").append(...sorts.map(([key, title]) => make("option", { value: key }, title)));
 const PAGE = 60;
@@ -124,7 +124,7 @@ const open = (id) => {
   const sql = `select image_id, path, label, distance from 'clusters/*/*.parquet'\nwhere epoch_idx = ${gallery.epoch} and cluster_id = ${id} order by distance;`;
   $("detail").querySelector("div").replaceChildren(facts(c),
     make("p", {}, "Nearest cluster: ", link(c.neighbor, "cluster " + c.neighbor),
-      c.previous < 0 ? null : ` · An epoch ago mostly cluster ${c.previous} (overlap ${number(c.iou, 2)})`),
+      c.previous < 0 ? null : ` · In the epoch before: mostly cluster ${c.previous} (overlap ${number(c.iou, 2)})`),
     sheet, make("p", { class: "bar" }, copy("Copy ids", c.members.map((m) => m[0]).join("\n")),
       copy("Copy paths", c.members.map((m) => m[1]).join("\n")), copy("Copy SQL", sql)),
     make("p", { class: "soft" }, "All members, in the folder of the results:"), make("pre", {}, sql),
@@ -140,7 +140,7 @@ if (gallery && gallery.map) {
   const canvas = $("canvas"), context = canvas.getContext("2d");
   const colour = (n) => n < 0 ? "#888888" : `hsl(${(n * 137.508) % 360} 65% ${45 + (n * 29) % 20}%)`;
   let view = { x: 0, y: 0, zoom: 1 };
-  const place = (i) => [(xs[i] - view.x) * view.zoom * canvas.width, (ys[i] - view.y) * view.zoom * canvas.height];
+  const place = (i) => [(0.02 + 0.96 * xs[i] - view.x) * view.zoom * canvas.width, (0.02 + 0.96 * ys[i] - view.y) * view.zoom * canvas.height];
   const draw = () => {
     context.clearRect(0, 0, canvas.width, canvas.height);
     const by = $("colour").value === "label" ? label : cluster;
@@ -209,7 +209,7 @@ const table = (names, rows) => make("div", { class: "scroll" }, make("table", {}
   make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) =>
     make("td", typeof cell === "number" ? { class: "number" } : {}, typeof cell === "number" ? number(cell) : cell)))))));
 const total = data.time.reduce((sum, [, s]) => sum + s, 0);
-$("time").querySelector("div").append(table(["node", "epochs", "time in all", "share"],
+$("time").querySelector("div").append(table(["node", "nodes", "time in all", "share"],
   data.time.map(([node, s, count]) => [node, count, seconds(s), (100 * s / total).toFixed(0) + " %"])));
 $("files").querySelector("div").append(data.bad.length === 0 ? make("p", {}, "Every file could be used.") :
   table(["reason", "files", "such as"], data.bad));

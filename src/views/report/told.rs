@@ -7,7 +7,7 @@ pub(super) const CURVES: &[(&str, &str, &str)] = &[
         "NMI with the epoch before",
         "Agreement of two clusterings in a row. It rises while training settles, and stays below 0.8 on ImageNet.",
     ),
-    ("moved_share", "Share that moved", "Images that left the cluster which best matches their last one."),
+    ("moved_share", "Share that moved", "Share of images that did not follow their old cluster."),
     (
         "nmi_label",
         "NMI with the labels",
@@ -21,10 +21,6 @@ pub(super) const CURVES: &[(&str, &str, &str)] = &[
         "Mean cross-entropy of the last tenth of the steps. ln(classes) means nothing was learned.",
     ),
     ("empty_clusters", "Empty clusters", "Clusters without an image. Many of them mean that features collapse."),
-    (
-        "perplexity",
-        "Perplexity of the sizes",
-        "How many clusters of equal size are as uneven as these. Near k is even; near 1 is collapsed.",
-    ),
+    ("perplexity", "Perplexity of the sizes", "The effective number of clusters. Near k is even; near 1 is collapsed."),
     ("mean_distance", "Mean distance", "Mean squared distance of an image to its centroid; 0 to 4."),
 ];
