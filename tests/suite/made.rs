@@ -5,6 +5,7 @@ use dcpipe::engine::keys::key_of;
 use dcpipe::engine::{Device, Facts, Node, NodeId, Plan};
 use dcpipe::format::clusters::write_iterations;
 use dcpipe::format::dataset::{write_bad, write_images};
+use dcpipe::format::gallery::{self, Stats, write_members};
 use dcpipe::format::metrics::{write_metrics, write_steps};
 use dcpipe::format::{BadImage, Centroids, Clusters, Image, Iteration, Manifest, Metadata, Metric, Step};
 use dcpipe::learn::torch::numerics_of;
@@ -48,6 +49,14 @@ fn parts(node: &Node) -> Vec<(&'static str, Vec<u8>)> {
     let some = || node.name().into_bytes();
     let each = || 0..IMAGES;
     match node.stage.def().output.name {
+        "gallery" => {
+            let stats = Stats { epoch: Epoch(epoch), tile: 72, columns: 6, clusters: Vec::new() };
+            vec![
+                (gallery::STATS.file, stats.write(Vec::new()).unwrap()),
+                (gallery::MEMBERS.file, write_members(Vec::new(), &[]).unwrap()),
+                (gallery::MONTAGES, Vec::new()),
+            ]
+        }
         "dataset" => {
             let paths: Vec<String> = each().map(|id| format!("kind/{id}.jpg")).collect();
             let image = |path| {
