@@ -81,7 +81,7 @@ fn a_folder_that_this_user_may_not_read_is_no_empty_folder() {
     let space = Space::filled();
     space.write("images/secret/1.jpg", image(0).1);
     let secret = space.path("images/secret");
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read_dir(&secret).is_err() {
         // Nothing is kept from root.
         scan(&space, &[]).ended(1).complains_of(&["1 unreadable folder", "secret", "make the folder readable"]);

@@ -88,15 +88,20 @@ fn a_run_survives_the_deletion_of_its_results_and_the_next_exports_them() {
 }
 
 #[test]
-fn a_run_killed_after_any_event_resumes() {
-    // How many events after the last hit; drawn once, and so that each run gets a little further.
-    let after = |count: usize| {
-        move |events: &[Event]| {
-            let news = |event: &&Event| !matches!(event, Event::NodeHit { .. } | Event::RunStarted { .. });
-            events.iter().filter(news).count() >= count
-        }
+fn a_run_killed_after_each_kind_of_event_resumes() {
+    let seen = |is: fn(&Event) -> bool, times: usize| {
+        move |events: &[Event]| events.iter().filter(|event| is(event)).count() >= times
     };
-    kill_at(&[&after(1), &after(8), &after(5), &after(17), &after(2), &after(29)]);
+    // In the order of a run, so that each gets further than the one before.
+    kill_at(&[
+        &seen(|event| matches!(event, Event::NodeStarted { .. }), 2),
+        &seen(|event| matches!(event, Event::PutDown { hit: false, .. }), 1),
+        &seen(|event| matches!(event, Event::Progress { .. }), 1),
+        &seen(|event| matches!(event, Event::NodeHit { .. }), 1),
+        &seen(|event| matches!(event, Event::NodeFinished { .. }), 2),
+        &seen(|event| matches!(event, Event::Metric { .. }), 1),
+        &seen(|event| matches!(event, Event::Evicted { .. }), 1),
+    ]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! readers: other programs read the results: pandas, pyarrow, DuckDB and DataFusion agree on every table.
+//! readers: other programs read the results: pandas, pyarrow, DuckDB and DataFusion agree on every table, Pillow on crops.
 
 use crate::space::{Space, start};
 use std::path::Path;
@@ -28,6 +28,15 @@ fn four_readers_agree_on_every_file_of_a_run() {
     for file in ["crops/part-00000.arrow", "features/epoch=0002/part-00000.arrow", "weights/epoch=0001.safetensors"] {
         assert!(read.stdout.contains(&format!("ok   {file}")), "{}", read.stdout);
     }
+}
+
+#[test]
+fn crops_equal_pillow_sample_by_sample() {
+    let space = Space::after_a_run();
+    let Some(mut command) = script(&space, "check_crops.py") else { return };
+    command.args(["runs/tiny", "images", "--short-side", "64", "--crop", "64"]);
+    let read = start(command).wait().ok();
+    assert!(read.stdout.starts_with("60 crops, 0 of 737,280 samples differ"), "{}", read.stdout);
 }
 
 #[test]

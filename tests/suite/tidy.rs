@@ -18,7 +18,7 @@ const FLOORS: [(&str, u32); 11] = [
     ("native", 6),
 ];
 /// Native libraries and the rooms that may name them.
-const NATIVE: [(&str, &[&str]); 8] = [
+const NATIVE: [(&str, &[&str]); 9] = [
     ("tch::", &["learn"]),
     ("torch_sys::", &["learn"]),
     ("faiss::", &["learn"]),
@@ -27,6 +27,7 @@ const NATIVE: [(&str, &[&str]); 8] = [
     ("safetensors::", &["format"]),
     ("libloading::", &["learn"]),
     ("memmap2::", &["store"]),
+    ("image::", &["image"]),
 ];
 const LONGEST_FILE: usize = 400;
 
@@ -271,17 +272,59 @@ fn the_test_of_the_circles_sees_paths_in_every_form() {
     assert_eq!(modules.circle("a"), None);
 }
 
+/// Whether code names a library: not a module of ours that ends alike, and not our room of the same name.
+fn names(code: &str, library: &str) -> bool {
+    let ours = library.trim_end_matches("::");
+    let binds = [format!("crate::{ours}::{{self"), format!("use crate::{ours};"), format!("use super::{ours};")];
+    let is_ours = binds.iter().any(|bind| code.contains(bind));
+    code.match_indices(library).any(|(at, _)| {
+        let is_part = |before: &str| before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '>');
+        match code[..at].strip_suffix("::") {
+            Some(before) => !is_part(before),
+            None => !is_part(&code[..at]) && !is_ours,
+        }
+    })
+}
+
 #[test]
 fn native_libraries_stay_in_their_room() {
     for file in rust_files("src") {
         let code = code(&file);
         for (library, rooms) in NATIVE {
-            let named = code.match_indices(library).any(|(at, _)| {
-                let before = code[..at].chars().next_back();
-                !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
-            });
-            assert!(!named || rooms.contains(&room(&file).as_str()), "{} names {library}", file.display());
+            let here = room(&file);
+            assert!(!names(&code, library) || rooms.contains(&&*here), "{} names {library}", file.display());
         }
+    }
+}
+
+#[test]
+fn the_test_of_the_libraries_tells_a_library_from_a_room() {
+    for (code, named) in [
+        ("use image::open;", true),
+        ("let x = ::image::open(path);", true),
+        ("use crate::image::{self, List}; let x = ::image::open(path);", true),
+        ("use crate::image::{self, List}; image::list(root);", false),
+        ("use crate::image::Format; f(crate::image::probe(x));", false),
+        ("let x = webimage::open(path);", false),
+    ] {
+        assert_eq!(names(code, "image::"), named, "{code}");
+    }
+}
+
+/// Files that may start a program: the one beside them.
+const STARTERS: [&str; 4] =
+    ["src/cli/native.rs", "src/cli/run.rs", "src/engine/crew/process.rs", "src/engine/crew/worker.rs"];
+/// What starts a program, and what reads files that can carry code: TorchScript and pickles.
+const CARRIERS: [&str; 7] =
+    ["process::Command", "execv", "libc::system", "CModule", "VarStore", "load_multi", "pickle"];
+
+#[test]
+fn no_source_starts_a_program_or_names_a_format_that_carries_code() {
+    for file in rust_files("src").iter().filter(|file| !STARTERS.iter().any(|starter| file.ends_with(starter))) {
+        let code = std::fs::read_to_string(file).unwrap();
+        let imports = |line: &&str| line.starts_with("use std::process") && line.contains("Command");
+        let found = CARRIERS.into_iter().find(|word| code.contains(word)).or(code.lines().find(imports));
+        assert!(found.is_none(), "{} has {found:?}", file.display());
     }
 }
 
