@@ -5,6 +5,7 @@ use crate::cli::args::LogArgs;
 use crate::cli::changes::phrase;
 use crate::cli::error::CliError;
 use crate::cli::{runs, text, trace};
+use crate::engine::event::WARNING;
 use crate::engine::history::{self, End, History, PastNode, PastRun};
 use crate::engine::journal::FILE;
 use crate::engine::slowest::slowest_path;
@@ -125,7 +126,8 @@ fn tell(run: &PastRun, told: &mut String) {
         let error = error.strip_prefix(&format!("{node}: ")).unwrap_or(error);
         let _ = writeln!(told, "    {node} failed: {error}");
     }
-    for (node, note) in run.notes.iter().take(NOTES_SHOWN) {
+    let (warnings, others): (Vec<_>, Vec<_>) = run.notes.iter().partition(|(_, note)| note.starts_with(WARNING));
+    for (node, note) in warnings.into_iter().chain(others).take(NOTES_SHOWN) {
         let about = if node.is_empty() { String::new() } else { format!("{node}: ") };
         let _ = writeln!(told, "    note: {about}{note}");
     }

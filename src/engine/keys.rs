@@ -65,6 +65,18 @@ pub fn key_before(key: &KeyText, stage: &dyn AnyStage, inputs: &Ports<'_>, devic
     (text != key.as_str()).then(|| KeyText::from(text))
 }
 
+/// Whether a record's key text names this stage's parameters and these inputs, by the parts that the stage reads. A key of an
+/// earlier program names whole inputs.
+pub fn follows(record: &Record, stage: &dyn AnyStage, inputs: &Ports<'_>) -> bool {
+    let named: Vec<_> = record.key_text.lines().filter_map(input_of).collect();
+    let is_named = |(port, input): &(&str, &Record)| {
+        let digests = [read_at(stage, port, input), input.artifact.digest()].map(|digest| digest.to_string());
+        named.iter().any(|(name, digest)| name == port && digests.iter().any(|known| known == digest))
+    };
+    let params = record.key_text.lines().filter(|line| line.starts_with("param"));
+    named.len() == inputs.len() && inputs.iter().all(is_named) && params.eq(params_of(stage))
+}
+
 /// The digest of the parts of an input that a stage reads.
 pub fn read_at(stage: &dyn AnyStage, port: &str, record: &Record) -> Digest {
     record.artifact.digest_of(stage.def().reads(port))
@@ -75,11 +87,7 @@ impl KeyText {
     /// `told` holds the rest, such as the seed and the versions of libraries.
     pub fn of(stage: &dyn AnyStage, inputs: &[(&str, Digest)], told: &Told) -> Self {
         let def = stage.def();
-        // Sorted here: the order of a JSON object may change with a feature of its crate.
-        let mut params = Vec::new();
-        leaves("param", &stage.params(), &mut params);
-        params.retain(|line| line != "param = {}" && line != "param = null");
-        params.sort_unstable();
+        let params = params_of(stage);
         let mut ports: Vec<_> = inputs.iter().map(|(port, digest)| format!("input {port} = {digest}")).collect();
         ports.sort_unstable();
         let mut text = String::with_capacity(1024);
@@ -97,6 +105,15 @@ impl KeyText {
         }
         Self::from(text)
     }
+}
+
+/// The lines of the parameters. They are sorted here: the order of a JSON object may change with a feature of its crate.
+fn params_of(stage: &dyn AnyStage) -> Vec<String> {
+    let mut params = Vec::new();
+    leaves("param", &stage.params(), &mut params);
+    params.retain(|line| line != "param = {}" && line != "param = null");
+    params.sort_unstable();
+    params
 }
 
 /// One line per leaf. Values are JSON, so no value forges a line and no two values share one.

@@ -77,6 +77,12 @@ pub struct Step {
     pub lr: f64,
 }
 
+/// Mean loss of the last tenth of the steps, at least one; none of no steps.
+pub fn end_loss(steps: &[Step]) -> Option<f64> {
+    let last = &steps[steps.len() - steps.len().div_ceil(10)..];
+    (!last.is_empty()).then(|| last.iter().map(|step| step.loss).sum::<f64>() / last.len() as f64)
+}
+
 /// Writes `steps.parquet`, with `metadata` beside the format's own.
 pub fn write_steps<W: Write + Send>(out: W, steps: &[Step], metadata: &Metadata) -> Result<W> {
     write_groups(out, &STEPS, metadata, steps.len(), |rows| step_columns(&steps[rows]))

@@ -50,16 +50,18 @@ impl BadImage {
     /// What is so, and what to do; to stand behind the reason.
     pub fn detail(&self) -> String {
         match self {
-            Self::Empty => "the file has no bytes; fetch it again".to_owned(),
+            Self::Empty => "the file has no bytes; fetch it again, or delete it".to_owned(),
             Self::UnknownFormat => {
-                "the first bytes are those of no known format; read are jpeg png bmp webp ppm pgm tiff gif".to_owned()
+                "the first bytes are of no known format; convert it to JPEG or PNG, or delete it".to_owned()
             }
             Self::OtherFormat(name) => format!("the file is {name}, which is not read; convert it to JPEG or PNG"),
             Self::Truncated(text) => format!("the file ends before the picture does ({text}); fetch it again"),
             Self::Corrupt(text) => format!("{text}; fetch the file again"),
             Self::Checksum(text) => format!("{text}; fetch the file again"),
             Self::TooLarge { width, height, max_pixels } => {
-                format!("the header claims {width} x {height} pixels, the limit is {max_pixels} pixels in all")
+                format!(
+                    "the header claims {width} x {height} pixels, above the {max_pixels} of max_pixels; raise it, or scale the image down"
+                )
             }
             Self::Unsupported(text) => format!("{text}; convert the file to an ordinary JPEG or PNG"),
             Self::DecoderFailed(text) => {

@@ -42,12 +42,15 @@ pub fn warnings(signs: &Signs) -> Vec<(&'static str, f64)> {
     let full = signs.k.saturating_sub(signs.empty);
     let mut found = Vec::new();
     if signs.k > signs.distinct {
-        // The rest follows from it.
-        return vec![("few_distinct_images", signs.distinct as f64)];
+        found.push(("few_distinct_images", signs.distinct as f64));
     }
     if signs.k > 1 && full <= 1 {
         found.push(("one_cluster", full as f64));
-    } else if signs.empty as f64 > EMPTY * signs.k as f64 {
+    }
+    if !found.is_empty() {
+        return found; // Empty clusters and clusters that stay follow from it.
+    }
+    if signs.empty as f64 > EMPTY * signs.k as f64 {
         found.push(("empty_clusters", signs.empty as f64 / signs.k as f64));
     } else if signs.perplexity < UNEVEN * signs.k as f64 {
         found.push(("uneven_clusters", signs.perplexity));
@@ -61,18 +64,33 @@ pub fn warnings(signs: &Signs) -> Vec<(&'static str, f64)> {
     found
 }
 
-/// Whether a loss, in nats, is that of guessing among so many classes. It is the mean over the last tenth of `steps`. A few
-/// steps tell nothing: a new head begins at that loss.
-pub fn is_chance(loss: f64, classes: u64, steps: usize) -> bool {
-    let guessing = (classes as f64).ln();
-    classes > 1 && steps >= STEPS && loss >= CHANCE * guessing && loss <= ABOVE * guessing
+/// How much an epoch could learn.
+#[derive(Clone, Copy, Debug)]
+pub struct Learning {
+    /// The epoch, from 1.
+    pub epoch: u32,
+    /// Training steps.
+    pub steps: usize,
+    /// Classes of the head: clusters that are not empty.
+    pub classes: u64,
+}
+
+impl Learning {
+    /// Whether the loss at the epoch's end, in nats, is that of guessing. A head begins at that loss, and the first epoch of
+    /// a healthy run may end there: it tells nothing, and a few steps tell nothing either.
+    pub fn is_chance(self, loss: f64) -> bool {
+        let guessing = (self.classes as f64).ln();
+        let tells = self.epoch > 1 && self.steps >= STEPS && self.classes > 1;
+        tells && (CHANCE * guessing..=ABOVE * guessing).contains(&loss)
+    }
 }
 
 /// What a warning says, and what to do.
 pub fn text(code: &str, value: f64) -> String {
     match code {
         "one_cluster" => {
-            "all images are in one cluster: the features have collapsed. Check the images, or lower lr".into()
+            "all images are in one cluster: they are copies, or the features have collapsed. Check them, or lower lr"
+                .into()
         }
         "empty_clusters" => {
             format!("{:.0} % of the clusters are empty. Lower k, or check the images for copies", 100.0 * value)
@@ -110,7 +128,14 @@ mod tests {
         assert_eq!(codes(Signs { distinct: 99, ..HEALTHY }), ["few_distinct_images"]);
         assert_eq!(codes(Signs { labels: 60, ..HEALTHY }), ["k_near_labels"]);
         assert_eq!(codes(Signs { nmi_previous: Some(1.0), ..HEALTHY }), ["unchanged"]);
-        assert!(is_chance(4.6, 100, 60) && !is_chance(4.3, 100, 60) && !is_chance(0.0, 1, 60));
-        assert!(!is_chance(4.6, 100, 5) && !is_chance(9.0, 100, 60));
+        assert_eq!(codes(Signs { distinct: 1, empty: 99, ..HEALTHY }), ["few_distinct_images", "one_cluster"]);
+    }
+
+    #[test]
+    fn a_loss_is_that_of_guessing_after_the_first_epoch_and_some_steps() {
+        let learning = Learning { epoch: 2, steps: 60, classes: 100 };
+        assert!(learning.is_chance(4.6) && !learning.is_chance(4.3) && !learning.is_chance(9.0));
+        assert!(!Learning { epoch: 1, ..learning }.is_chance(4.6) && !Learning { steps: 5, ..learning }.is_chance(4.6));
+        assert!(!Learning { classes: 1, ..learning }.is_chance(0.0));
     }
 }

@@ -167,9 +167,12 @@ impl<'a> Vars<'a> {
     }
 
     fn undefined(&self, name: &str, span: Span) -> Fault {
+        // The variable of the file that asks for it is the one that people know.
+        let asks = |tree: &Tree| matches!(&tree.value, Value::Text(text) if *text == format!("${{{name}}}"));
+        let known = self.written.iter().find(|(_, tree)| asks(tree)).map_or(name, |(known, _)| known);
         Fault::new(span, format!("the variable {name} is not defined"))
             .hint(did_you_mean(name, self.written.keys().copied()))
-            .hint(format!("give it with `--set vars.{name}=VALUE`, or `export {name}=VALUE`, or write it under vars:"))
+            .hint(format!("give it with `--set vars.{known}=VALUE`, or `export {name}=VALUE`, or write it under vars:"))
     }
 
     fn spend(&mut self, values: usize, span: Span) -> Result<(), Fault> {

@@ -2,12 +2,12 @@
 
 use crate::base::clock::Stopwatch;
 use crate::engine::{Before, Context, Device, Facts, Input, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
-use crate::format::metrics::{STEPS, open_steps, write_steps};
+use crate::format::metrics::{STEPS, end_loss, open_steps, write_steps};
 use crate::format::{FormatError, Manifest, Metadata, Step, manifest};
 use crate::image::JPEG_LIBRARY;
 use crate::learn::arch::NetShape;
 use crate::learn::device;
-use crate::learn::health;
+use crate::learn::health::{self, Learning};
 use crate::learn::initial::initial_head;
 use crate::learn::sgd::SgdOptions;
 use crate::learn::tensors::StateDict;
@@ -160,10 +160,9 @@ impl Stage for Train {
         })?;
         let mean = steps.iter().map(|step| step.loss * step.images as f64).sum::<f64>() / seen.max(1) as f64;
         cx.metric("loss", mean);
-        let last = &steps[steps.len() - steps.len().div_ceil(10)..];
-        let last = last.iter().map(|step| step.loss).sum::<f64>() / last.len().max(1) as f64;
-        if health::is_chance(last, manifest.classes.into(), steps.len()) {
-            cx.warn("loss_at_chance", &health::text("loss_at_chance", last));
+        let learning = Learning { epoch: cx.epoch().0, steps: steps.len(), classes: manifest.classes.into() };
+        if let Some(loss) = end_loss(&steps).filter(|loss| learning.is_chance(*loss)) {
+            cx.warn("loss_at_chance", &health::text("loss_at_chance", loss));
         }
         weights::write(cx.output(), &shape, &trainer.weights()?, Some(&trainer.momentum()?), &Metadata::new())?;
         cx.write_part(STEPS.file, |out| write_steps(out, &steps, &Metadata::new()).map(drop))

@@ -332,7 +332,9 @@ fn clean(root: &Path, plan: &Plan, shown: &HashSet<PathBuf>) {
     let filled: HashSet<&Path> = shown.iter().filter_map(|file| file.parent()).collect();
     let is_folder = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     let clear = |folder: &Path, shelf: &Shelf| {
-        for (path, ..) in named(folder).filter(|(path, name, _)| shelf.takes(name) && !shown.contains(path)) {
+        // All names first: a folder that is read while files are deleted from it may skip some.
+        let all: Vec<_> = named(folder).collect();
+        for (path, ..) in all.iter().filter(|(path, name, _)| shelf.takes(name) && !shown.contains(path)) {
             let _ = path.strip_prefix(root).map(|file| files::remove(root, file));
         }
         let _ = std::fs::remove_dir(folder); // Only if it is empty.

@@ -103,6 +103,17 @@ fn a_report_shows_the_last_run_also_where_that_had_nothing_to_do() {
 }
 
 #[test]
+fn a_report_of_a_run_that_did_not_reach_a_node_shows_none_of_an_earlier_run() {
+    let space = space();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    space.run(&["run", "tiny.yaml", "-q", "--set", "clusters.k=6", "--to", "metrics@1"]).ok();
+    let data = data(&fs::read_to_string(space.path("runs/tiny/report.html")).unwrap());
+    let epochs = data["epochs"].as_array().unwrap();
+    assert_eq!((epochs.len(), &epochs[0]["metrics"]["clusters"]), (1, &6.0.into()));
+    assert!(epochs[0]["metrics"]["loss"].is_null() && data["gallery"].is_null(), "{data}");
+}
+
+#[test]
 fn a_report_is_no_reason_for_a_run_to_fail() {
     let space = space();
     fs::create_dir_all(space.path("runs/tiny/report.html/in the way")).unwrap();

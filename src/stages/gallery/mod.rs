@@ -105,7 +105,7 @@ impl Stage for Gallery {
         ensure!(images == dataset.len(), "{images} images were clustered, the dataset has {}", dataset.len());
         ensure!(images == pixels.rows(), "{images} images were clustered, {} have crops", pixels.rows());
 
-        let mut found = stats::of(&clusters, &centroids, before.as_ref(), &dataset)?;
+        let mut found = stats::of(&clusters, &centroids, before.as_ref(), &dataset, &|| cx.checkpoint())?;
         let members = stats::members(&clusters);
         let chosen = choose(&found, self.clusters as usize);
         let montages = Montages { pixels: &pixels, crop, tile: self.tile, per_cluster: self.per_cluster as usize };

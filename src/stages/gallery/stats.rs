@@ -26,6 +26,7 @@ pub(super) fn of(
     centroids: &Centroids,
     before: Option<&Clusters>,
     dataset: &Dataset,
+    checkpoint: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<ClusterStat>> {
     let sizes = clusters.sizes();
     ensure!(centroids.sizes == sizes, "the centroids have other sizes than the clusters");
@@ -38,7 +39,7 @@ pub(super) fn of(
         Some(before) => overlaps(clusters, before, &sizes)?,
         None => vec![None; sizes.len()],
     };
-    let neighbors = neighbors(centroids);
+    let neighbors = neighbors(centroids, checkpoint)?;
     let row = |at: usize| ClusterStat {
         size: sizes[at],
         mean_distance: (sizes[at] > 0).then(|| (sums[at] / sizes[at] as f64) as f32),
@@ -99,16 +100,28 @@ fn overlaps(now: &Clusters, before: &Clusters, sizes: &[u64]) -> anyhow::Result<
     Ok(best)
 }
 
+/// Centroids between two looks at whether the run must stop.
+const BLOCK: usize = 256;
+
 /// For each non-empty cluster the other one whose centroid is nearest; of equally near ones the lowest.
-fn neighbors(centroids: &Centroids) -> Vec<Option<ClusterId>> {
+fn neighbors(
+    centroids: &Centroids,
+    checkpoint: &dyn Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Option<ClusterId>>> {
     let row = |at: usize| &centroids.centroids[at * centroids.dims..(at + 1) * centroids.dims];
     let squared = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum::<f32>();
+    let full: Vec<usize> = (0..centroids.sizes.len()).filter(|at| centroids.sizes[*at] > 0).collect();
     let nearest = |at: usize| {
-        let others = (0..centroids.sizes.len()).filter(|other| *other != at && centroids.sizes[*other] > 0);
-        let found = others.min_by(|a, b| squared(row(at), row(*a)).total_cmp(&squared(row(at), row(*b))));
-        found.filter(|_| centroids.sizes[at] > 0).map(|other| ClusterId(other as u32))
+        let others = full.iter().filter(|other| **other != at).map(|other| (squared(row(at), row(*other)), *other));
+        others.reduce(|best, next| if next.0 < best.0 { next } else { best })
     };
-    (0..centroids.sizes.len()).into_par_iter().map(nearest).collect()
+    let mut found = vec![None; centroids.sizes.len()];
+    for block in full.chunks(BLOCK) {
+        checkpoint()?;
+        let near: Vec<_> = block.par_iter().map(|at| (*at, nearest(*at))).collect();
+        near.into_iter().for_each(|(at, near)| found[at] = near.map(|(_, other)| ClusterId(other as u32)));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -152,6 +165,9 @@ mod tests {
     #[test]
     fn neighbors_are_the_nearest_non_empty_centroids() {
         let centroids = Centroids { dims: 1, sizes: vec![1, 0, 2, 3], centroids: vec![0.0, 0.1, 5.0, 4.0] };
-        assert_eq!(neighbors(&centroids), [Some(ClusterId(3)), None, Some(ClusterId(3)), Some(ClusterId(2))]);
+        assert_eq!(
+            neighbors(&centroids, &|| Ok(())).unwrap(),
+            [Some(ClusterId(3)), None, Some(ClusterId(3)), Some(ClusterId(2))]
+        );
     }
 }

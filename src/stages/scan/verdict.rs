@@ -11,26 +11,9 @@ use std::path::{Path, PathBuf};
 /// Bad images named in a message.
 const NAMED: usize = 5;
 
-/// What to do about a file, by reason, where a decoder's own words do not say so.
-const ADVICE: [(&str, &str); 6] = [
-    ("empty", "fetch it again, or delete it"),
-    ("truncated", "fetch it again, or delete it"),
-    ("corrupt", "fetch it again, or delete it"),
-    ("unknown_format", "convert it to JPEG or PNG, or delete it"),
-    ("unsupported", "convert it to an ordinary JPEG or PNG"),
-    ("too_large", "make it smaller, or raise max_pixels"),
-];
-
-/// A row of bad.parquet: the reason stands in its own column, and is not said again; after a semicolon, what to do.
+/// A row of bad.parquet; the detail says what is wrong, and after a semicolon what to do.
 pub(super) fn bad_file(path: &str, reason: &str, detail: &str) -> BadImage {
-    let word = reason.replace('_', " ");
-    let mut detail = detail;
-    while let Some(rest) = detail.strip_prefix(&*word).and_then(|rest| rest.strip_prefix(": ")) {
-        detail = rest;
-    }
-    let advice = ADVICE.iter().find(|(known, _)| *known == reason && !detail.contains("; "));
-    let detail = advice.map_or_else(|| detail.to_owned(), |(_, advice)| format!("{detail}; {advice}"));
-    BadImage { path: path.to_owned(), reason: reason.to_owned(), detail }
+    BadImage { path: path.to_owned(), reason: reason.to_owned(), detail: detail.to_owned() }
 }
 
 /// How far a scan came when it was clear that it fails.

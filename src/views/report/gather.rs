@@ -2,12 +2,13 @@
 
 use super::told::CURVES;
 use crate::base::{Artifact, ClusterId, Epoch};
+use crate::engine::keys::follows;
 use crate::engine::{Node, Plan};
 use crate::format::dataset::{self, open_bad};
 use crate::format::gallery::{self, Point, Stats, open_map, open_members};
-use crate::format::metrics::{self, open_metrics, open_steps};
+use crate::format::metrics::{self, end_loss, open_metrics, open_steps};
 use crate::format::noun::{DATASET, GALLERY, METRICS, WEIGHTS};
-use crate::learn::health::{PREFIX, is_chance, text};
+use crate::learn::health::{Learning, PREFIX, text};
 use crate::store::{Record, Stand, Store};
 use anyhow::bail;
 use base64::Engine as _;
@@ -31,16 +32,22 @@ struct Made<'p> {
 /// The page's data, of `epoch` or of the last one that has a gallery; and the artifacts of the run, by node.
 pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::Result<(Value, Vec<Option<Artifact>>)> {
     let history = store.key_history(&plan.name);
-    let (mut made, mut artifacts) = (Vec::new(), vec![None; plan.len()]);
+    let mut records: Vec<Option<Record>> = vec![None; plan.len()];
     for id in plan.order() {
         let node = plan.node(*id);
-        if let Some(key) = history.of(&node.name()).next()
-            && let Some(record) = store.record(key)?
+        let Some(key) = history.of(&node.name()).next() else { continue };
+        let inputs = node.inputs.iter().map(|(port, from)| Some((*port, records[from.index()].as_ref()?)));
+        // A run that did not reach a node leaves it as an earlier one made it, perhaps of something else.
+        if let Some(inputs) = inputs.collect::<Option<Vec<_>>>()
+            && let Some(record) = store.record(key)?.filter(|record| follows(record, &*node.stage, &inputs))
         {
-            artifacts[id.index()] = Some(record.artifact.clone());
-            made.push(Made { node, record });
+            records[id.index()] = Some(record);
         }
     }
+    let artifacts = records.iter().map(|record| record.as_ref().map(|record| record.artifact.clone())).collect();
+    let made =
+        plan.order().iter().filter_map(|id| Some(Made { node: plan.node(*id), record: records[id.index()].take()? }));
+    let made: Vec<_> = made.collect();
     let epochs = epochs(store, &made)?;
     let wanted = |made: &&Made<'_>| is(made, GALLERY.name) && epoch.is_none_or(|epoch| made.node.epoch == Epoch(epoch));
     let shown = made.iter().rev().filter(wanted).find(|made| store.stand(&made.record.artifact) == Stand::Whole);
@@ -87,11 +94,8 @@ fn epochs(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
             && let Some(bytes) = part(store, &made.record, metrics::STEPS.file)?
         {
             let steps = open_steps(&bytes)?;
-            let last = &steps[steps.len() - steps.len().div_ceil(10)..];
-            let sum: f64 = last.iter().map(|step| step.loss).sum();
-            if !last.is_empty() {
-                numbers.insert("loss".to_owned(), json!(sum / last.len() as f64));
-                numbers.insert("steps".to_owned(), json!(steps.len()));
+            if let Some(loss) = end_loss(&steps) {
+                numbers.extend([("loss".to_owned(), json!(loss)), ("steps".to_owned(), json!(steps.len()))]);
             }
         }
     }
@@ -107,10 +111,13 @@ fn warnings(epochs: &[Value]) -> Vec<String> {
         let number = |name: &str| numbers.get(name).and_then(Value::as_f64);
         let signs = numbers.iter().filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?, value.as_f64()?)));
         let mut found: Vec<(&str, f64)> = signs.collect();
-        let classes = number("clusters").zip(number("empty_clusters")).map(|(k, empty)| (k - empty) as u64);
-        if let Some((loss, classes)) = number("loss").zip(classes)
-            && is_chance(loss, classes, number("steps").map_or(0, |steps| steps as usize))
-        {
+        let count = |name: &str| number(name).map_or(0, |count| count as u64);
+        let learning = Learning {
+            epoch: epoch["epoch"].as_u64().unwrap_or_default() as u32,
+            steps: count("steps") as usize,
+            classes: count("clusters").saturating_sub(count("empty_clusters")),
+        };
+        if let Some(loss) = number("loss").filter(|loss| learning.is_chance(*loss)) {
             found.push(("loss_at_chance", loss));
         }
         for (code, value) in found {
