@@ -34,6 +34,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Write report.html: curves, clusters with their images, a map, in one file
     Report(ReportArgs),
+    /// Draw one epoch of a pipeline, as SVG or for Graphviz
+    Graph(GraphArgs),
     /// List the nodes of a run, or the runs of a store
     Ls(LsArgs),
     /// Check every file of a store and name what is damaged
@@ -107,7 +109,8 @@ pub struct RunArgs {
     /// What to check of an object before its use: its size, the bytes of one object in twenty, or all bytes
     #[arg(long, value_name = "HOW", default_value = "size")]
     pub verify: Closely,
-    /// Threads for computing; the default is all cores. They change results only by rounding in networks and whitening
+    /// Threads for computing; the default is all cores. Their number changes results only by rounding in networks and
+    /// whitening
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 }
@@ -294,6 +297,22 @@ pub struct ReportArgs {
     /// Folder of the results, as in run: the report is DIR/NAME/report.html
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
+}
+
+/// dcpipe graph
+#[derive(Args, Debug)]
+pub struct GraphArgs {
+    /// Pipeline file
+    pub pipeline: PathBuf,
+    /// Override a value of the pipeline (repeatable)
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub sets: Vec<String>,
+    /// Print SVG; this is the default
+    #[arg(long, conflicts_with = "dot")]
+    pub svg: bool,
+    /// Print the language of Graphviz
+    #[arg(long)]
+    pub dot: bool,
 }
 
 /// dcpipe ls

@@ -2,12 +2,13 @@
 
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
+use crate::cli::eta::Eta;
 use crate::cli::runs::RESOLVED;
 use crate::cli::terminal::{Terminal, Voice};
 use crate::cli::text;
 use crate::cli::workspace::{LastRun, Workspace, remember};
 use crate::engine::journal::Journal;
-use crate::engine::{Cancel, Event, Observer};
+use crate::engine::{Cancel, Event, NodeId, Observer};
 use crate::store::{Disk, Store, StoreIo};
 use crate::views::{End, Lacks, Results};
 use std::io::{self, ErrorKind, Write};
@@ -98,6 +99,7 @@ impl<'a> Listeners<'a> {
     pub fn open(
         args: &RunArgs,
         space: &'a Workspace,
+        to: &[NodeId],
         scope: &'a Scope<'a, '_>,
         cancel: &Cancel,
     ) -> Result<Self, CliError> {
@@ -120,7 +122,7 @@ impl<'a> Listeners<'a> {
         if args.json {
             others.push(Box::new(Journal::to(Remembering(Refusal::clone(&refusal)))));
         } else {
-            others.push(Box::new(Terminal::new(voice(args))));
+            others.push(Box::new(Terminal::new(voice(args), Eta::new(plan, to))));
         }
         Ok(Self { results, others, refusal })
     }

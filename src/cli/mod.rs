@@ -5,7 +5,9 @@ mod changes;
 mod diff;
 mod doctor;
 mod error;
+mod eta;
 mod gc;
+mod graph;
 mod listeners;
 mod log;
 mod ls;
@@ -73,6 +75,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Diff(args) => diff::diff(args),
         Command::Show(args) => show::show(args),
         Command::Report(args) => report::report(args),
+        Command::Graph(args) => graph::print(args),
         Command::Ls(args) => ls::ls(args),
         Command::Verify(args) => verify::verify(args),
         Command::Gc(args) => gc::gc(args),

@@ -33,7 +33,7 @@ pub fn after_run(space: &Workspace, args: &RunArgs, outcome: &Outcome) {
     let plan = &space.loaded.plan;
     let to = args.out.join(&plan.name).join(FILE);
     let has_gallery = plan.order().iter().any(|id| plan.node(*id).stage.def().output.name == GALLERY.name);
-    if !has_gallery || (outcome.ran == 0 && is_of(plan, &outcome.artifacts, &to)) {
+    if !has_gallery || (outcome.ran == 0 && is_of(plan, &outcome.digests, &to)) {
         return;
     }
     match write(plan, &space.store, None, &to) {

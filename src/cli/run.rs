@@ -62,7 +62,7 @@ fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError
     let hire: Option<Hire<'_>> = if this().runs { None } else { Some(&hire) };
     let settings = Settings { device: &space.device, to, cancel: cancel.clone(), hire, in_flight: IN_FLIGHT };
     let (outcome, finished) = std::thread::scope(|scope| {
-        let listeners = Listeners::open(args, space, scope, cancel)?;
+        let listeners = Listeners::open(args, space, &settings.to, scope, cancel)?;
         let outcome = Executor::new(plan, &space.store, &settings, &listeners).run();
         let end = match &outcome {
             Err(_) => End::Broken,

@@ -1,15 +1,16 @@
 //! terminal: events as a person follows them: bars on a terminal, a plain line every few seconds elsewhere.
 
 use crate::base::clock::Stopwatch;
+use crate::cli::eta::{AtWork, Eta, parts};
 use crate::cli::plan::in_words;
 use crate::cli::text;
 use crate::engine::event::WARNING;
 use crate::engine::plan::is_implied;
-use crate::engine::{Event, Observer};
+use crate::engine::{Event, MissReason, Observer};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Seconds between two plain lines about the same node.
 const HEARTBEAT_S: f64 = 5.0;
@@ -30,12 +31,23 @@ pub struct Terminal {
     voice: Voice,
     bars: Option<MultiProgress>,
     running: Mutex<BTreeMap<String, Running>>,
+    course: Mutex<Course>,
     /// Warnings so far: code -> how often, and what the last one said.
     warnings: Mutex<BTreeMap<String, (u32, String)>>,
 }
 
+/// How far the whole run is.
+struct Course {
+    eta: Eta,
+    name: String,
+    /// From the first node that runs on: a run of hits alone needs none.
+    bar: Option<ProgressBar>,
+}
+
 /// What is known of a running node.
 struct Running {
+    /// The share that is done, if the node says so.
+    share: Option<f64>,
     bar: Option<ProgressBar>,
     watch: Stopwatch,
     said: Stopwatch,
@@ -46,9 +58,10 @@ struct Running {
 
 impl Terminal {
     /// Bars if standard error is a terminal, lines otherwise.
-    pub fn new(voice: Voice) -> Self {
+    pub fn new(voice: Voice, eta: Eta) -> Self {
         let bars = (voice > Voice::Quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
-        Self { voice, bars, running: Mutex::default(), warnings: Mutex::default() }
+        let course = Mutex::new(Course { eta, name: String::new(), bar: None });
+        Self { voice, bars, running: Mutex::default(), course, warnings: Mutex::default() }
     }
 
     fn say(&self, line: &str) {
@@ -59,21 +72,61 @@ impl Terminal {
         }
     }
 
+    fn bar(bars: &MultiProgress, name: &str, above: Option<&ProgressBar>) -> ProgressBar {
+        let style = ProgressStyle::with_template("{prefix:14} {spinner} {wide_msg}").ok();
+        let bar = ProgressBar::no_length();
+        let bar = above.map_or_else(|| bars.add(bar.clone()), |below| bars.insert_before(below, bar.clone()));
+        bar.set_style(style.unwrap_or_else(ProgressStyle::default_spinner));
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(std::time::Duration::from_millis(200));
+        bar
+    }
+
+    /// A line for a node, above that of the run.
     fn started(&self, node: &str) -> Running {
         let bar = self.bars.as_ref().map(|bars| {
-            let style = ProgressStyle::with_template("{prefix:14} {spinner} {wide_msg}").ok();
-            let bar = bars.add(ProgressBar::no_length());
-            bar.set_style(style.unwrap_or_else(ProgressStyle::default_spinner));
-            bar.set_prefix(node.to_owned());
-            bar.enable_steady_tick(std::time::Duration::from_millis(200));
-            bar
+            let mut course = lock(&self.course);
+            let Course { name, bar, .. } = &mut *course;
+            let run = bar.get_or_insert_with(|| Self::bar(bars, name, None));
+            Self::bar(bars, node, Some(run))
         });
-        Running { bar, watch: Stopwatch::new(), said: Stopwatch::new(), metrics: BTreeMap::new(), goes_on: false }
+        let (watch, said) = (Stopwatch::new(), Stopwatch::new());
+        Running { share: None, bar, watch, said, metrics: BTreeMap::new(), goes_on: false }
+    }
+
+    /// Brings the run's line up to date.
+    fn advance(&self) {
+        let running = lock(&self.running);
+        let course = lock(&self.course);
+        if let Some(bar) = &course.bar {
+            bar.set_message(course.status(&running));
+        }
+    }
+
+    /// Takes a node that is done; `seconds` if it ran. Where there are no bars, the end of an epoch is a line.
+    fn done(&self, node: &str, seconds: Option<f64>) {
+        let epoch = lock(&self.course).eta.done(node, seconds);
+        if seconds.is_none() {
+            return;
+        }
+        self.advance();
+        if epoch.is_some() && self.bars.is_none() && self.voice > Voice::Quiet {
+            let (running, course) = (lock(&self.running), lock(&self.course));
+            if course.eta.epoch().is_some() {
+                self.say(&format!("{}: {}", course.name, course.status(&running)));
+            }
+        }
     }
 
     fn progress(&self, node: &str, done: u64, total: u64, unit: &str) {
-        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.measured(node, done, total, unit);
+        self.advance();
+    }
+
+    fn measured(&self, node: &str, done: u64, total: u64, unit: &str) {
+        let mut running = lock(&self.running);
         let Some(at) = running.get_mut(node) else { return };
+        at.share = (total > 0).then(|| done as f64 / total as f64);
         let seconds = at.watch.seconds();
         let rate = done as f64 / seconds.max(1e-9);
         let left = total.saturating_sub(done) as f64 / rate.max(1e-9);
@@ -92,20 +145,42 @@ impl Terminal {
     }
 
     fn goes_on(&self, node: &str, part: &str) {
-        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut running = lock(&self.running);
         let Some(at) = running.get_mut(node).filter(|at| !at.goes_on && self.voice > Voice::Quiet) else { return };
         at.goes_on = true;
         self.say(&format!("{node}: resumes from where an interrupted run was ({part})"));
     }
 
     fn ended(&self, node: &str) -> BTreeMap<String, f64> {
-        let ended = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(node);
+        let ended = lock(&self.running).remove(node);
         let Some(ended) = ended else { return BTreeMap::new() };
         if let Some(bar) = ended.bar {
             bar.finish_and_clear();
         }
         ended.metrics
     }
+}
+
+impl Course {
+    /// Such as "epoch 2 of 30, about 25m 10s left"; of a pipeline without epochs, nodes.
+    fn status(&self, running: &BTreeMap<String, Running>) -> String {
+        let at_work = running.iter().map(|(node, at)| AtWork {
+            noun: parts(node).0,
+            seconds: at.watch.seconds(),
+            share: at.share,
+        });
+        let at_work: Vec<_> = at_work.collect();
+        let (done, all) = self.eta.nodes();
+        let at =
+            self.eta.epoch().map_or(format!("{done} of {all} nodes"), |(at, last)| format!("epoch {at} of {last}"));
+        let left = self.eta.seconds_left(&at_work);
+        let left = left.map_or(String::new(), |left| format!(", about {} left", text::seconds(left)));
+        format!("{at}{left}")
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Observer for Terminal {
@@ -115,23 +190,32 @@ impl Observer for Terminal {
             Event::NodeStarted { node, .. } | Event::NodeFinished { node, .. }
                 if is_implied(node) && self.voice < Voice::Verbose => {}
             Event::RunStarted { run, nodes, device, .. } if self.voice > Voice::Quiet => {
+                lock(&self.course).name.clone_from(run);
                 self.say(&format!("{run}: {nodes} nodes on {device}"));
             }
-            Event::NodeHit { node, .. } if self.voice == Voice::Verbose => self.say(&format!("{node}: hit")),
+            Event::NodeHit { node, .. } => {
+                self.done(node, None);
+                if self.voice == Voice::Verbose {
+                    self.say(&format!("{node}: hit"));
+                }
+            }
             Event::NodeWaits { node, .. } if self.voice > Voice::Quiet => {
-                self.say(&format!("{node}: another run is making it; this one waits, and takes what it makes"));
+                self.say(&format!("{node}: another run makes it; this run waits, and reuses the result"));
             }
             Event::NodeStarted { node, reason, .. } => {
                 if self.voice == Voice::Verbose {
                     self.say(&format!("{node}: runs, {}", in_words(reason)));
                 }
+                if let MissReason::Evicted { .. } = reason {
+                    lock(&self.course).eta.again(node);
+                }
                 let running = self.started(node);
-                self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(node.clone(), running);
+                lock(&self.running).insert(node.clone(), running);
             }
             Event::PutDown { node, part, hit: true } => self.goes_on(node, part),
             Event::Progress { node, done, total, unit } => self.progress(node, *done, *total, unit),
             Event::Metric { node, name, value } => {
-                let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut running = lock(&self.running);
                 if let Some(at) = running.get_mut(node) {
                     at.metrics.insert(name.clone(), *value);
                 }
@@ -147,6 +231,7 @@ impl Observer for Terminal {
                 if self.voice > Voice::Quiet {
                     self.say(&format!("{node}: {}, {}{metrics}", text::seconds(*wall_s), text::bytes(*bytes)));
                 }
+                self.done(node, Some(*wall_s));
             }
             Event::NodeFailed { node, .. } => drop(self.ended(node)),
             Event::Evicted { node, bytes } if self.voice == Voice::Verbose => {
@@ -170,7 +255,7 @@ impl Terminal {
         if self.voice > Voice::Quiet {
             self.say(&format!("{node}: warning: {says}"));
         }
-        let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut warnings = lock(&self.warnings);
         let known = warnings.entry(code.to_owned()).or_default();
         *known = (known.0 + 1, format!("{node}: {says}"));
     }
@@ -188,7 +273,7 @@ impl Terminal {
             }
             self.say(&format!("{line} in {}", text::seconds(wall_s)));
         }
-        let warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let warnings = lock(&self.warnings);
         for (code, (times, last)) in warnings.iter() {
             let times = if *times > 1 { format!(", {times} times") } else { String::new() };
             self.say(&format!("warning ({code}{times}): {last}"));

@@ -149,7 +149,7 @@ pub fn last_run(store: &Path) -> Result<LastRun, CliError> {
         Err(error) => format!("{} cannot be read: {error}", path.display()),
         Ok(Err(error)) => format!("{} cannot be read: {error}", path.display()),
     };
-    Err(CliError::Usage(format!("no pipeline named, and {why}; name a pipeline file")))
+    Err(CliError::Usage(format!("no pipeline is named, and {why}; name a pipeline file")))
 }
 
 /// Remembers the arguments of `dcpipe run`. Without them a pipeline must be named, so a failing write is no error.

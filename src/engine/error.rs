@@ -43,7 +43,7 @@ pub enum PlanError {
         have: &'static str,
     },
     /// Nodes that wait for each other.
-    #[error("these nodes wait for each other: {path}; read the epoch before with NAME@prev to break the circle")]
+    #[error("these nodes wait for each other: {path}; read an earlier epoch with NAME@prev to break the circle")]
     Cycle {
         /// The circle.
         path: String,
@@ -63,7 +63,7 @@ pub enum PlanError {
         misfits: String,
     },
     /// A name that no node has.
-    #[error("there is no node {name}; the pipeline has {nouns}, for single epochs write NAME@EPOCH with 0 to {epochs}")]
+    #[error("there is no node {name}; the pipeline has {nouns}. For one epoch, write NAME@EPOCH (0 to {epochs})")]
     UnknownNode {
         /// What was asked for.
         name: String,

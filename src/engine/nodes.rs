@@ -51,13 +51,8 @@ impl<'a> Nodes<'a> {
         let known = |id: &NodeId| Known { unresolved: plan.node(*id).inputs.len(), ..Known::default() };
         let ids: Vec<NodeId> = (0..plan.len() as u32).map(NodeId).collect();
         let mut nodes = Self { plan, to, board: Board::new(plan), known: ids.iter().map(known).collect() };
-        let mut stack = if to.is_empty() { plan.order().to_vec() } else { to.to_vec() };
-        while let Some(id) = stack.pop() {
-            if nodes.state(id) == NodeState::Unwanted {
-                nodes.board.advance(id, NodeState::Wanted);
-                stack.extend(plan.node(id).inputs.iter().map(|(_, from)| *from));
-            }
-        }
+        let wanted = plan.leading_to(to);
+        ids.into_iter().filter(|id| wanted[id.index()]).for_each(|id| nodes.board.advance(id, NodeState::Wanted));
         nodes
     }
 

@@ -144,15 +144,25 @@ impl Plan {
         node.inputs.first().filter(|_| node.is_implied).map(|(_, from)| *from)
     }
 
-    /// These nodes, and the tables of all nodes that lead to them, for a person reads those too.
-    pub fn with_tables(&self, to: Vec<NodeId>) -> Vec<NodeId> {
-        let (mut seen, mut stack) = (BTreeSet::new(), to.clone());
+    /// By node: whether a run to these nodes needs it. A run without a goal needs every node.
+    pub fn leading_to(&self, to: &[NodeId]) -> Vec<bool> {
+        let (mut leads, mut stack) = (vec![to.is_empty(); self.len()], to.to_vec());
         while let Some(id) = stack.pop() {
-            if seen.insert(id) {
+            if !std::mem::replace(&mut leads[id.index()], true) {
                 stack.extend(self.node(id).inputs.iter().map(|(_, from)| *from));
             }
         }
-        to.into_iter().chain(seen.into_iter().filter_map(|id| self.tables_of(id))).collect()
+        leads
+    }
+
+    /// These nodes, and the tables of all nodes that lead to them, for a person reads those too.
+    pub fn with_tables(&self, to: Vec<NodeId>) -> Vec<NodeId> {
+        if to.is_empty() {
+            return to;
+        }
+        let leads = self.leading_to(&to);
+        let all = (0..self.len() as u32).map(NodeId).filter(|id| leads[id.index()]);
+        to.iter().copied().chain(all.filter_map(|id| self.tables_of(id))).collect()
     }
 
     /// The node of a name at an epoch.

@@ -1,6 +1,8 @@
 //! noun: the table of nouns: every artifact there is, its parts, and where people find them.
 
-use super::{centroids, clusters, dataset, gallery, manifest, metrics, rows, tables, weights, whitening};
+use super::{
+    centroids, clusters, dataset, gallery, manifest, metrics, neighbors, projection, rows, tables, weights, whitening,
+};
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};
 
@@ -139,5 +141,29 @@ pub const GALLERY: Noun = Noun {
         PartRow::one(gallery::MONTAGES, "the montages, JPEG files one after the other"),
         PartRow::one(gallery::MAP.file, "points of the map"),
     ],
+    tables: None,
+};
+
+/// For each image those that are nearest to it.
+pub const NEIGHBORS: Noun = Noun {
+    name: "neighbors",
+    format: 1,
+    parts: &[PartRow::one(neighbors::NEIGHBORS.file, "the nearest images of each").at(
+        Folder::Own,
+        FileName::Plain,
+        When::Kept,
+    )],
+    tables: None,
+};
+
+/// Where each image lies on a map of two dimensions.
+pub const MAP: Noun = Noun {
+    name: "map",
+    format: 1,
+    parts: &[PartRow::one(projection::PROJECTION.file, "a place for each image").at(
+        Folder::Own,
+        FileName::Plain,
+        When::Kept,
+    )],
     tables: None,
 };

@@ -65,6 +65,31 @@ impl Contingency {
         self.nmi(|a, b| (a * b).sqrt())
     }
 
+    /// Mutual information in nats that two groupings of these sizes share by chance: the mean over all permutations of
+    /// the images. The overlap of two groups is then hypergeometric (Vinh, Epps and Bailey 2010, equation 24a).
+    pub fn expected_information(&self) -> f64 {
+        let (in_a, in_b) = (counted(&self.a), counted(&self.b));
+        let pairs = in_a.iter().flat_map(|(x, times)| in_b.iter().map(move |(y, others)| (*x, *y, times * others)));
+        pairs.map(|(x, y, times)| times as f64 * shared_by_chance(x, y, self.images)).sum()
+    }
+
+    /// Adjusted mutual information: 0 is chance at any number of groups, 1 is the same grouping. The mean of the entropies
+    /// is the arithmetic one, as in scikit-learn.
+    pub fn ami(&self) -> f64 {
+        if self.a.len() == self.b.len() && self.a.len() <= 1 {
+            return 1.0;
+        }
+        let (chance, most) = (self.expected_information(), f64::midpoint(entropy(&self.a), entropy(&self.b)));
+        let (over, under) = (self.mutual_information() - chance, most - chance);
+        // Where chance alone shares everything, as with groups of one image, equal groupings still agree.
+        let is_nothing = |value: f64| value.abs() <= 1e-12 * most.max(1.0);
+        match (is_nothing(over), is_nothing(under)) {
+            (true, true) => 1.0,
+            (_, true) => 0.0,
+            _ => over / under,
+        }
+    }
+
     /// Adjusted Rand index.
     pub fn ari(&self) -> f64 {
         let squares = |sizes: &mut dyn Iterator<Item = u64>| sizes.map(|n| i128::from(n) * i128::from(n)).sum::<i128>();
@@ -217,6 +242,50 @@ impl Spread {
             perplexity: entropy.exp(),
         })
     }
+}
+
+/// Each size that occurs, and how often.
+fn counted(sizes: &[u64]) -> BTreeMap<u64, u64> {
+    let mut counted = BTreeMap::new();
+    sizes.iter().for_each(|size| *counted.entry(*size).or_default() += 1);
+    counted
+}
+
+/// The mean term of the mutual information for a group of `x` and a group of `y` among `images`, over all permutations.
+/// Probabilities follow from each other, from the likeliest overlap to both sides, so that no factorial is needed.
+fn shared_by_chance(x: u64, y: u64, images: u64) -> f64 {
+    /// Below this share of the likeliest overlap's probability the others do not count.
+    const TINY: f64 = 1e-18;
+    let (xf, yf, all) = (x as f64, y as f64, images as f64);
+    let likeliest = ((u128::from(x) + 1) * (u128::from(y) + 1) / (u128::from(images) + 2)) as u64;
+    let (fewest, most) = ((x + y).saturating_sub(images), x.min(y));
+    let start = likeliest.clamp(fewest, most);
+    let term = |n: u64| if n == 0 { 0.0 } else { n as f64 / all * (all * n as f64 / (xf * yf)).ln() };
+    // From n to n + 1 the probability grows by this factor.
+    let growth = |n: u64| {
+        let n = n as f64;
+        (xf - n) * (yf - n) / ((n + 1.0) * (all - xf - yf + n + 1.0))
+    };
+    let (mut weights, mut sum) = (1.0, term(start));
+    let mut weight = 1.0;
+    for n in start..most {
+        weight *= growth(n);
+        weights += weight;
+        sum += weight * term(n + 1);
+        if weight < TINY {
+            break;
+        }
+    }
+    weight = 1.0;
+    for n in (fewest..start).rev() {
+        weight /= growth(n);
+        weights += weight;
+        sum += weight * term(n);
+        if weight < TINY {
+            break;
+        }
+    }
+    sum / weights
 }
 
 /// Entropy in nats of groups of these sizes, none of them 0.

@@ -49,7 +49,7 @@ fn load() -> Result<()> {
         }
     }
     bail!(
-        "{PART} could not be loaded; `pip install torch=={TORCH}` (with its CUDA wheels) in the environment that libtorch comes from brings it. Tried:\n  {}",
+        "{PART} could not be loaded; run scripts/setup --cuda, which fetches torch {TORCH} with its CUDA libraries. Tried:\n  {}",
         refusals.join("\n  ")
     )
 }

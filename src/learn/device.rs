@@ -50,12 +50,12 @@ pub fn open(choice: DeviceChoice) -> Result<Device> {
     let loaded = torch_version();
     ensure!(
         loaded == TORCH,
-        "the libtorch that is loaded is {loaded}; this dcpipe is built for {TORCH}, and keys say so"
+        "the loaded libtorch is {loaded}, but this dcpipe is built for {TORCH}; run scripts/setup"
     );
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         DeviceChoice::Auto => Ok(cuda::open(0).unwrap_or(Device::Cpu)),
-        DeviceChoice::Cuda(number) => cuda::open(number).with_context(|| format!("device {choice} cannot be had")),
+        DeviceChoice::Cuda(number) => cuda::open(number).with_context(|| format!("device {choice} is not available")),
     }
 }
 
@@ -91,6 +91,6 @@ mod tests {
     fn a_gpu_that_cannot_be_had_is_an_error_and_auto_goes_on_without() {
         open(DeviceChoice::Auto).unwrap();
         let refusal = format!("{:#}", open(DeviceChoice::Cuda(4095)).unwrap_err());
-        assert!(refusal.starts_with("device cuda:4095 cannot be had: "), "{refusal}");
+        assert!(refusal.starts_with("device cuda:4095 is not available: "), "{refusal}");
     }
 }

@@ -23,8 +23,8 @@ pub const PREFIX: &str = "warning.";
 /// Share of empty clusters that is too many. faiss refills a cluster that is empty during the search, so that few are
 /// left at its end; the threshold is ours.
 const EMPTY: f64 = 0.1;
-/// Share of k below which the perplexity is low. The natural sizes on 500 clusters of a skewed set are as uneven as 0.44 of
-/// them (docs/deepcluster.md, the sampler); the threshold is ours, and well below.
+/// Share of k below which the perplexity is low. The natural sizes on 500 clusters of a skewed set have a perplexity of
+/// 0.44 k. The threshold is ours, and well below.
 const UNEVEN: f64 = 0.2;
 /// The paper finds k about ten times the number of classes best; fewer than twice is too near to it.
 const TOO_NEAR: u64 = 2;
@@ -96,11 +96,11 @@ pub fn text(code: &str, value: f64) -> String {
             format!("{:.0} % of the clusters are empty. Lower k, or check the images for copies", 100.0 * value)
         }
         "uneven_clusters" => {
-            format!("the sizes of the clusters are as uneven as {value:.0} equal clusters. The features may collapse")
+            format!("sizes are as uneven as if {value:.0} clusters had all images. The features may collapse: lower lr")
         }
         "few_distinct_images" => format!("k is above the number of distinct images, {value:.0}. Lower k"),
         "k_near_labels" => {
-            format!("k is close to the {value:.0} labels. Choose k about ten times the kinds you expect")
+            format!("k is below twice the number of labels, {value:.0}. Choose k about ten times the kinds you expect")
         }
         "unchanged" => "the clusters equal those of the epoch before: training changes nothing. Raise lr".into(),
         "loss_at_chance" => {

@@ -224,7 +224,7 @@ fn finite(features: &Tensor) -> Result<()> {
     let bad = rows.iter().filter(|fine| !**fine).count();
     let first = rows.iter().position(|fine| !fine).unwrap_or(0);
     bail!(
-        "the features of {bad} of {} images are not finite, the first at row {first}: the weights have diverged; a smaller learning rate in the epochs before helps",
+        "the features of {bad} of {} images are not finite, the first at row {first}: the weights have diverged; lower lr in the epochs before",
         rows.len()
     )
 }

@@ -1,4 +1,4 @@
-//! train: the training step: two networks' layers in training mode, two optimizers, and a state that can be put down.
+//! train: the training step: two networks' layers in training mode, two optimizers, and a state for checkpoints.
 
 use super::arch::NetShape;
 use super::dropout;
@@ -109,7 +109,7 @@ impl Trainer {
         self.steps += 1;
         ensure!(
             value.is_finite(),
-            "the loss is {value} at step {} of this part (learning rate {}): the weights have diverged; try a smaller learning rate or a larger batch",
+            "the loss is {value} at step {} of this part (learning rate {}): the weights have diverged; lower lr, or raise batch",
             self.steps,
             self.options.lr
         );
@@ -126,7 +126,7 @@ impl Trainer {
             let finite = copy.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
             ensure!(
                 finite,
-                "tensor {name} is not finite after {} steps: the weights have diverged; try a smaller learning rate",
+                "tensor {name} is not finite after {} steps: the weights have diverged; lower lr",
                 self.steps
             );
             weights.insert(name.clone(), copy);

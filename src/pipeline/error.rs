@@ -15,7 +15,7 @@ const LONGEST: usize = 1_500;
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The file could not be read.
-    #[error("could not read the pipeline {}: {error}", path.display())]
+    #[error("could not read the pipeline {}: {error}; name a pipeline file", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub enum PipelineError {
     #[error("{0}")]
     Wrong(Box<Complaint>),
     /// The nodes do not fit together in a way that the file's own checks did not see.
-    #[error("{error}\n  in {file}, and what was set")]
+    #[error("{error}\n  in {file} and its --set overrides, if any")]
     Plan {
         /// The file as it was named.
         file: String,

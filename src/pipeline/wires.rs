@@ -62,7 +62,7 @@ fn reads(spec: &Spec, section: Section, port: &Port, written: &str, span: Span) 
         Some((noun, at)) => {
             let at: String = at.chars().take(40).collect();
             return Err(Fault::new(span, format!("`@{at}` is no epoch that a node can read"))
-                .hint(format!("write `{noun}` for this epoch's or `{noun}@prev` for the last epoch's")));
+                .hint(format!("write `{noun}` for this epoch's or `{noun}@prev` for an earlier epoch's")));
         }
     };
     let position = |section| spec.section(section).iter().position(|node| node.noun.text == noun);
@@ -71,10 +71,8 @@ fn reads(spec: &Spec, section: Section, port: &Port, written: &str, span: Span) 
         (_, _, None, None) => Err(Fault::new(span, format!("there is no node `{noun}`"))
             .hint(did_you_mean(noun, spec.nouns()))
             .hint(format!("the nodes are {}", list(spec.nouns())))),
-        (Section::Once, true, ..) => {
-            Err(Fault::new(span, "before the first epoch there is no last one")
-                .hint(format!("under once, write `{noun}`")))
-        }
+        (Section::Once, true, ..) => Err(Fault::new(span, "before the first epoch there is no earlier one")
+            .hint(format!("under once, write `{noun}`"))),
         (Section::Once, false, None, Some(_)) => {
             Err(Fault::new(span, format!("`{noun}` is made in every epoch, and this is made once, before them"))
                 .hint("move this node to each_epoch, or read a node that stands under once".to_owned()))
@@ -82,11 +80,11 @@ fn reads(spec: &Spec, section: Section, port: &Port, written: &str, span: Span) 
         (Section::Once, false, Some(at), _) | (Section::EachEpoch, false, Some(at), None) => Ok(Reads::Once(at)),
         (Section::EachEpoch, false, _, Some(at)) => Ok(Reads::Now(at)),
         (Section::EachEpoch, true, Some(_), None) => {
-            Err(Fault::new(span, format!("`{noun}` is made once, so the last epoch has none of its own"))
+            Err(Fault::new(span, format!("`{noun}` is made once, so an earlier epoch has none of its own"))
                 .hint(format!("write `{noun}`")))
         }
         (Section::EachEpoch, true, None, Some(_)) if !port.optional => {
-            Err(Fault::new(span, format!("at epoch 1 there is no `{noun}` of an epoch before"))
+            Err(Fault::new(span, format!("at epoch 1 there is no `{noun}` of an earlier epoch"))
                 .hint(format!("add a node `{noun}` under once, which epoch 1 then reads")))
         }
         (Section::EachEpoch, true, once, Some(each_epoch)) => Ok(Reads::Last { each_epoch, once }),
@@ -171,6 +169,6 @@ pub(super) fn circle(spec: &Spec, section: Section, templates: &[Template]) -> R
     );
     Err(fault.hint(
         (section == Section::EachEpoch)
-            .then(|| format!("read the last epoch's, `{}@prev`, at one of them", templates[next].noun)),
+            .then(|| format!("read an earlier epoch's, `{}@prev`, at one of them", templates[next].noun)),
     ))
 }

@@ -1,4 +1,4 @@
-//! compare: clusters, the last epoch's clusters, labels -> metrics: how good and how stable a clustering is.
+//! compare: clusters, those of an earlier epoch, labels -> metrics: how good and how stable a clustering is.
 
 use crate::engine::{Before, Context, Device, Keep, Noun, Pool, Port, Stage};
 use crate::format::clusters;
@@ -13,14 +13,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// Compares a clustering with the last epoch's and with the folder labels, where there are any.
+/// Compares a clustering with an earlier epoch's and with the folder labels, where there are any.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compare {}
 
 impl Stage for Compare {
     const VERB: &'static str = "compare";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const INPUTS: &'static [Port] = &[
         Port::required("dataset", DATASET.name).reading(IMAGES.files()),
         Port::required("clusters", CLUSTERS.name).reading(clusters::CLUSTERS.files()),
@@ -31,7 +31,7 @@ impl Stage for Compare {
     const KEEP: Keep = Keep::All;
 
     fn before(&self, _: &Device) -> Before {
-        Before { version: 1, format: Self::OUTPUT.format, numerics: None }
+        Before { version: 2, format: Self::OUTPUT.format, numerics: None }
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
@@ -65,6 +65,7 @@ impl Stage for Compare {
             found.extend([
                 ("nmi_previous", table.nmi_arithmetic()),
                 ("nmi_previous_geometric", table.nmi_geometric()),
+                ("ami_previous", table.ami()),
                 ("ari_previous", table.ari()),
                 ("moved_share", table.moved()),
             ]);
@@ -94,6 +95,7 @@ fn against_labels(ids: &[u32], dataset: &Dataset) -> anyhow::Result<Vec<(&'stati
     Ok(vec![
         ("nmi_label", table.nmi_arithmetic()),
         ("nmi_label_geometric", table.nmi_geometric()),
+        ("ami_label", table.ami()),
         ("ari_label", table.ari()),
         ("purity_label", table.purity()),
     ])

@@ -11,6 +11,8 @@ pub mod extract;
 pub mod gallery;
 pub mod generate;
 pub mod init;
+pub mod map;
+pub mod neighbors;
 pub mod originals;
 pub mod sample;
 pub mod scan;
@@ -46,6 +48,8 @@ verbs![
     gallery::Gallery,
     generate::Generate,
     init::Init,
+    map::Map,
+    neighbors::Neighbors,
     sample::Sample,
     scan::Scan,
     train::Train,

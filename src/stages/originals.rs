@@ -93,8 +93,9 @@ impl Originals {
         };
         let bytes = bytes.with_context(|| {
             format!(
-                "image {id}: {} is not the file that was scanned: it changed since. Put the old file back, or run the same command again, which \
-                 scans the folder as it is now; if it says the same, the file kept its old size and times: touch it first",
+                "image {id}: {} is not the file that was scanned: it changed since. Put the old file back, or run the same \
+                 command again, which scans the folder as it is now. If this error comes back, the file kept its old size and \
+                 times: touch it first",
                 path.display()
             )
         })?;

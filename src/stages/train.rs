@@ -47,7 +47,7 @@ pub struct Train {
     #[serde(default = "default_dropout")]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
-    /// Steps between two saves, from which an interrupted run resumes; if left out, a save is made every two minutes.
+    /// Steps between two checkpoints, from which an interrupted run resumes; if left out, one comes every two minutes.
     /// Results do not depend on it.
     #[serde(default, skip_serializing)]
     #[schemars(range(min = 1))]
@@ -102,10 +102,10 @@ impl Stage for Train {
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
         ensure!((2..=65536).contains(&self.batch), "batch is {}, not between 2 and 65536", self.batch);
         ensure!(self.lr.is_finite() && self.lr >= 0.0, "lr is {}, not a number from 0 on", self.lr);
-        ensure!((0.0..1.0).contains(&self.momentum), "momentum is {}, not between 0 and 1", self.momentum);
+        ensure!((0.0..1.0).contains(&self.momentum), "momentum is {}, not from 0 to below 1", self.momentum);
         let decay = self.weight_decay;
         ensure!(decay.is_finite() && decay >= 0.0, "weight_decay is {decay}, not a number from 0 on");
-        ensure!((0.0..1.0).contains(&self.dropout), "dropout is {}, not between 0 and 1", self.dropout);
+        ensure!((0.0..1.0).contains(&self.dropout), "dropout is {}, not from 0 to below 1", self.dropout);
         ensure!(self.save_every != Some(0), "save_every is 0, not a number of steps from 1 on");
         Ok(())
     }

@@ -64,7 +64,7 @@ pub enum StoreError {
         error: io::Error,
     },
     /// Another process has the store open, and this command must be alone.
-    #[error("another dcpipe uses the store {root}; wait for its end, or give --wait")]
+    #[error("another dcpipe uses the store {root}; wait until it ends, or run gc with --wait")]
     InUse {
         /// The store's folder.
         root: PathBuf,

@@ -6,7 +6,7 @@
 //!   objects/ab/<hex>    immutable bytes, mode 0444, named by the BLAKE3 of the bytes
 //!   records/ab/<hex>    one per key, holds its key text; written last
 //!   runs/<name>/        node -> key of the last run of that name, how far it came, what it keeps
-//!   stat/               what scan knows of files by size, mtime and inode; a cache that may be deleted
+//!   stat/               what scan knows of files by size, mtime, ctime and inode; a cache that may be deleted
 //!   locks/              locked by the kernel while a process works; the files themselves mean nothing
 //!   tmp/                nothing here is ever trusted
 //!   pins/               what protects runs' artifacts from gc
@@ -14,8 +14,8 @@
 //! ```
 //!
 //! A record names only objects that were durable when it was written. Nothing under objects/ or records/ is changed in
-//! place. Objects are written before their record and deleted after it. A missing object is an eviction, a wrong one is
-//! corruption. Records outlive objects. `docs/format.md` names the test of each of these sentences.
+//! place. Objects are written before their record, and gc deletes them after it. A missing object is an eviction, a wrong
+//! one is damage. Records outlive objects. `docs/format.md` names the test of each of these sentences.
 
 pub mod disk;
 mod durable;

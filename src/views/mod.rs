@@ -2,6 +2,7 @@
 //! it.
 
 pub mod files;
+pub mod graph;
 mod list;
 mod places;
 pub mod report;

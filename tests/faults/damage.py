@@ -90,7 +90,7 @@ class Harm:
         self.inflict, self.shows, self.wrong, self.happens = inflict, shows, wrong, happens
 
 
-SEEN = "named by the next run and moved to quarantine; made again if it is to stay, or when somebody needs it"
+SEEN = "named by the next run and moved to quarantine; rebuilt if it is retained, or when a node needs it"
 HARMS = {
     "one byte short": Harm(lambda path: replace(path, path.read_bytes()[:-1]), True, True, SEEN),
     "empty": Harm(lambda path: replace(path, b""), True, True, SEEN),

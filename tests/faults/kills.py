@@ -76,7 +76,7 @@ def family_3(bench):
         reference = bench.reference_of(sets)
         for name, calls in CHANGES.items():
             group = bench.group(3, f"SIGKILL at the N-th {name}{where}",
-                                "the same command goes on and ends with the same digests")
+                                "the same command resumes and ends with the same digests")
             if why or (where and name not in ("unlink", "rename")):
                 group.skip(why, quietly=not why)
                 continue
@@ -171,7 +171,7 @@ def work(events):
 def family_5(bench):
     """Signals, and readers that go away."""
     group = bench.group(5, "SIGINT, SIGTERM, SIGHUP, SIGUSR1 once",
-                        "it stops at the next safe place with 75 and says how to go on")
+                        "it stops at the next checkpoint with 75 and prints the command to resume")
     nodes = ["weights@0", "features@1", "weights@1"]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         for node in nodes[:1] if bench.quick else nodes:
@@ -239,7 +239,7 @@ def family_5_readers(bench):
 
 def family_6(bench):
     """No process is left of one that was killed."""
-    group = bench.group(6, "processes left after a SIGKILL", "none: the program starts no other")
+    group = bench.group(6, "processes left after a SIGKILL", "none: the worker ends with its run")
     for node in ("crops@0", "features@1", "weights@1"):
         space = bench.space()
         run = space.start()

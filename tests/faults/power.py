@@ -20,7 +20,7 @@ DISK = 3 << 30
 def family_1(bench):
     """The rest of this family is tried on a simulated file system, in `make test`."""
     group = bench.group(1, "the power is cut at random moments of a run on ext4, and after its end",
-                        "the same command goes on and ends with the same digests and results")
+                        "the same command resumes and ends with the same digests and results")
     why = private_mounts() or (None if shutil.which("mkfs.ext4") else "mounts: there is no mkfs.ext4")
     if why:
         group.skip(why)

@@ -101,8 +101,8 @@ def gone(path):
 
 def family_28(bench):
     """History that is torn, gone or not ours."""
-    group = bench.group(28, "the event log, the results' list, what a run was after: torn, gone, mixed, a folder",
-                        "everything but history works; results that nothing vouches for are laid out again; gc takes "
+    group = bench.group(28, "the event log, the results' list, what a run references: torn, gone, mixed, a folder",
+                        "everything but history works; results that no list names are exported again; gc deletes "
                         "nothing that an unreadable file may name")
     for name in ("events.jsonl", ".index.json", "nodes.json", "last.json", "pipeline.yaml"):
         for harm in (torn, interleaved, empty, gone, as_folder):

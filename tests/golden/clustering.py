@@ -107,7 +107,7 @@ def splits():
 
 
 def agreement():
-    """Oracle 14: NMI with both means, ARI, entropy, purity, and images matched by the Hungarian algorithm."""
+    """Oracle 14: NMI with both means, AMI, ARI, entropy, purity, and images matched by the Hungarian algorithm."""
     from scipy.optimize import linear_sum_assignment
 
     n = 400
@@ -141,6 +141,7 @@ def agreement():
                 "nmi_arithmetic": float(metrics.normalized_mutual_info_score(a, b, average_method="arithmetic")),
                 "nmi_geometric": float(metrics.normalized_mutual_info_score(a, b, average_method="geometric")),
                 "mutual_information": float(metrics.mutual_info_score(a, b)),
+                "ami": float(metrics.adjusted_mutual_info_score(a, b)),
                 "ari": float(metrics.adjusted_rand_score(a, b)),
                 "purity": float(table.max(axis=1).sum() / len(a)),
                 "matched": int(table[rows, columns].sum()),

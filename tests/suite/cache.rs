@@ -216,7 +216,7 @@ fn equal_nodes_without_draws_meet_in_one_record() {
         .node("sum@2", Add::default(), &[("a", "one")])
         .node("after@2", Add::default(), &[("a", "sum@2"), ("b", "sum@1")])
         .plan();
-    assert_eq!(space.run(&plan).result.expect("a good run").artifacts.iter().flatten().count(), 4);
+    assert_eq!(space.run(&plan).result.expect("a good run").records.iter().flatten().count(), 4);
     assert_eq!(space.run(&plan).outcome().hit, 4);
 }
 

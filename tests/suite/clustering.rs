@@ -451,6 +451,7 @@ fn agreement_is_that_of_scikit_learn() {
             ("nmi_arithmetic", table.nmi_arithmetic()),
             ("nmi_geometric", table.nmi_geometric()),
             ("mutual_information", table.mutual_information()),
+            ("ami", table.ami()),
             ("ari", table.ari()),
             ("purity", table.purity()),
             ("entropy_a", spread.entropy),
@@ -461,6 +462,32 @@ fn agreement_is_that_of_scikit_learn() {
         }
         let matched = table.matched();
         assert_eq!((matched.images, matched.optimal), (case["matched"].as_u64().unwrap(), true), "{}", case["name"]);
+    }
+}
+
+#[test]
+fn information_by_chance_is_the_mean_over_all_permutations() {
+    let (a, b) = ([0, 0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 1, 2, 0]);
+    let mut order: Vec<usize> = (0..b.len()).collect();
+    let (mut sum, mut count) = (0.0, 0);
+    permute(&mut order, 0, &mut |order| {
+        let permuted: Vec<u32> = order.iter().map(|at| b[*at]).collect();
+        sum += Contingency::of(&a, &permuted).unwrap().mutual_information();
+        count += 1;
+    });
+    let expected = Contingency::of(&a, &b).unwrap().expected_information();
+    assert_eq!(count, 5040);
+    assert!((expected - sum / f64::from(count)).abs() < 1e-12, "{expected} {}", sum / f64::from(count));
+}
+
+fn permute(order: &mut Vec<usize>, from: usize, each: &mut dyn FnMut(&[usize])) {
+    if from == order.len() {
+        return each(order);
+    }
+    for at in from..order.len() {
+        order.swap(from, at);
+        permute(order, from + 1, each);
+        order.swap(from, at);
     }
 }
 

@@ -10,6 +10,8 @@ use dcpipe::base::{ClusterId, Digest, ImageId, PseudoLabel};
 use dcpipe::format::dataset::{Image, open_bad, write_images};
 use dcpipe::format::element::Element;
 use dcpipe::format::metrics::{open_metrics, open_steps};
+use dcpipe::format::neighbors::Neighbors;
+use dcpipe::format::projection::open_projection;
 use dcpipe::format::search::Search;
 use dcpipe::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
 use dcpipe::format::{clusters, crops, features, schema, vectors, whitening, *};
@@ -89,6 +91,8 @@ fn committed_samples_still_hold_their_values() {
     assert_eq!(Search::open(&committed("clusters-v1/search.safetensors")).unwrap(), sample_search());
     assert_eq!(Manifest::open(&committed("manifest-v1/manifest.parquet")).unwrap(), sample_manifest());
     assert_eq!(open_metrics(&committed("metrics-v1/metrics.parquet")).unwrap(), sample_metrics());
+    assert_eq!(Neighbors::open(&committed("neighbors-v1/neighbors.arrow")).unwrap(), sample_neighbors());
+    assert_eq!(open_projection(&committed("map-v1/projection.parquet")).unwrap(), sample_places());
     assert_eq!(open_steps(&committed("weights-v1/steps.parquet")).unwrap(), sample_steps());
     for (kind, name) in [(&WEIGHTS, "weights"), (&MOMENTUM, "momentum")] {
         let tensors = Tensors::open(kind, &committed(&format!("weights-v1/{name}.safetensors"))).unwrap();

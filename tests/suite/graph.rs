@@ -305,7 +305,7 @@ fn what_cannot_be_connected_is_refused_with_the_names() {
     let error = |nodes| Plan::new("p".into(), 1, 1, nodes).err().expect("refused").to_string();
     assert_eq!(
         error(vec![cycle(0, 2), cycle(1, 0), cycle(2, 1), cycle(3, 1)]),
-        "these nodes wait for each other: n0@1 -> n1@1 -> n2@1 -> n0@1; read the epoch before with NAME@prev to break the circle"
+        "these nodes wait for each other: n0@1 -> n1@1 -> n2@1 -> n0@1; read an earlier epoch with NAME@prev to break the circle"
     );
     let twice = Draft::new().node("one", Number { value: 1 }, &[]).node("one", Number { value: 2 }, &[]).try_plan();
     assert!(matches!(twice, Err(PlanError::TwiceNamed { node }) if node == "one@0"));
@@ -315,7 +315,7 @@ fn what_cannot_be_connected_is_refused_with_the_names() {
     let unknown = little(2, 1).plan().find("cluster").expect_err("no such node").to_string();
     assert_eq!(
         unknown,
-        "there is no node cluster; the pipeline has clusters, features, images, vectors, weights, for single epochs write NAME@EPOCH with 0 to 2"
+        "there is no node cluster; the pipeline has clusters, features, images, vectors, weights. For one epoch, write NAME@EPOCH (0 to 2)"
     );
 }
 

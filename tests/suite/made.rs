@@ -7,6 +7,8 @@ use dcpipe::format::clusters::write_iterations;
 use dcpipe::format::dataset::{write_bad, write_images};
 use dcpipe::format::gallery::{self, Stats, write_members};
 use dcpipe::format::metrics::{write_metrics, write_steps};
+use dcpipe::format::neighbors::{self, Neighbors};
+use dcpipe::format::projection::{PROJECTION, write_projection};
 use dcpipe::format::{BadImage, Centroids, Clusters, Image, Iteration, Manifest, Metadata, Metric, Step};
 use dcpipe::learn::torch::numerics_of;
 use dcpipe::pipeline::load_text;
@@ -56,6 +58,15 @@ fn parts(node: &Node) -> Vec<(&'static str, Vec<u8>)> {
                 (gallery::MEMBERS.file, write_members(Vec::new(), &[]).unwrap()),
                 (gallery::MONTAGES, Vec::new()),
             ]
+        }
+        "neighbors" => {
+            let ids = (0..IMAGES as i32).map(|id| (id + 1) % IMAGES as i32).collect();
+            let neighbors = Neighbors { n: 1, ids, distances: vec![epoch as f32; IMAGES as usize] };
+            vec![(neighbors::NEIGHBORS.file, neighbors.write(Vec::new()).unwrap())]
+        }
+        "map" => {
+            let places = vec![[epoch as f32, 0.0]; IMAGES as usize];
+            vec![(PROJECTION.file, write_projection(Vec::new(), &places).unwrap())]
         }
         "dataset" => {
             let paths: Vec<String> = each().map(|id| format!("kind/{id}.jpg")).collect();

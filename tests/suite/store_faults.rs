@@ -189,7 +189,7 @@ fn objects_are_read_only_and_named_by_their_bytes() {
     let space = TestSpace::on(Arc::new(Disk));
     let plan = pipeline(false);
     let run = space.run(&plan);
-    for part in run.outcome().artifacts.iter().flatten().flat_map(|artifact| &artifact.parts) {
+    for part in run.outcome().records.iter().flatten().flat_map(|record| &record.artifact.parts) {
         let path = space.store.path_of(part);
         let meta = std::fs::metadata(&path).expect("a file");
         assert!(meta.permissions().readonly());

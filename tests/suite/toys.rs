@@ -453,11 +453,11 @@ impl Run {
 
     pub fn artifact(&self, plan: &Plan, name: &str) -> Artifact {
         let id = plan.find(name).expect("a node")[0];
-        self.outcome().artifacts[id.index()].clone().expect("an artifact")
+        self.outcome().records[id.index()].as_ref().expect("an artifact").artifact.clone()
     }
 
     /// The digests of all results, to compare two runs by.
     pub fn digests(&self) -> Vec<Option<Digest>> {
-        self.outcome().artifacts.iter().map(|artifact| artifact.as_ref().map(Artifact::digest)).collect()
+        self.outcome().digests.clone()
     }
 }

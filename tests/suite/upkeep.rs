@@ -157,7 +157,7 @@ fn gc_deletes_exactly_what_no_run_references() {
 }
 
 fn objects(run: &Run) -> BTreeSet<ObjectId> {
-    let artifacts = run.outcome().artifacts.iter().flatten();
+    let artifacts = run.outcome().records.iter().flatten().map(|record| &record.artifact);
     artifacts.flat_map(|artifact: &Artifact| &artifact.parts).map(|part| part.object).collect()
 }
 

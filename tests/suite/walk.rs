@@ -258,7 +258,7 @@ fn the_tables_have_the_columns_that_are_promised() {
     assert_eq!(columns(&space.path("runs/tiny/bad.parquet")).1, 0);
     let (found, rows) = columns(&space.path("runs/tiny/metrics/epoch=0002/part-0.parquet"));
     assert_eq!(found, ["epoch_idx INT32", "name TEXT", "value DOUBLE"]);
-    assert_eq!(rows, 16);
+    assert_eq!(rows, 18);
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl<'a> Executor<'a> {
                 let record = Arc::new(record);
                 self.nodes.of_mut(id).is_renewed = false;
                 let digest = record.artifact.digest();
-                self.hit(id, Arc::clone(&record), digest);
+                self.hit(id, &record, digest);
                 if self.nodes.of(id).digest != Some(digest) {
                     self.lookup.relearn(&mut self.nodes, id, record);
                 }

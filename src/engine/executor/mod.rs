@@ -2,8 +2,8 @@
 
 mod course;
 
+use crate::base::Digest;
 use crate::base::clock::Stopwatch;
-use crate::base::{Artifact, Digest};
 use crate::engine::action::{Benches, Report, Site};
 use crate::engine::claims::Claims;
 use crate::engine::crew::Hire;
@@ -44,14 +44,16 @@ pub struct Settings<'a> {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Nodes that ran.
     pub ran: usize,
     /// Nodes whose record was there.
     pub hit: usize,
-    /// The result of every wanted node that has one, by the node's index.
-    pub artifacts: Vec<Option<Artifact>>,
+    /// The record of every wanted node that has one, by the node's index.
+    pub records: Vec<Option<Arc<Record>>>,
+    /// The digests of these records' artifacts.
+    pub digests: Vec<Option<Digest>>,
 }
 
 /// Runs a plan on a store.
@@ -296,7 +298,7 @@ impl<'a> Executor<'a> {
         let known = self.nodes.of_mut(id);
         (known.key, known.newer, known.is_renewed) = (Some(key), newer, false);
         if let Some(Seen { record, digest, .. }) = &seen {
-            self.hit(id, Arc::clone(record), *digest);
+            self.hit(id, record, *digest);
         }
         let Fate::Run(reason) = fate else { return };
         // A store that cannot say whether it has the bytes is no reason for a rebuild: the run stops.
@@ -309,14 +311,14 @@ impl<'a> Executor<'a> {
     }
 
     /// Takes a node's existing record.
-    fn hit(&mut self, id: NodeId, record: Arc<Record>, artifact: Digest) {
+    fn hit(&mut self, id: NodeId, record: &Arc<Record>, artifact: Digest) {
         self.nodes.board.advance(id, NodeState::Hit);
         self.retention.hold(id, &record.artifact);
-        let key = record.key();
         if self.nodes.of(id).digest.is_none() {
-            self.lookup.learn(&mut self.nodes, id, record, artifact);
+            self.lookup.learn(&mut self.nodes, id, Arc::clone(record), artifact);
         }
         if self.nodes.of(id).runs == 0 {
+            let key = self.nodes.of(id).key.as_ref().expect("BUG: a hit without a key").key();
             self.observer.observe(&Event::NodeHit { node: self.nodes.name(id), key, artifact });
         }
     }
@@ -392,8 +394,7 @@ impl<'a> Executor<'a> {
         let failed = nodes.board.count(NodeState::Failed).max(usize::from(self.failure.is_some() && !interrupted));
         let skipped = nodes.board.count(NodeState::Skipped);
         self.observer.observe(&Event::RunFinished { ran, hit, failed, skipped, wall_s, interrupted });
-        let artifact = |record: &Arc<Record>| record.artifact.clone();
-        let artifacts = nodes.all().map(|(_, known)| known.record.as_ref().map(artifact)).collect();
-        self.failure.map_or(Ok(Outcome { ran, hit, artifacts }), Err)
+        let (records, digests) = nodes.all().map(|(_, known)| (known.record.clone(), known.digest)).unzip();
+        self.failure.map_or(Ok(Outcome { ran, hit, records, digests }), Err)
     }
 }

@@ -102,12 +102,12 @@ impl Scan {
             let _ = write!(sets, " --set {node}.on_bad_image=skip");
         }
         if !reached.is_all() {
-            let _ = write!(sets, " --set {node}.max_bad_share=1 (it looks at the rest, too)");
+            let _ = write!(sets, " --set {node}.max_bad_share=1");
         } else if tally.share() > self.max_bad_share {
             let percent = (tally.share() * 100.0 - 1e-9).ceil();
             let _ = write!(sets, " --set {node}.max_bad_share={}", percent / 100.0);
         }
-        format!("Mend or delete these files, or go on without them: the same command with{sets}")
+        format!("Mend or delete these files, or leave them out: run the same command with{sets}")
     }
 }
 

@@ -1,13 +1,15 @@
 //! gather: what the store has of a run, brought into the form in which the page reads it.
 
+use super::course;
 use super::told::CURVES;
-use crate::base::{Artifact, ClusterId, Epoch};
+use crate::base::{ClusterId, Digest, Epoch};
 use crate::engine::keys::follows;
 use crate::engine::{Node, Plan};
 use crate::format::dataset::{self, open_bad};
 use crate::format::gallery::{self, Point, Stats, open_map, open_members};
 use crate::format::metrics::{self, end_loss, open_metrics, open_steps};
-use crate::format::noun::{DATASET, GALLERY, METRICS, WEIGHTS};
+use crate::format::noun::{DATASET, GALLERY, MAP, METRICS, WEIGHTS};
+use crate::format::projection::{PROJECTION, open_projection};
 use crate::learn::health::{Learning, PREFIX, text};
 use crate::store::{Record, Stand, Store};
 use anyhow::bail;
@@ -29,8 +31,8 @@ struct Made<'p> {
     record: Record,
 }
 
-/// The page's data, of `epoch` or of the last one that has a gallery; and the artifacts of the run, by node.
-pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::Result<(Value, Vec<Option<Artifact>>)> {
+/// The page's data, of `epoch` or of the last one that has a gallery; and the digests of the run's artifacts, by node.
+pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::Result<(Value, Vec<Option<Digest>>)> {
     let history = store.key_history(&plan.name);
     let mut records: Vec<Option<Record>> = vec![None; plan.len()];
     for id in plan.order() {
@@ -44,7 +46,7 @@ pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::
             records[id.index()] = Some(record);
         }
     }
-    let artifacts = records.iter().map(|record| record.as_ref().map(|record| record.artifact.clone())).collect();
+    let digests = records.iter().map(|record| record.as_ref().map(|record| record.artifact.digest())).collect();
     let made =
         plan.order().iter().filter_map(|id| Some(Made { node: plan.node(*id), record: records[id.index()].take()? }));
     let made: Vec<_> = made.collect();
@@ -55,7 +57,14 @@ pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::
         let all = made.iter().filter(|made| is(made, GALLERY.name)).map(|made| made.node.name());
         bail!("epoch {epoch} has no gallery; there are: {}", all.collect::<Vec<_>>().join(", "));
     }
-    let gallery = shown.map(|made| show(store, &made.record)).transpose()?.unwrap_or(Value::Null);
+    let mut gallery = shown.map(|made| show(store, &made.record)).transpose()?.unwrap_or(Value::Null);
+    let is_beside = |made: &&Made<'_>| is(made, MAP.name) && shown.is_some_and(|it| it.node.epoch == made.node.epoch);
+    if let Some(made) = made.iter().find(is_beside)
+        && let Some(bytes) = part(store, &made.record, PROJECTION.file)?
+    {
+        project(&mut gallery, &open_projection(&bytes)?);
+    }
+    let took = made.iter().map(|made| (made.node.name(), made.record.wall_ms as f64 / 1e3)).collect();
     let curves: Vec<_> = CURVES.iter().map(|(name, title, how)| json!([name, title, how])).collect();
     let data = json!({
         "version": 1,
@@ -65,9 +74,12 @@ pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::
         "epochs": epochs,
         "gallery": gallery,
         "time": time(&made),
+        "graph": course::drawn(plan),
+        "bars": course::bars(plan, &took),
+        "slowest": course::slowest(plan, &took),
         "bad": bad(store, &made)?,
     });
-    Ok((data, artifacts))
+    Ok((data, digests))
 }
 
 fn is(made: &Made<'_>, noun: &str) -> bool {
@@ -224,6 +236,15 @@ fn show(store: &Store, record: &Record) -> anyhow::Result<Value> {
     }))
 }
 
+/// Adds the places of a second map to the points of the first.
+fn project(gallery: &mut Value, places: &[[f32; 2]]) {
+    let Some(ids) = gallery["map"]["ids"].as_array() else { return };
+    let at: Vec<[f32; 2]> =
+        ids.iter().map(|id| places.get(id.as_u64().unwrap_or(0) as usize).copied().unwrap_or([0.5; 2])).collect();
+    let axis = |axis: usize| packed(at.iter().map(|at| ((at[axis].clamp(0.0, 1.0) * 65_535.0) as u16).to_le_bytes()));
+    (gallery["map"]["u"], gallery["map"]["v"]) = (axis(0).into(), axis(1).into());
+}
+
 /// The points of the map; both axes fill 16 bits.
 fn map(points: &[Point], label: &dyn Fn(&str) -> i32) -> Value {
     if points.is_empty() {
@@ -236,7 +257,7 @@ fn map(points: &[Point], label: &dyn Fn(&str) -> i32) -> Value {
         packed(values().map(|value| ((((value - low) / range) * 65_535.0) as u16).to_le_bytes()))
     };
     json!({
-        "x": axis(0), "y": axis(1),
+        "x": axis(0), "y": axis(1), "ids": points.iter().map(|point| point.image.0).collect::<Vec<_>>(),
         "cluster": packed(points.iter().map(|point| (point.cluster.0 as i32).to_le_bytes())),
         "label": packed(points.iter().map(|point| label(&point.label).to_le_bytes())),
     })

@@ -1,11 +1,12 @@
 //! report: `report.html`, one file that shows a run: curves, clusters with their images, a map, where the time went.
 
+mod course;
 mod gather;
 mod told;
 
-use crate::base::{Artifact, Digest};
+use crate::base::Digest;
 use crate::engine::Plan;
-use crate::format::noun::{DATASET, GALLERY, METRICS, WEIGHTS};
+use crate::format::noun::{DATASET, GALLERY, MAP, METRICS, WEIGHTS};
 use crate::store::Store;
 use crate::views::files;
 use anyhow::Context;
@@ -18,7 +19,7 @@ use std::path::Path;
 pub const FILE: &str = "report.html";
 
 /// Counts up when the page is made in another way.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes within which the page says what it shows.
 const HEAD: u64 = 1024;
 
@@ -32,27 +33,28 @@ const SCRIPT: &str = include_str!("page.js");
 /// # Errors
 /// Where an artifact cannot be read, or the file cannot be written.
 pub fn write(plan: &Plan, store: &Store, epoch: Option<u32>, to: &Path) -> anyhow::Result<u64> {
-    let (data, artifacts) = gather::gather(plan, store, epoch)?;
-    let page = page(&data, shows(plan, &artifacts));
+    let (data, digests) = gather::gather(plan, store, epoch)?;
+    let page = page(&data, shows(plan, &digests));
     files::replace(to, page.as_bytes()).with_context(|| format!("writing {}", to.display()))?;
     Ok(page.len() as u64)
 }
 
-/// Whether the file shows these artifacts, which are indexed by node: then it need not be written again.
-pub fn is_of(plan: &Plan, artifacts: &[Option<Artifact>], file: &Path) -> bool {
+/// Whether the file shows the artifacts of these digests, by node: then it need not be written again.
+pub fn is_of(plan: &Plan, digests: &[Option<Digest>], file: &Path) -> bool {
     let mut head = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    read.is_ok() && String::from_utf8_lossy(&head).contains(&shows(plan, artifacts).to_string())
+    read.is_ok() && String::from_utf8_lossy(&head).contains(&shows(plan, digests).to_string())
 }
 
 /// Names what a page shows: the artifacts of all nodes but those that it does not read.
-fn shows(plan: &Plan, artifacts: &[Option<Artifact>]) -> Digest {
+fn shows(plan: &Plan, digests: &[Option<Digest>]) -> Digest {
     let mut text = format!("dcpipe-report {VERSION}\n");
     for id in plan.order() {
         let node = plan.node(*id);
-        let is_read = [DATASET, METRICS, WEIGHTS, GALLERY].iter().any(|noun| noun.name == node.stage.def().output.name);
-        if let Some(artifact) = artifacts[id.index()].as_ref().filter(|_| is_read) {
-            let _ = writeln!(text, "{} {}", node.name(), artifact.digest());
+        let is_read =
+            [DATASET, METRICS, WEIGHTS, GALLERY, MAP].iter().any(|noun| noun.name == node.stage.def().output.name);
+        if let Some(digest) = digests[id.index()].filter(|_| is_read) {
+            let _ = writeln!(text, "{} {digest}", node.name());
         }
     }
     Digest::of(text.as_bytes())

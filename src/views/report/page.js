@@ -135,7 +135,9 @@ const open = (id) => {
 // Map.
 if (gallery && gallery.map) {
   const unit = (name) => Float32Array.from(new Uint16Array(bytes(gallery.map[name])), (v) => v / 65535);
-  const [xs, ys] = [unit("x"), unit("y")];
+  const axes = [unit("x"), unit("y")], near = gallery.map.u ? [unit("u"), unit("v")] : null;
+  let [xs, ys] = near || axes;
+  $("axes").parentElement.hidden = near === null;
   const [cluster, label] = [new Int32Array(bytes(gallery.map.cluster)), new Int32Array(bytes(gallery.map.label))];
   const canvas = $("canvas"), context = canvas.getContext("2d");
   const colour = (n) => n < 0 ? "#888888" : `hsl(${(n * 137.508) % 360} 65% ${45 + (n * 29) % 20}%)`;
@@ -199,17 +201,63 @@ if (gallery && gallery.map) {
   });
   $("reset").addEventListener("click", () => { view = { x: 0, y: 0, zoom: 1 }; draw(); });
   $("colour").addEventListener("change", draw);
+  $("axes").addEventListener("change", () => { [xs, ys] = $("axes").value === "axes" ? axes : near; draw(); });
   if (gallery.labels.length === 0) $("colour").parentElement.hidden = true;
   draw();
 } else $("map").hidden = true;
 
 // Time and files.
 const table = (names, rows) => make("div", { class: "scroll" }, make("table", {},
-  make("thead", {}, make("tr", {}, ...names.map((name) => make("th", {}, name)))),
+  make("thead", {}, make("tr", {}, ...names.map((name, at) => make("th", typeof rows[0]?.[at] === "number" ? { class: "number" } : {}, name)))),
   make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) =>
     make("td", typeof cell === "number" ? { class: "number" } : {}, typeof cell === "number" ? number(cell) : cell)))))));
 const total = data.time.reduce((sum, [, s]) => sum + s, 0);
-$("time").querySelector("div").append(table(["node", "nodes", "time in all", "share"],
-  data.time.map(([node, s, count]) => [node, count, seconds(s), (100 * s / total).toFixed(0) + " %"])));
+// A bar for each epoch, a part of it for each node.
+const hue = (name) => `hsl(${data.time.findIndex(([node]) => node === name) * 137.508 % 360} 55% 50%)`;
+const widest = Math.max(...data.bars.map(([, nodes]) => nodes.reduce((sum, [, s]) => sum + s, 0)));
+const bars = data.bars.map(([epoch, nodes]) => {
+  const all = nodes.reduce((sum, [, s]) => sum + s, 0);
+  const parts = nodes.map(([node, s]) => {
+    const part = make("span", { title: `${node}: ${seconds(s)}` });
+    part.style.cssText = `width:${100 * s / widest}%;background:${hue(node)}`;
+    return part;
+  });
+  return make("div", { class: "epoch" }, make("span", { class: "name" }, epoch === 0 ? "before" : "epoch " + epoch),
+    make("span", { class: "parts" }, ...parts), make("span", { class: "name" }, seconds(all)));
+});
+const key = (name) => {
+  const mark = make("span", { class: "mark" });
+  mark.style.background = hue(name);
+  return make("span", {}, mark, " " + name);
+};
+$("time").querySelector("div").append(
+  make("div", { class: "epochs" }, ...bars), make("p", { class: "bar soft" }, ...data.time.slice(0, 8).map(([node]) => key(node))),
+  make("p", { class: "how" }, "The slowest path, which no run can beat: " +
+    data.slowest.map(([node, s, count]) => `${count > 1 ? count + " x " : ""}${node} ${seconds(s)}`).join(", ") + "."),
+  table(["node", "nodes", "time in all", "share"],
+    data.time.map(([node, s, count]) => [node, count, seconds(s), (100 * s / total).toFixed(0) + " %"])));
+
+// The graph of an epoch.
+const [wide, high] = data.graph.size;
+const drawing = make("svg:svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": "Graph of one epoch", class: "graph" });
+drawing.append(...data.graph.lines.map(([path, next]) => make("svg:path", { d: path, class: next ? "edge next" : "edge" })),
+  ...data.graph.spots.map(({ name, verb, is_of_epoch, at: [x, y] }) => make("svg:g", { class: is_of_epoch ? "spot" : "spot once" },
+    make("svg:rect", { x: x - 52, y: y - 19, width: 104, height: 38, rx: 6 }),
+    make("svg:text", { x, y: y - 2, "text-anchor": "middle", class: "strong" }, name),
+    make("svg:text", { x, y: y + 12, "text-anchor": "middle" }, verb))));
+$("graph").querySelector("div").append(make("div", { class: "scroll" }, drawing));
+
+// Labels: where each is the commonest.
+if (gallery && gallery.labels.length > 1) {
+  const rows = gallery.labels.map((name) => {
+    const mine = clusters.filter((c) => c.label === name && c.size > 0);
+    const images = mine.reduce((sum, c) => sum + c.size, 0);
+    const purity = mine.reduce((sum, c) => sum + c.size * c.purity, 0) / images;
+    const largest = mine.sort((a, b) => b.size - a.size).slice(0, 5);
+    return [images, name, mine.length, purity, make("span", {}, ...largest.flatMap((c) => [link(c.id, String(c.id)), " "]))];
+  }).sort((a, b) => b[0] - a[0]);
+  $("labels").querySelector("div").append(table(["label", "clusters", "images in them", "purity", "largest"],
+    rows.slice(0, 500).map(([images, name, count, purity, largest]) => [name, count, images, count ? purity.toFixed(2) : "-", largest])));
+} else $("labels").hidden = true;
 $("files").querySelector("div").append(data.bad.length === 0 ? make("p", {}, "Every file could be used.") :
   table(["reason", "files", "such as"], data.bad));

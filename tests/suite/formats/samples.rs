@@ -6,6 +6,8 @@ use dcpipe::format::dataset::{open_bad, write_bad, write_images};
 use dcpipe::format::element::{Element, bytes_of};
 use dcpipe::format::gallery::{ClusterStat, Member, Point, Stats, open_map, open_members, write_map, write_members};
 use dcpipe::format::metrics::{open_metrics, open_steps, write_metrics, write_steps};
+use dcpipe::format::neighbors::Neighbors;
+use dcpipe::format::projection::{open_projection, write_projection};
 use dcpipe::format::search::Search;
 use dcpipe::format::table::Table;
 use dcpipe::format::tables::{self, Of};
@@ -170,6 +172,14 @@ pub fn sample_points() -> Vec<Point> {
     vec![point(0, 0.5, "ähre"), point(2, -0.25, "")]
 }
 
+pub fn sample_neighbors() -> Neighbors {
+    Neighbors { n: 2, ids: vec![1, 2, 0, 2, 1, 0], distances: vec![0.25, 0.5, 0.25, 0.75, 0.75, 1.0] }
+}
+
+pub fn sample_places() -> Vec<[f32; 2]> {
+    vec![[0.0, 0.25], [1.0, 0.75], [0.5, 0.5]]
+}
+
 /// Every sample: its path under `tests/data/formats/`, and its bytes.
 pub fn samples() -> Vec<(&'static str, Bytes)> {
     let mean: Vec<f64> = sample_numbers(5).into_iter().map(f64::from).collect();
@@ -205,6 +215,8 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
         ("gallery-v1/cluster_stats.parquet", sample_stats().write(Vec::new()).unwrap().into()),
         ("gallery-v1/cluster_members.parquet", write_members(Vec::new(), &sample_members()).unwrap().into()),
         ("gallery-v1/map.parquet", write_map(Vec::new(), &sample_points()).unwrap().into()),
+        ("neighbors-v1/neighbors.arrow", sample_neighbors().write(Vec::new()).unwrap().into()),
+        ("map-v1/projection.parquet", write_projection(Vec::new(), &sample_places()).unwrap().into()),
     ]
 }
 
@@ -239,6 +251,8 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
         (_, "cluster_stats.parquet") => Stats::open(bytes, 20).map(drop),
         (_, "cluster_members.parquet") => open_members(bytes, 3).map(drop),
         (_, "map.parquet") => open_map(bytes, 3).map(drop),
+        (_, "neighbors.arrow") => Neighbors::open(bytes).map(drop),
+        (_, "projection.parquet") => open_projection(bytes).map(drop),
         _ => panic!("no reader for {name}"),
     }
 }
