@@ -45,8 +45,9 @@ static void on_error(j_common_ptr any) {
   case JERR_INPUT_EOF: case JERR_INPUT_EMPTY: case JERR_NO_IMAGE: give_up(any, TRUNCATED); break;
   case JERR_SOF_UNSUPPORTED: case JERR_BAD_PRECISION: case JERR_CONVERSION_NOTIMPL: case JERR_CCIR601_NOTIMPL:
   case JERR_FRACT_SAMPLE_NOTIMPL: case JERR_ARITH_NOTIMPL: case JERR_NOTIMPL: case JERR_COMPONENT_COUNT:
-  case JERR_UNKNOWN_MARKER:
     give_up(any, UNSUPPORTED); break;
+  case JERR_UNKNOWN_MARKER: /* Hierarchical JPEG has two markers of its own; any other is damage. */
+    give_up(any, any->err->msg_parm.i[0] == 0xde || any->err->msg_parm.i[0] == 0xdf ? UNSUPPORTED : CORRUPT); break;
   default: give_up(any, CORRUPT);
   }
 }

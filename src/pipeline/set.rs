@@ -103,7 +103,7 @@ fn set_short(spec: &mut Spec, noun: &Word, rest: &[Word], value: Tree, registry:
     if nodes.is_empty() {
         let nouns = spec.nouns();
         return Err(Fault::new(noun.span, format!("the pipeline has no key and no node `{}`", noun.text))
-            .hint(did_you_mean(&noun.text, nouns.iter().copied().chain(KEYS)))
+            .hint(takers(spec, noun, registry).or_else(|| did_you_mean(&noun.text, nouns.iter().copied().chain(KEYS))))
             .hint(format!("its nodes are {}", crate::pipeline::suggest::list(nouns.iter().copied()))));
     }
     let Some((param, deeper)) = rest.split_first() else {
@@ -131,6 +131,14 @@ fn set_short(spec: &mut Spec, noun: &Word, rest: &[Word], value: Tree, registry:
             .hint(format!("say which: {} or {}", long("once"), long("each_epoch"))))
         }
     }
+}
+
+/// The nodes that have a parameter of this name, which was perhaps meant.
+fn takers(spec: &Spec, param: &Word, registry: Registry) -> Option<String> {
+    let nodes = [Section::Once, Section::EachEpoch].into_iter().flat_map(|section| spec.section(section));
+    let has = |node: &&NodeSpec| stage_of(node, registry).is_ok_and(|def| check_parameter(def, node, param).is_ok());
+    let takers: Vec<_> = nodes.filter(has).map(|node| format!("{}.{}", node.noun.text, param.text)).collect();
+    (!takers.is_empty()).then(|| format!("did you mean {}?", takers.join(" or ")))
 }
 
 /// SECTION.NOUN.stage, SECTION.NOUN.epochs, SECTION.NOUN.from.PORT, SECTION.NOUN.with.PARAM.

@@ -15,16 +15,22 @@ use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 /// For how long the list on the disk may be behind the files.
 const LISTED: Duration = Duration::from_secs(5);
 
+/// How many hits at most wait for one message.
+const TOGETHER: usize = 256;
+
 /// Listens to a run. Another thread exports its results: a run never waits for that.
 pub struct Results<'scope> {
     folder: PathBuf,
-    heard: Sender<Made>,
+    heard: Sender<Vec<Made>>,
+    /// Hits that the keeper has not heard of yet. A run can find thousands at once, and each message wakes a thread.
+    hits: Mutex<Vec<Made>>,
     keeper: ScopedJoinHandle<'scope, Keeper<'scope>>,
 }
 
@@ -92,7 +98,7 @@ impl<'scope> Results<'scope> {
             turn.into_iter().for_each(|turn| keeper.open(turn));
             keeper.keep(&made)
         };
-        Ok(Self { folder: folder.to_owned(), heard, keeper: scope.spawn(keep) })
+        Ok(Self { folder: folder.to_owned(), heard, hits: Mutex::default(), keeper: scope.spawn(keep) })
     }
 
     /// Where the results are.
@@ -109,6 +115,7 @@ impl<'scope> Results<'scope> {
     /// # Errors
     /// If the folder cannot be locked.
     pub fn finish(self, end: End, waits: &mut dyn FnMut() -> bool) -> anyhow::Result<Option<Lacks>> {
+        self.tell(&mut self.hits.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self.heard);
         let mut keeper = self.keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         while !keeper.take_turn()? {
@@ -122,13 +129,23 @@ impl<'scope> Results<'scope> {
 
 impl Observer for Results<'_> {
     fn observe(&self, event: &Event) {
-        let (node, key, artifact, is_new) = match event {
-            Event::NodeHit { node, key, artifact } => (node, *key, *artifact, false),
-            Event::NodeFinished { node, key, artifact, .. } => (node, *key, *artifact, true),
-            _ => return,
-        };
-        // The keeper's thread ends after this sender, or by a panic, which is reported at the run's end.
-        let _ = self.heard.send(Made { node: node.clone(), key, artifact, is_new });
+        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = matches!(event, Event::NodeFinished { .. });
+        if let Event::NodeHit { node, key, artifact } | Event::NodeFinished { node, key, artifact, .. } = event {
+            hits.push(Made { node: node.clone(), key: *key, artifact: *artifact, is_new });
+        }
+        if !matches!(event, Event::NodeHit { .. }) || hits.len() == TOGETHER {
+            self.tell(&mut hits);
+        }
+    }
+}
+
+impl Results<'_> {
+    fn tell(&self, made: &mut Vec<Made>) {
+        if !made.is_empty() {
+            // The keeper's thread ends after this sender, or by a panic, which is reported at the run's end.
+            let _ = self.heard.send(std::mem::take(made));
+        }
     }
 }
 
@@ -156,9 +173,9 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    fn keep(mut self, heard: &Receiver<Made>) -> Self {
+    fn keep(mut self, heard: &Receiver<Vec<Made>>) -> Self {
         let mut written = Stopwatch::new();
-        while let Ok(made) = heard.recv() {
+        for made in heard.iter().flatten() {
             if self.cancel.is_requested() {
                 self.is_cut_short = true; // A stopping run waits for no copy; the same command resumes.
                 continue;
