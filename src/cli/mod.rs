@@ -15,6 +15,7 @@ mod program;
 mod report;
 mod run;
 mod runs;
+mod serve;
 mod show;
 mod signals;
 mod terminal;
@@ -73,6 +74,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Diff(args) => diff::diff(args),
         Command::Show(args) => show::show(args),
         Command::Report(args) => report::report(args),
+        Command::Serve(args) => serve::serve(args),
         Command::Ls(args) => ls::ls(args),
         Command::Verify(args) => verify::verify(args),
         Command::Gc(args) => gc::gc(args),

@@ -312,8 +312,8 @@ fn the_test_of_the_libraries_tells_a_library_from_a_room() {
 }
 
 /// Files that may start a program: the one beside them.
-const STARTERS: [&str; 4] =
-    ["src/cli/native.rs", "src/cli/run.rs", "src/engine/crew/process.rs", "src/engine/crew/worker.rs"];
+const STARTERS: [&str; 5] =
+    ["src/cli/native.rs", "src/cli/run.rs", "src/cli/serve.rs", "src/engine/crew/process.rs", "src/engine/crew/worker.rs"];
 /// What starts a program, and what reads files that can carry code: TorchScript and pickles.
 const CARRIERS: [&str; 7] =
     ["process::Command", "execv", "libc::system", "CModule", "VarStore", "load_multi", "pickle"];

@@ -1,6 +1,7 @@
 "use strict";
 // All texts that come from files (paths, labels) reach the page as text nodes: nothing in them is ever markup.
-const data = JSON.parse(document.getElementById("data").textContent);
+// `show` draws everything; a report calls it once, at its end, and serve.js again whenever there is something new.
+let [data, gallery, clusters] = [null, null, []];
 const $ = (id) => document.getElementById(id);
 const make = (tag, attributes = {}, ...children) => {
   const node = tag.startsWith("svg:") ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4))
@@ -14,15 +15,23 @@ const make = (tag, attributes = {}, ...children) => {
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 const number = (value, digits = 3) => value === null || Number.isNaN(value) ? "-" :
   Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(digits);
+// A cell that is a number stands to the right, and so does one that `figure` makes of a text.
+const figure = (text) => make("td", { class: "number" }, text);
+const cell = (value) => value instanceof Element ? value : typeof value === "number" ? figure(number(value)) : make("td", {}, value);
+const table = (names, rows) => make("div", { class: "scroll" }, make("table", {},
+  make("thead", {}, make("tr", {}, ...names.map((name) => make("th", {}, name)))),
+  make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(cell))))));
 const seconds = (s) => s < 60 ? s.toFixed(1) + " s" : s < 3600 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
 
-$("title").textContent = data.run.name + " · dcpipe report";
-document.title = $("title").textContent;
-$("summary").textContent = data.run.facts.map(([name, value]) => name + ": " + value).join(" · ");
-if (data.warnings.length > 0) {
-  $("warnings").hidden = false;
-  $("warnings").querySelector("ul").append(...data.warnings.map((text) => make("li", {}, text)));
-}
+for (const form of document.querySelectorAll("form.bar")) form.addEventListener("submit", (event) => event.preventDefault());
+
+const heading = () => {
+  $("title").textContent = data.run.name + " · dcpipe report";
+  document.title = $("title").textContent;
+  $("summary").textContent = data.run.facts.map(([name, value]) => name + ": " + value).join(" · ");
+  $("warnings").hidden = data.warnings.length === 0;
+  $("warnings").querySelector("ul").replaceChildren(...data.warnings.map((text) => make("li", {}, text)));
+};
 
 // Curves.
 const chart = (title, how, points) => {
@@ -51,30 +60,35 @@ const chart = (title, how, points) => {
   const end = points[points.length - 1];
   return make("figure", {}, make("figcaption", {}, `${title}: ${number(end[1])}`), svg, make("p", { class: "how" }, how));
 };
-const charts = document.querySelector("#curves .charts");
-for (const [name, title, how] of data.curves) {
-  const points = data.epochs.filter((e) => name in e.metrics && Number.isFinite(e.metrics[name])).map((e) => [e.epoch, e.metrics[name]]);
-  if (points.length > 0) charts.append(chart(title, how, points));
-}
-if (!charts.children.length) charts.append(make("p", { class: "none" }, "No epoch has metrics yet."));
+const curves = () => {
+  const charts = [];
+  for (const [name, title, how] of data.curves) {
+    const points = data.epochs.filter((e) => name in e.metrics && Number.isFinite(e.metrics[name])).map((e) => [e.epoch, e.metrics[name]]);
+    if (points.length > 0) charts.push(chart(title, how, points));
+  }
+  if (!charts.length) charts.push(make("p", { class: "none" }, "No epoch has metrics yet."));
+  document.querySelector("#curves .charts").replaceChildren(...charts);
+};
 
 // Clusters.
-const gallery = data.gallery;
-let clusters = [];
-if (gallery) {
+const unpack = () => {
   const f32 = (name) => new Float32Array(bytes(gallery.columns[name]));
   const i32 = (name) => new Int32Array(bytes(gallery.columns[name]));
   const [size, mean, purity, iou] = [i32("size"), f32("mean_distance"), f32("purity"), f32("iou")];
   const [previous, neighbor, label] = [i32("previous_id"), i32("neighbor_id"), i32("main_label")];
-  clusters = Array.from(size, (n, id) => ({
+  return Array.from(size, (n, id) => ({
     id, size: n, mean: mean[id] < 0 ? null : mean[id], purity: purity[id] < 0 ? null : purity[id],
     label: label[id] < 0 ? "" : gallery.labels[label[id]], previous: previous[id], iou: iou[id] < 0 ? null : iou[id],
     neighbor: neighbor[id], montage: gallery.montages[id] || null, members: gallery.members[id] || [],
   }));
-}
-const sorts = [["size", "size"], ["mean", "mean distance"], ["purity", "purity"], ["iou", "stability"], ["id", "cluster"]]
-  .filter(([key]) => clusters.some((c) => c[key] !== null));
-$("sort").append(...sorts.map(([key, title]) => make("option", { value: key }, title)));
+};
+const SORTS = [["size", "size"], ["mean", "mean distance"], ["purity", "purity"], ["iou", "stability"], ["id", "cluster"]];
+const sorts = () => {
+  const before = $("sort").value;
+  const there = SORTS.filter(([key]) => clusters.some((c) => c[key] !== null));
+  $("sort").replaceChildren(...there.map(([key, title]) => make("option", { value: key }, title)));
+  if (there.some(([key]) => key === before)) $("sort").value = before;
+};
 const PAGE = 60;
 let limit = PAGE;
 const facts = (c) => make("dl", {}, ...[
@@ -83,8 +97,9 @@ const facts = (c) => make("dl", {}, ...[
   c.iou === null ? null : ["stability", number(c.iou, 2)],
 ].filter(Boolean).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
 const head = (c) => "Cluster " + c.id + (c.label ? " · mostly " + c.label : "");
-const picture = (c) => c.montage === null ? make("p", { class: "none" }, c.size ? "no montage" : "empty") :
-  make("img", { src: "data:image/jpeg;base64," + c.montage, alt: "Members of cluster " + c.id, loading: "lazy" });
+const sheet = (c) => gallery.sheets && c.size ? gallery.sheets + c.id : c.montage && "data:image/jpeg;base64," + c.montage;
+const picture = (c) => sheet(c) ? make("img", { src: sheet(c), alt: "Members of cluster " + c.id, loading: "lazy" }) :
+  make("p", { class: "none" }, c.size ? "no montage" : "empty");
 const render = () => {
   const words = $("search").value.trim().toLowerCase();
   const found = clusters.filter((c) => words === "" || String(c.id) === words || c.label.toLowerCase().includes(words) ||
@@ -102,41 +117,43 @@ $("search").addEventListener("input", again);
 $("sort").addEventListener("change", again);
 $("descending").addEventListener("change", again);
 $("more").addEventListener("click", () => { limit += PAGE; render(); });
-if (gallery) render(); else {
-  $("clusters").querySelector("form").hidden = true;
+const cards = () => {
+  clusters = gallery ? unpack() : [];
+  $("clusters").querySelector("form").hidden = !gallery;
+  sorts();
+  if (gallery) return render();
   $("more").hidden = true;
-  $("cards").append(make("p", { class: "none" }, data.run.no_gallery));
-}
+  $("cards").replaceChildren(make("p", { class: "none" }, data.run.no_gallery));
+};
 const copy = (title, text) => make("button", { type: "button", onclick: (event) => {
   const done = () => { event.target.textContent = "copied"; };
   navigator.clipboard ? navigator.clipboard.writeText(text).then(done, () => {}) : done();
 } }, title);
 const link = (id, text) => id < 0 || !clusters[id] ? make("span", {}, "none") :
   make("button", { type: "button", onclick: () => open(id) }, text);
+const sql = (c) => `select image_id, path, label, distance from 'clusters/*/*.parquet'\nwhere epoch_idx = ${gallery.epoch} and cluster_id = ${c.id} order by distance;`;
+const copies = (c, members) => make("p", { class: "bar" }, copy("Copy ids", members.map((m) => m[0]).join("\n")),
+  copy("Copy paths", members.map((m) => m[1]).join("\n")), copy("Copy SQL", sql(c)));
+// A report has the members that its montage shows; serve.js puts all of them in their place.
+const details = { members: (c) => [
+  make("div", { class: "sheet" }, picture(c)), copies(c, c.members),
+  make("p", { class: "soft" }, "All members, in the folder of the results:"), make("pre", {}, sql(c)),
+  table(["image", "path", "label", "place", "distance"], c.members.map(([image, path, label, role, distance]) =>
+    [figure(String(image)), path, label, role, figure(distance.toFixed(4))])),
+] };
 const open = (id) => {
   const c = clusters[id];
   $("detail-title").textContent = head(c);
-  const sheet = make("div", { class: "sheet" }, picture(c));
-  const rows = c.members.map(([image, path, label, role, distance]) => make("tr", {},
-    make("td", { class: "number" }, String(image)), make("td", {}, path), make("td", {}, label), make("td", {}, role),
-    make("td", { class: "number" }, distance.toFixed(4))));
-  const names = ["image", "path", "label", "place", "distance"].map((name) => make("th", {}, name));
-  const sql = `select image_id, path, label, distance from 'clusters/*/*.parquet'\nwhere epoch_idx = ${gallery.epoch} and cluster_id = ${id} order by distance;`;
   $("detail").querySelector("div").replaceChildren(facts(c),
     make("p", {}, "Nearest cluster: ", link(c.neighbor, "cluster " + c.neighbor),
       c.previous < 0 ? null : ` · In the epoch before: mostly cluster ${c.previous} (overlap ${number(c.iou, 2)})`),
-    sheet, make("p", { class: "bar" }, copy("Copy ids", c.members.map((m) => m[0]).join("\n")),
-      copy("Copy paths", c.members.map((m) => m[1]).join("\n")), copy("Copy SQL", sql)),
-    make("p", { class: "soft" }, "All members, in the folder of the results:"), make("pre", {}, sql),
-    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...names)), make("tbody", {}, ...rows))));
+    ...details.members(c));
   if (!$("detail").open) $("detail").showModal();
 };
 
 // Map.
-if (gallery && gallery.map) {
-  const unit = (name) => Float32Array.from(new Uint16Array(bytes(gallery.map[name])), (v) => v / 65535);
-  const [xs, ys] = [unit("x"), unit("y")];
-  const [cluster, label] = [new Int32Array(bytes(gallery.map.cluster)), new Int32Array(bytes(gallery.map.label))];
+const map = (() => {
+  let [xs, ys, cluster, label] = [[], [], [], []];
   const canvas = $("canvas"), context = canvas.getContext("2d");
   const colour = (n) => n < 0 ? "#888888" : `hsl(${(n * 137.508) % 360} 65% ${45 + (n * 29) % 20}%)`;
   let view = { x: 0, y: 0, zoom: 1 };
@@ -199,17 +216,29 @@ if (gallery && gallery.map) {
   });
   $("reset").addEventListener("click", () => { view = { x: 0, y: 0, zoom: 1 }; draw(); });
   $("colour").addEventListener("change", draw);
-  if (gallery.labels.length === 0) $("colour").parentElement.hidden = true;
-  draw();
-} else $("map").hidden = true;
+  return () => {
+    $("map").hidden = !gallery || !gallery.map;
+    if ($("map").hidden) return;
+    const unit = (name) => Float32Array.from(new Uint16Array(bytes(gallery.map[name])), (v) => v / 65535);
+    [xs, ys] = [unit("x"), unit("y")];
+    [cluster, label] = [new Int32Array(bytes(gallery.map.cluster)), new Int32Array(bytes(gallery.map.label))];
+    $("colour").parentElement.hidden = gallery.labels.length === 0;
+    draw();
+  };
+})();
 
 // Time and files.
-const table = (names, rows) => make("div", { class: "scroll" }, make("table", {},
-  make("thead", {}, make("tr", {}, ...names.map((name) => make("th", {}, name)))),
-  make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) =>
-    make("td", typeof cell === "number" ? { class: "number" } : {}, typeof cell === "number" ? number(cell) : cell)))))));
-const total = data.time.reduce((sum, [, s]) => sum + s, 0);
-$("time").querySelector("div").append(table(["node", "nodes", "time in all", "share"],
-  data.time.map(([node, s, count]) => [node, count, seconds(s), (100 * s / total).toFixed(0) + " %"])));
-$("files").querySelector("div").append(data.bad.length === 0 ? make("p", {}, "Every file could be used.") :
-  table(["reason", "files", "such as"], data.bad));
+const rest = () => {
+  const total = data.time.reduce((sum, [, s]) => sum + s, 0);
+  $("time").querySelector("div").replaceChildren(table(["node", "nodes", "time in all", "share"],
+    data.time.map(([node, s, count]) => [node, count, seconds(s), (100 * s / total).toFixed(0) + " %"])));
+  $("files").querySelector("div").replaceChildren(data.bad.length === 0 ? make("p", {}, "Every file could be used.") :
+    table(["reason", "files", "such as"], data.bad));
+};
+
+const show = (next) => {
+  data = next;
+  gallery = data.gallery;
+  for (const draw of [heading, curves, cards, map, rest]) draw();
+};
+if ($("data")) show(JSON.parse($("data").textContent));
