@@ -129,7 +129,7 @@ const copy = (title, text) => make("button", { type: "button", onclick: (event) 
   const done = () => { event.target.textContent = "copied"; };
   navigator.clipboard ? navigator.clipboard.writeText(text).then(done, () => {}) : done();
 } }, title);
-const link = (id, text) => id < 0 || !clusters[id] ? make("span", {}, "none") :
+const link = (id, text) => !clusters[id] ? make("span", {}, text) :
   make("button", { type: "button", onclick: () => open(id) }, text);
 const sql = (c) => `select image_id, path, label, distance from 'clusters/*/*.parquet'\nwhere epoch_idx = ${gallery.epoch} and cluster_id = ${c.id} order by distance;`;
 const copies = (c, members) => make("p", { class: "bar" }, copy("Copy ids", members.map((m) => m[0]).join("\n")),
@@ -144,10 +144,10 @@ const details = { members: (c) => [
 const open = (id) => {
   const c = clusters[id];
   $("detail-title").textContent = head(c);
-  $("detail").querySelector("div").replaceChildren(facts(c),
-    make("p", {}, "Nearest cluster: ", link(c.neighbor, "cluster " + c.neighbor),
+  $("detail").querySelector("div").replaceChildren(...[facts(c),
+    c.neighbor < 0 ? null : make("p", {}, "Nearest cluster: ", link(c.neighbor, "cluster " + c.neighbor),
       c.previous < 0 ? null : ` · In the epoch before: mostly cluster ${c.previous} (overlap ${number(c.iou, 2)})`),
-    ...details.members(c));
+    ...details.members(c)].filter(Boolean));
   if (!$("detail").open) $("detail").showModal();
 };
 

@@ -62,7 +62,8 @@ impl Shown {
         let labels: Vec<&str> = labels.into_iter().filter(|label| !label.is_empty()).collect();
         let label = |name: &str| labels.binary_search(&name).map_or(-1, |at| at as i32);
         let embedded = (0..clusters.len() as u32).filter(|_| sheets.is_none());
-        let montages = embedded.filter_map(|id| Some((id.to_string(), STANDARD.encode(self.montage(ClusterId(id))?).into())));
+        let montages =
+            embedded.filter_map(|id| Some((id.to_string(), STANDARD.encode(self.montage(ClusterId(id))?).into())));
         let montages: Map<String, Value> = montages.collect();
         let mut members: Map<String, Value> = Map::new();
         for member in &self.members {

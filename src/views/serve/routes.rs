@@ -165,7 +165,9 @@ mod tests {
         for host in ["127.0.0.1", "127.0.0.1:80", "localhost:9", "LOCALHOST", "[::1]:1", "127.0.0.2:80"] {
             assert!(own(host), "{host}");
         }
-        for host in ["", ":80", "example.org", "localhost.example.org", "127.0.0.1.example.org:80", "10.0.0.1", "localhost."] {
+        for host in
+            ["", ":80", "example.org", "localhost.example.org", "127.0.0.1.example.org:80", "10.0.0.1", "localhost."]
+        {
             assert!(!own(host), "{host}");
         }
         let any = |host| is_own(host, "0.0.0.0".parse().unwrap());
@@ -178,9 +180,22 @@ mod tests {
         assert_eq!(ask("/original/3/17", None), Some(Ask::Original(3, ImageId(17))));
         assert_eq!(ask("/data", Some("epoch=3")), Some(Ask::Data(Some(3))));
         for path in [
-            "", "original/3/17", "//", "/../x", "/original/3/../../etc/passwd", "/original/3/%31", "/original/3/-1",
-            "/original/3/+1", "/original/3/4294967296", "/original/3/1\0", "/original//1", "/original/3/1/", "/original/3//etc",
-            "/thumb/3/1.5", "/page.js/", "/thumb/3/\u{661}",
+            "",
+            "original/3/17",
+            "//",
+            "/../x",
+            "/original/3/../../etc/passwd",
+            "/original/3/%31",
+            "/original/3/-1",
+            "/original/3/+1",
+            "/original/3/4294967296",
+            "/original/3/1\0",
+            "/original//1",
+            "/original/3/1/",
+            "/original/3//etc",
+            "/thumb/3/1.5",
+            "/page.js/",
+            "/thumb/3/\u{661}",
         ] {
             assert_eq!(ask(path, None), None, "{path}");
         }

@@ -16,6 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
@@ -74,6 +75,17 @@ struct Hall {
     site: Arc<Site>,
     own: IpAddr,
     turns: Arc<Semaphore>,
+    /// Whether a thread reads what the store has now.
+    reads: Arc<AtomicBool>,
+}
+
+/// Held while a thread reads what the store has.
+struct Reading(Arc<AtomicBool>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Server {
@@ -105,8 +117,13 @@ impl Server {
     /// # Errors
     /// Where the system refuses threads or sockets.
     pub fn run(self) -> io::Result<()> {
-        let hall = Hall { own: self.address()?.ip(), site: self.site, turns: Arc::new(Semaphore::new(AT_ONCE)) };
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(AT_ONCE + 1).build()?;
+        let hall = Hall {
+            own: self.address()?.ip(),
+            site: self.site,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            reads: Arc::default(),
+        };
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(AT_ONCE + 2).build()?;
         let site = Arc::clone(&hall.site);
         // Its failure comes again as the answer to a request.
         runtime.spawn_blocking(move || drop(site.warm()));
@@ -162,9 +179,13 @@ fn understand(request: &Request<Incoming>, own: IpAddr) -> Result<Ask, (StatusCo
         return Err((StatusCode::BAD_REQUEST, "a request names one host"));
     };
     let named = request.uri().authority().map_or(Some(""), |named| Some(named.as_str()));
-    let is_here = host.to_str().is_ok_and(|host| is_own(host, own)) && named.is_none_or(|n| n.is_empty() || is_own(n, own));
+    let is_here =
+        host.to_str().is_ok_and(|host| is_own(host, own)) && named.is_none_or(|n| n.is_empty() || is_own(n, own));
     if !is_here {
-        return Err((StatusCode::MISDIRECTED_REQUEST, "this server has another name; use the address that dcpipe serve printed"));
+        return Err((
+            StatusCode::MISDIRECTED_REQUEST,
+            "this server has another name; use the address that dcpipe serve printed",
+        ));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "this server changes nothing: it answers GET and HEAD"));
@@ -174,7 +195,18 @@ fn understand(request: &Request<Incoming>, own: IpAddr) -> Result<Ask, (StatusCo
 
 async fn made(ask: Ask, hall: &Hall) -> Reply {
     let broken = || Reply::refusal(StatusCode::INTERNAL_SERVER_ERROR, "BUG: the answer failed; please report it");
-    let (Ok(turn), site) = (Arc::clone(&hall.turns).acquire_owned().await, Arc::clone(&hall.site)) else { return broken() };
+    let (Ok(turn), site) = (Arc::clone(&hall.turns).acquire_owned().await, Arc::clone(&hall.site)) else {
+        return broken();
+    };
+    let (reads, reader) = (Arc::clone(&hall.reads), Arc::clone(&hall.site));
+    if ask == Ask::State && !reads.swap(true, Ordering::SeqCst) {
+        let reading = Reading(reads);
+        // The next look at the state finds what this one reads.
+        tokio::task::spawn_blocking(move || {
+            let _reading = reading;
+            reader.keep_up();
+        });
+    }
     let answer = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         answer(&site, ask)

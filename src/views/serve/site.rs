@@ -55,7 +55,10 @@ pub struct Place {
 pub struct Site {
     place: Place,
     load: Load,
+    live: Mutex<Live>,
     watch: Mutex<Watch>,
+    /// Why the last reading failed.
+    failed: Mutex<Option<String>>,
     now: Mutex<Option<Arc<Snapshot>>>,
     data: Recent<Bytes>,
     galleries: Recent<Shown>,
@@ -66,8 +69,8 @@ pub struct Site {
 }
 
 /// What decides whether a snapshot is still the newest.
+#[derive(Default)]
 struct Watch {
-    live: Live,
     seen: Option<Seen>,
     /// Snapshots so far.
     number: u64,
@@ -96,10 +99,11 @@ pub(super) struct Asked {
 impl Site {
     /// Nothing is read yet.
     pub fn of(place: Place, load: Load) -> Self {
-        let watch = Mutex::new(Watch { live: Live::of(place.journal.clone()), seen: None, number: 0 });
+        let live = Mutex::new(Live::of(place.journal.clone()));
         let (data, galleries, indexes) = (Recent::of(EPOCHS), Recent::of(EPOCHS), Recent::of(EPOCHS));
         let (thumbs, crops) = (Recent::of(1), Recent::of(1));
-        Self { place, load, watch, now: Mutex::default(), data, galleries, indexes, thumbs, crops }
+        let (watch, failed, now) = Default::default();
+        Self { place, load, live, watch, failed, now, data, galleries, indexes, thumbs, crops }
     }
 
     /// Reads what the store has, if that changed.
@@ -108,9 +112,8 @@ impl Site {
     /// Where it cannot be read. The last snapshot then stays.
     pub fn refresh(&self) -> anyhow::Result<()> {
         let mut watch = held(&self.watch);
-        watch.live.look();
         // Taken before the reading: what changes meanwhile is seen the next time.
-        let seen = (self.files(), watch.live.changes);
+        let seen = (self.files(), self.look());
         if watch.seen.as_ref() == Some(&seen) {
             return Ok(());
         }
@@ -118,6 +121,19 @@ impl Site {
         *held(&self.now) = Some(Arc::new(snapshot));
         (watch.number, watch.seen) = (watch.number + 1, Some(seen));
         Ok(())
+    }
+
+    /// The same. The page tells of a failure.
+    pub(super) fn keep_up(&self) {
+        let failed = self.refresh().err().map(|error| format!("{error:#}"));
+        *held(&self.failed) = failed;
+    }
+
+    /// Reads on in the journal, and counts the changes that it tells.
+    fn look(&self) -> u64 {
+        let mut live = held(&self.live);
+        live.look();
+        live.changes
     }
 
     fn files(&self) -> Vec<Option<(u64, u64, i64, i64)>> {
@@ -171,12 +187,13 @@ impl Site {
         self.place.epoch.filter(|epoch| now.epochs.contains_key(epoch)).or_else(|| now.newest())
     }
 
-    /// What changes while a run goes.
+    /// What changes while a run goes. It never waits for the store, which a run may keep busy.
     pub(super) fn state(&self) -> anyhow::Result<Value> {
-        let error = self.refresh().err().map(|error| format!("{error:#}"));
         let now = self.now()?;
+        self.look();
         let epochs: Vec<_> = now.epochs.iter().map(|(epoch, of)| json!([epoch, of.is_shown])).collect();
-        let run = held(&self.watch).live.json(&|node| now.usual(node));
+        let run = held(&self.live).json(&|node| now.usual(node));
+        let error = held(&self.failed).clone();
         Ok(json!({
             "version": now.version.short(), "epochs": epochs, "first": self.place.epoch, "newest": now.newest(),
             "run": run, "error": error,
@@ -273,7 +290,8 @@ impl Site {
         let page = index.page(cluster, asked.order, asked.seed, asked.from, asked.count);
         let row = |(image, distance): &(ImageId, f32)| {
             let known = (image.index() < dataset.len()).then(|| dataset.image(*image));
-            let known = known.with_context(|| format!("image {image} was clustered, and the dataset has {}", dataset.len()))?;
+            let known =
+                known.with_context(|| format!("image {image} was clustered, and the dataset has {}", dataset.len()))?;
             Ok(json!([image, known.path, known.label, distance]))
         };
         let rows = page.iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
@@ -322,7 +340,10 @@ impl Site {
 
 fn sources(now: &Snapshot, epoch: u32) -> anyhow::Result<&Sources> {
     let there = || now.epochs.keys().map(u32::to_string).collect::<Vec<_>>().join(", ");
-    Ok(now.epochs.get(&epoch).ok_or_else(|| NotThere(format!("epoch {epoch} has no clusters; there are: {}", there())))?)
+    Ok(now
+        .epochs
+        .get(&epoch)
+        .ok_or_else(|| NotThere(format!("epoch {epoch} has no clusters; there are: {}", there())))?)
 }
 
 /// The size of a cluster that there is.

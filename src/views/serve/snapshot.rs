@@ -45,7 +45,9 @@ impl Snapshot {
         for id in plan.order() {
             let node = plan.node(*id);
             let Some(record) = has(id) else { continue };
-            usual.insert(node.noun.clone(), record.wall_ms as f64 / 1e3);
+            if node.epoch.0 > 0 {
+                usual.insert(node.noun.clone(), record.wall_ms as f64 / 1e3);
+            }
             let noun = record.artifact.kind.as_str();
             let clusters = node.inputs.iter().find(|(port, _)| *port == CLUSTERS.name).map(|(_, from)| *from);
             let (gallery, clusters) = match clusters {
@@ -60,9 +62,8 @@ impl Snapshot {
         }
         let mut text = numbers.to_string();
         for (epoch, sources) in &epochs {
-            let digests = [Some(sources.clusters), sources.gallery, sources.dataset].map(|id| {
-                id.and_then(|id| has(&id)).map(|record| record.artifact.digest())
-            });
+            let digests = [Some(sources.clusters), sources.gallery, sources.dataset]
+                .map(|id| id.and_then(|id| has(&id)).map(|record| record.artifact.digest()));
             text.push_str(&format!("\n{epoch} {digests:?} {}", sources.is_shown));
         }
         Ok(Self { number, version: Digest::of(text.as_bytes()), numbers, epochs, plan, records, usual })
