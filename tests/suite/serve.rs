@@ -489,7 +489,8 @@ fn large(node: &Node) -> Vec<(&'static str, Vec<u8>)> {
 fn a_run_of_imagenets_size_is_shown_within_a_second_and_half_a_gigabyte() {
     let space = Space::empty();
     let pipeline = include_str!("../../pipelines/imagenet.yaml");
-    let sets = ["epochs=1", "vars.images=nowhere"].map(str::to_owned);
+    space.write("images/kind/0.jpg", image(0).1);
+    let sets = ["epochs=1".to_owned(), format!("vars.images={}", space.path("images").display())];
     let plan = made::make_of(&space.path(".dcpipe"), pipeline, &sets, &large);
     assert_eq!(plan.name, "imagenet");
     let resolved =

@@ -98,7 +98,9 @@ const facts = (c) => make("dl", {}, ...[
 ].filter(Boolean).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
 const head = (c) => "Cluster " + c.id + (c.label ? " · mostly " + c.label : "");
 const sheet = (c) => gallery.sheets && c.size ? gallery.sheets + c.id : c.montage && "data:image/jpeg;base64," + c.montage;
-const picture = (c) => sheet(c) ? make("img", { src: sheet(c), alt: "Members of cluster " + c.id, loading: "lazy" }) :
+const size = (c) => ({ width: gallery.tile * gallery.tiles_a_row,
+  height: gallery.tile * Math.ceil((c.members.length || Math.min(c.size, gallery.sheet_tiles)) / gallery.tiles_a_row) });
+const picture = (c) => sheet(c) ? make("img", { src: sheet(c), alt: "Members of cluster " + c.id, loading: "lazy", ...size(c) }) :
   make("p", { class: "none" }, c.size ? "no montage" : "empty");
 const render = () => {
   const words = $("search").value.trim().toLowerCase();

@@ -226,6 +226,9 @@ impl Site {
                     }
                 }
             }
+            if data["gallery"].is_object() {
+                data["gallery"]["sheet_tiles"] = json!(TILES);
+            }
             Ok(data.to_string().into())
         })
     }

@@ -1,4 +1,4 @@
-//! snapshot: what the store has of a run at one moment: its numbers, and for each epoch what its images are shown from.
+//! snapshot: what the store has of a run at one moment: numbers, and each epoch's nodes.
 
 use crate::base::Digest;
 use crate::engine::{NodeId, Plan};
