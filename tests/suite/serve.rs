@@ -10,7 +10,7 @@ use dcpipe::format::dataset::{IMAGES, PACK, write_bad, write_images};
 use dcpipe::format::gallery::{self, ClusterStat, Stats, write_members};
 use dcpipe::format::{BadImage, Centroids, Clusters, Dataset, Image};
 use dcpipe::image::{Limits, decode};
-use dcpipe::pipeline::load;
+use dcpipe::pipeline::{load, load_text};
 use dcpipe::views::serve::{Place, Server, Site, Stop};
 use serde_json::Value;
 use std::fs;
@@ -93,6 +93,7 @@ impl Served {
                 return state;
             }
             assert!(begun.elapsed() < PATIENCE, "{state}");
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }
@@ -493,8 +494,7 @@ fn a_run_of_imagenets_size_is_shown_within_a_second_and_half_a_gigabyte() {
     let sets = ["epochs=1".to_owned(), format!("vars.images={}", space.path("images").display())];
     let plan = made::make_of(&space.path(".dcpipe"), pipeline, &sets, &large);
     assert_eq!(plan.name, "imagenet");
-    let resolved =
-        dcpipe::pipeline::load_text("made.yaml", pipeline, &sets, dcpipe::stages::described(), &|_| None).unwrap();
+    let resolved = load_text("made.yaml", pipeline, &sets, dcpipe::stages::described(), &|_| None).unwrap();
     space.write(".dcpipe/runs/imagenet/pipeline.yaml", resolved.resolved);
     let mut command = space.command(DCPIPE);
     command.args(["serve", "imagenet", "--address", "127.0.0.1:0"]);
@@ -522,4 +522,22 @@ fn a_run_of_imagenets_size_is_shown_within_a_second_and_half_a_gigabyte() {
     assert!(first < 1.0 && served.peak_kb().unwrap() < 500_000);
     served.signal(2);
     served.wait().ended(0);
+}
+
+/// Half a minute.
+#[test]
+#[ignore = "large; run it by name"]
+#[expect(clippy::print_stdout, reason = "the measurement for who asks with --nocapture")]
+fn a_run_of_five_hundred_epochs_is_shown_within_a_second() {
+    let space = Space::empty();
+    let (demo, sets) = (include_str!("../../pipelines/demo.yaml"), ["epochs=500".to_owned(), "name=tiny".to_owned()]);
+    made::make(&space.path(".dcpipe"), demo, &sets);
+    let resolved = load_text("made.yaml", demo, &sets, dcpipe::stages::described(), &|_| None).unwrap().resolved;
+    space.write(".dcpipe/runs/tiny/pipeline.yaml", resolved);
+    let watch = Stopwatch::new();
+    let served = Served::of(&space);
+    let data = served.get("/data").body.len();
+    println!("{data} bytes after {:.3} s", watch.seconds());
+    assert_eq!(served.json("/state")["epochs"].as_array().unwrap().len(), 500);
+    assert!(watch.seconds() < 1.0);
 }

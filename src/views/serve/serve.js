@@ -10,8 +10,10 @@ const PER_PAGE = 60;
 const AWAKE = 1500; // milliseconds between two looks at the run
 let [epoch, known, asked] = [null, null, 0]; // null: the newest epoch
 
+$("search").placeholder = "cluster or label";
+
 // The run at this moment.
-const bar = $("summary").insertAdjacentElement("afterend", make("section", { id: "live", "aria-live": "polite" }));
+const bar = $("summary").insertAdjacentElement("afterend", make("section", { id: "live", "aria-label": "The run at this moment" }));
 const epochs = make("select", { id: "epoch", onchange: () => load(epochs.value === "" ? null : Number(epochs.value)) });
 $("clusters").querySelector("h2").insertAdjacentElement("afterend",
   make("div", { class: "bar" }, make("label", {}, "Epoch ", epochs), make("output", { id: "said" })));
@@ -48,6 +50,7 @@ const load = async (wanted) => {
   const mine = ++asked;
   const next = await ask("data" + (epoch === null ? "" : "?epoch=" + epoch)).catch((error) => ({ failed: error.message }));
   if (mine !== asked) return; // A later choice is on its way.
+  $("said").className = next.failed || next.said ? "wrong" : "soft";
   $("said").textContent = next.failed || next.said || (next.shown === null ? "" : "Shown: epoch " + next.shown);
   if (next.failed) return;
   known = next.version;
