@@ -2,6 +2,7 @@
 
 use crate::store::policy::Policy;
 use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a stage failed, 2 usage, 3 pipeline file, \
@@ -36,6 +37,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Draw one epoch of a pipeline, as SVG or for Graphviz
     Graph(GraphArgs),
+    /// Show a run in a browser: the report's page, live, with every image of every cluster
+    Serve(ServeArgs),
     /// List the nodes of a run, or the runs of a store
     Ls(LsArgs),
     /// Check every file of a store and name what is damaged
@@ -313,6 +316,28 @@ pub struct GraphArgs {
     /// Print the language of Graphviz
     #[arg(long)]
     pub dot: bool,
+}
+
+/// dcpipe serve
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Name of the run; the default is the store's last run
+    pub run: Option<String>,
+    /// Epoch to show first; the default is the newest that has a gallery
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<u32>,
+    /// Address to listen at; port 0 takes a free one. Whoever reaches it sees the images
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8471")]
+    pub address: SocketAddr,
+    /// Open the page in the browser
+    #[arg(long)]
+    pub open: bool,
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
+    /// Folder of the results, as in run: progress comes from DIR/NAME/events.jsonl
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
 }
 
 /// dcpipe ls

@@ -17,6 +17,7 @@ mod program;
 mod report;
 mod run;
 mod runs;
+mod serve;
 mod show;
 mod signals;
 mod terminal;
@@ -76,6 +77,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Show(args) => show::show(args),
         Command::Report(args) => report::report(args),
         Command::Graph(args) => graph::print(args),
+        Command::Serve(args) => serve::serve(args),
         Command::Ls(args) => ls::ls(args),
         Command::Verify(args) => verify::verify(args),
         Command::Gc(args) => gc::gc(args),

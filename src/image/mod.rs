@@ -19,6 +19,7 @@ mod names;
 mod picture;
 mod raster;
 mod resample;
+mod sheet;
 mod taps;
 mod view;
 
@@ -30,4 +31,5 @@ pub use format::Format;
 pub use jpeg::{JPEG_LIBRARY, encode_jpeg};
 pub use list::{Aside, Lacks, ListError, Listed, Listing, Problem, list};
 pub use picture::{Limits, Picture};
+pub use sheet::Sheet;
 pub use view::CentreView;

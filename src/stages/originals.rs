@@ -24,12 +24,18 @@ pub struct Originals {
 }
 
 impl Originals {
-    /// Opens the dataset at an input. A table of which one path leads out of the data set's folder is refused whole.
+    /// Opens the dataset at an input; see [`Originals::of`].
+    pub fn open(input: &Input<'_>) -> anyhow::Result<Self> {
+        let dataset = Dataset::open(&input.part(dataset::IMAGES.file)?)?;
+        Self::of(dataset, input.source.clone(), input.part_if_any(PACK)?)
+    }
+
+    /// The images of a table whose paths begin at `root`, or whose bytes are in `pack`. A table of which one path leads
+    /// out of the data set's folder is refused whole.
     ///
     /// Links below the folder are followed wherever they lead, as the scan has followed them: what comes through this
     /// door has the digest that was scanned, or does not come through.
-    pub fn open(input: &Input<'_>) -> anyhow::Result<Self> {
-        let dataset = Dataset::open(&input.part(dataset::IMAGES.file)?)?;
+    pub fn of(dataset: Dataset, root: Option<PathBuf>, pack: Option<Bytes>) -> anyhow::Result<Self> {
         if let Some((row, image)) = dataset.iter().enumerate().find(|(_, image)| !is_below(image.path)) {
             bail!(
                 "image {row}: images.parquet gives its path as {:?}, which is no file below the data set's folder. No scan \
@@ -37,15 +43,13 @@ impl Originals {
                 image.path
             );
         }
-        Ok(Self { dataset, root: input.source.clone(), pack: input.part_if_any(PACK)? })
+        Ok(Self { dataset, root, pack })
     }
 
     /// Reads and decodes an image, after checking that it still has the bytes that were scanned.
     pub fn picture(&self, id: ImageId) -> anyhow::Result<Picture> {
-        let images = self.dataset.len();
-        ensure!(id.index() < images, "image {id} is asked for, and the dataset has {images}");
-        let image = self.dataset.image(id);
         let bytes = self.bytes(id)?;
+        let image = self.dataset.image(id);
         // The scan has judged the size and the damage; what passed there is not refused here, and nothing larger is made room for.
         let limits = Limits { max_pixels: u64::from(image.width) * u64::from(image.height) };
         let picture = image::decode_or_take(&bytes, &limits, OnDamage::Take)
@@ -63,7 +67,10 @@ impl Originals {
         Ok(picture)
     }
 
-    fn bytes(&self, id: ImageId) -> anyhow::Result<Bytes> {
+    /// The bytes of an image, which are those that were scanned.
+    pub fn bytes(&self, id: ImageId) -> anyhow::Result<Bytes> {
+        let images = self.dataset.len();
+        ensure!(id.index() < images, "image {id} is asked for, and the dataset has {images}");
         let image = self.dataset.image(id);
         if let Some(offset) = image.offset {
             let pack = self.pack.as_ref().context("the dataset carries its images and has no part images.pack")?;

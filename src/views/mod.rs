@@ -7,6 +7,7 @@ mod list;
 mod places;
 pub mod report;
 mod results;
+pub mod serve;
 mod turn;
 
 pub use results::{End, Lacks, Results};

@@ -33,6 +33,15 @@ impl Turn {
     }
 }
 
+/// Whether another process has the turn, without taking it for a moment. None where the system does not tell.
+pub(super) fn is_taken(folder: &Path) -> Option<bool> {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let Ok(meta) = std::fs::metadata(folder.join(FILE)) else { return Some(false) };
+    // `1: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF`; some file systems show another device there than stat does.
+    let inode = format!(":{}", meta.ino());
+    Some(locks.lines().any(|line| line.split_whitespace().any(|word| word.ends_with(&inode))))
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         if self.is_there() {

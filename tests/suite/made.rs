@@ -20,6 +20,14 @@ const IMAGES: u32 = 40;
 
 /// Commits a record for every node of a pipeline, each under the key that a run would look up.
 pub fn make(store: &Path, pipeline: &str, sets: &[String]) -> Plan {
+    make_of(store, pipeline, sets, &parts)
+}
+
+/// A node's parts by name.
+type Parts = Vec<(&'static str, Vec<u8>)>;
+
+/// The same with other parts.
+pub fn make_of(store: &Path, pipeline: &str, sets: &[String], parts: &dyn Fn(&Node) -> Parts) -> Plan {
     let plan = load_text("made.yaml", pipeline, sets, dcpipe::stages::described(), &|_| None).unwrap().plan;
     let store = Store::open(store).unwrap();
     let mut records: Vec<Option<Record>> = vec![None; plan.len()];
@@ -46,7 +54,7 @@ pub fn make(store: &Path, pipeline: &str, sets: &[String]) -> Plan {
 }
 
 /// A node's parts by name; those that tables are laid out from are well formed, the others a few bytes.
-fn parts(node: &Node) -> Vec<(&'static str, Vec<u8>)> {
+pub fn parts(node: &Node) -> Parts {
     let Epoch(epoch) = node.epoch;
     let some = || node.name().into_bytes();
     let each = || 0..IMAGES;

@@ -27,6 +27,7 @@ mod readers;
 mod report;
 mod results;
 mod resume;
+mod serve;
 mod simfs;
 mod space;
 mod store_faults;

@@ -143,6 +143,7 @@ fn without_libtorch_every_command_works_that_needs_no_network() {
     let mut script = "mount -t tmpfs none $NATIVE; set -e\n".to_owned();
     for command in [
         "--help",
+        "serve --help",
         "run tiny.yaml --json",
         "run tiny.yaml --json --to vectors",
         "plan tiny.yaml",

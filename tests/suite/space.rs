@@ -205,6 +205,11 @@ impl Started {
         events(&self.read("out"))
     }
 
+    /// Standard output so far.
+    pub fn told(&self) -> String {
+        self.read("out")
+    }
+
     fn read(&self, name: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.said.path().join(name)).unwrap()).into_owned()
     }
@@ -245,7 +250,8 @@ impl Started {
         }
     }
 
-    fn peak_kb(&self) -> Option<u64> {
+    /// Most memory that it has held so far.
+    pub fn peak_kb(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.parse().ok()
     }

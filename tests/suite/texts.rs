@@ -6,7 +6,7 @@ use crate::space::{DCPIPE, Space};
 use std::fmt::Write;
 use std::path::Path;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "",
     "run",
     "plan",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 15] = [
     "log",
     "diff",
     "show",
+    "serve",
     "ls",
     "verify",
     "gc",
@@ -59,6 +60,8 @@ const MISTAKES: &[&[&str]] = &[
     &["ls", "tiny"],
     &["gc", "--drop", "tiny"],
     &["pin", "tiny"],
+    &["serve"],
+    &["serve", "tiny", "--address", "8000"],
     &["completions", "sh"],
 ];
 

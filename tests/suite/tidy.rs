@@ -18,7 +18,7 @@ const FLOORS: [(&str, u32); 11] = [
     ("native", 6),
 ];
 /// Native libraries and the rooms that may name them.
-const NATIVE: [(&str, &[&str]); 9] = [
+const NATIVE: [(&str, &[&str]); 11] = [
     ("tch::", &["learn"]),
     ("torch_sys::", &["learn"]),
     ("faiss::", &["learn"]),
@@ -28,6 +28,8 @@ const NATIVE: [(&str, &[&str]); 9] = [
     ("libloading::", &["learn"]),
     ("memmap2::", &["store"]),
     ("image::", &["image"]),
+    ("hyper::", &["views"]),
+    ("tokio::", &["views"]),
 ];
 const LONGEST_FILE: usize = 400;
 
@@ -312,8 +314,13 @@ fn the_test_of_the_libraries_tells_a_library_from_a_room() {
 }
 
 /// Files that may start a program: the one beside them.
-const STARTERS: [&str; 4] =
-    ["src/cli/native.rs", "src/cli/run.rs", "src/engine/crew/process.rs", "src/engine/crew/worker.rs"];
+const STARTERS: [&str; 5] = [
+    "src/cli/native.rs",
+    "src/cli/run.rs",
+    "src/cli/serve.rs",
+    "src/engine/crew/process.rs",
+    "src/engine/crew/worker.rs",
+];
 /// What starts a program, and what reads files that can carry code: TorchScript and pickles.
 const CARRIERS: [&str; 7] =
     ["process::Command", "execv", "libc::system", "CModule", "VarStore", "load_multi", "pickle"];

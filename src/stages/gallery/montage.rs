@@ -3,7 +3,7 @@
 use crate::base::{ClusterId, ImageId};
 use crate::format::gallery::{ClusterStat, Member};
 use crate::format::{Clusters, Dataset, Rows};
-use crate::image::{CentreView, Picture, encode_jpeg};
+use crate::image::{CentreView, Picture, Sheet, encode_jpeg};
 use anyhow::{Context, ensure};
 
 /// Of libjpeg, for pictures that are looked at in passing.
@@ -51,11 +51,7 @@ impl Montages<'_> {
         dataset: &Dataset,
     ) -> anyhow::Result<(Vec<u8>, Vec<Member>)> {
         let picks = picks(members.len(), self.per_cluster);
-        let (columns, tile) = (self.columns() as usize, self.tile as usize);
-        let rows = picks.len().div_ceil(columns);
-        let stride = columns * tile * 3;
-        // Grey where the last row has no member.
-        let mut rgb = vec![128; stride * rows * tile];
+        let mut sheet = Sheet::new(picks.len(), self.tile, self.columns());
         let view = CentreView { short_side: self.tile, crop: self.tile };
         let mut square = vec![0; view.bytes()];
         let mut shown = Vec::with_capacity(picks.len());
@@ -64,11 +60,7 @@ impl Montages<'_> {
             let pixels = self.pixels.image(image).with_context(|| format!("image {image} has no crop"))?;
             let picture = Picture { width: self.crop, height: self.crop, rgb: pixels.to_vec() };
             view.render(&picture, &mut square);
-            let corner = at / columns * tile * stride + at % columns * tile * 3;
-            for (line, row) in square.chunks_exact(tile * 3).enumerate() {
-                let from = corner + line * stride;
-                rgb[from..from + row.len()].copy_from_slice(row);
-            }
+            sheet.place(at, &square);
             let known = dataset.image(image);
             shown.push(Member {
                 cluster,
@@ -80,8 +72,7 @@ impl Montages<'_> {
                 distance: clusters.distance[image.index()],
             });
         }
-        let sheet = Picture { width: (columns * tile) as u32, height: (rows * tile) as u32, rgb };
-        let jpeg = encode_jpeg(&sheet, QUALITY);
+        let jpeg = encode_jpeg(&sheet.picture(), QUALITY);
         ensure!(!jpeg.is_empty(), "the montage of cluster {cluster} is larger than a JPEG can be: take fewer tiles");
         Ok((jpeg, shown))
     }

@@ -1,23 +1,17 @@
 //! gather: what the store has of a run, brought into the form in which the page reads it.
 
 use super::course;
+use super::found::part;
 use super::told::CURVES;
-use crate::base::{ClusterId, Digest, Epoch};
-use crate::engine::keys::follows;
-use crate::engine::{Node, Plan};
+use crate::base::Epoch;
+use crate::engine::{Node, NodeId, Plan};
 use crate::format::dataset::{self, open_bad};
-use crate::format::gallery::{self, Point, Stats, open_map, open_members};
 use crate::format::metrics::{self, end_loss, open_metrics, open_steps};
-use crate::format::noun::{DATASET, GALLERY, MAP, METRICS, WEIGHTS};
-use crate::format::projection::{PROJECTION, open_projection};
+use crate::format::noun::{DATASET, GALLERY, METRICS, WEIGHTS};
 use crate::learn::health::{Learning, PREFIX, text};
-use crate::store::{Record, Stand, Store};
-use anyhow::bail;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use crate::store::{Record, Store};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 const NO_GALLERY: &str = "This run has no gallery. Add this node to the pipeline under each_epoch and run it again: \
                           gallery: { stage: gallery, epochs: { every: 10 }, from: { dataset: dataset, crops: \
@@ -28,68 +22,33 @@ const EXAMPLES: usize = 3;
 /// A node of the last run with its record.
 struct Made<'p> {
     node: &'p Node,
-    record: Record,
+    record: &'p Record,
 }
 
-/// The page's data, of `epoch` or of the last one that has a gallery; and the digests of the run's artifacts, by node.
-pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::Result<(Value, Vec<Option<Digest>>)> {
-    let history = store.key_history(&plan.name);
-    let mut records: Vec<Option<Record>> = vec![None; plan.len()];
-    for id in plan.order() {
-        let node = plan.node(*id);
-        let Some(key) = history.of(&node.name()).next() else { continue };
-        let inputs = node.inputs.iter().map(|(port, from)| Some((*port, records[from.index()].as_ref()?)));
-        // A run that did not reach a node leaves it as an earlier one made it, perhaps of something else.
-        if let Some(inputs) = inputs.collect::<Option<Vec<_>>>()
-            && let Some(record) = store.record(key)?.filter(|record| follows(record, &*node.stage, &inputs))
-        {
-            records[id.index()] = Some(record);
-        }
-    }
-    let digests = records.iter().map(|record| record.as_ref().map(|record| record.artifact.digest())).collect();
-    let made =
-        plan.order().iter().filter_map(|id| Some(Made { node: plan.node(*id), record: records[id.index()].take()? }));
-    let made: Vec<_> = made.collect();
+/// The page's data but the clusters, from the records of the plan's nodes.
+pub(in crate::views) fn gather(plan: &Plan, store: &Store, records: &[Option<Record>]) -> anyhow::Result<Value> {
+    let made = |id: &NodeId| Some(Made { node: plan.node(*id), record: records[id.index()].as_ref()? });
+    let made: Vec<_> = plan.order().iter().filter_map(made).collect();
     let epochs = epochs(store, &made)?;
-    let wanted = |made: &&Made<'_>| is(made, GALLERY.name) && epoch.is_none_or(|epoch| made.node.epoch == Epoch(epoch));
-    let shown = made.iter().rev().filter(wanted).find(|made| store.stand(&made.record.artifact) == Stand::Whole);
-    if let (Some(epoch), None) = (epoch, shown) {
-        let all = made.iter().filter(|made| is(made, GALLERY.name)).map(|made| made.node.name());
-        bail!("epoch {epoch} has no gallery; there are: {}", all.collect::<Vec<_>>().join(", "));
-    }
-    let mut gallery = shown.map(|made| show(store, &made.record)).transpose()?.unwrap_or(Value::Null);
-    let is_beside = |made: &&Made<'_>| is(made, MAP.name) && shown.is_some_and(|it| it.node.epoch == made.node.epoch);
-    if let Some(made) = made.iter().find(is_beside)
-        && let Some(bytes) = part(store, &made.record, PROJECTION.file)?
-    {
-        project(&mut gallery, &open_projection(&bytes)?);
-    }
     let took = made.iter().map(|made| (made.node.name(), made.record.wall_ms as f64 / 1e3)).collect();
     let curves: Vec<_> = CURVES.iter().map(|(name, title, how)| json!([name, title, how])).collect();
-    let data = json!({
+    Ok(json!({
         "version": 1,
         "run": { "name": plan.name, "facts": facts(plan, &epochs), "no_gallery": no_gallery(plan, &made) },
         "warnings": warnings(&epochs),
         "curves": curves,
         "epochs": epochs,
-        "gallery": gallery,
+        "gallery": Value::Null,
         "time": time(&made),
         "graph": course::drawn(plan),
         "bars": course::bars(plan, &took),
         "slowest": course::slowest(plan, &took),
         "bad": bad(store, &made)?,
-    });
-    Ok((data, digests))
+    }))
 }
 
 fn is(made: &Made<'_>, noun: &str) -> bool {
     made.record.artifact.kind == noun
-}
-
-/// A part's bytes, where they are there.
-fn part(store: &Store, record: &Record, name: &str) -> anyhow::Result<Option<Bytes>> {
-    let part = record.artifact.part(name).filter(|part| store.stand_of(part) == Stand::Whole);
-    Ok(part.map(|part| store.map(part)).transpose()?)
 }
 
 /// The numbers of every epoch, in order.
@@ -98,12 +57,12 @@ fn epochs(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
     for made in made.iter().filter(|made| made.node.epoch > Epoch(0)) {
         let numbers = epochs.entry(made.node.epoch).or_default();
         if is(made, METRICS.name)
-            && let Some(bytes) = part(store, &made.record, metrics::METRICS.file)?
+            && let Some(bytes) = part(store, made.record, metrics::METRICS.file)?
         {
             numbers.extend(open_metrics(&bytes)?.into_iter().map(|metric| (metric.name, json!(metric.value))));
         }
         if is(made, WEIGHTS.name)
-            && let Some(bytes) = part(store, &made.record, metrics::STEPS.file)?
+            && let Some(bytes) = part(store, made.record, metrics::STEPS.file)?
         {
             let steps = open_steps(&bytes)?;
             if let Some(loss) = end_loss(&steps) {
@@ -177,7 +136,7 @@ fn time(made: &[Made<'_>]) -> Vec<Value> {
 fn bad(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
     let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for made in made.iter().filter(|made| is(made, DATASET.name)) {
-        if let Some(bytes) = part(store, &made.record, dataset::BAD.file)? {
+        if let Some(bytes) = part(store, made.record, dataset::BAD.file)? {
             for bad in open_bad(&bytes)? {
                 by_reason.entry(bad.reason).or_default().push(bad.path);
             }
@@ -188,81 +147,4 @@ fn bad(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
         json!([reason, paths.len(), examples])
     };
     Ok(by_reason.into_iter().map(row).collect())
-}
-
-fn show(store: &Store, record: &Record) -> anyhow::Result<Value> {
-    let file = |name: &str| -> anyhow::Result<Bytes> { Ok(part(store, record, name)?.unwrap_or_default()) };
-    let pack = file(gallery::MONTAGES)?;
-    let stats = Stats::open(&file(gallery::STATS.file)?, pack.len() as u64)?;
-    let (clusters, k) = (&stats.clusters, stats.clusters.len() as u64);
-    let points = match part(store, record, gallery::MAP.file)? {
-        Some(bytes) => open_map(&bytes, k)?,
-        None => Vec::new(),
-    };
-    let main = clusters.iter().filter_map(|cluster| cluster.main_label.as_ref().map(|(_, label)| &**label));
-    let labels: BTreeSet<&str> = main.chain(points.iter().map(|point| &*point.label)).collect();
-    let labels: Vec<&str> = labels.into_iter().filter(|label| !label.is_empty()).collect();
-    let label = |name: &str| labels.binary_search(&name).map_or(-1, |at| at as i32);
-    let montages: Map<String, Value> = (0..)
-        .zip(clusters)
-        .filter_map(|(id, cluster): (u32, _)| {
-            let (from, bytes) = cluster.montage?;
-            let jpeg = pack.get(from as usize..(from + bytes) as usize)?;
-            Some((id.to_string(), STANDARD.encode(jpeg).into()))
-        })
-        .collect();
-    let mut members: Map<String, Value> = Map::new();
-    for member in open_members(&file(gallery::MEMBERS.file)?, k)? {
-        let row = json!([member.image.0, member.path, member.label, member.role, member.distance]);
-        let list = members.entry(member.cluster.to_string()).or_insert_with(|| Value::Array(Vec::new()));
-        list.as_array_mut().into_iter().for_each(|list| list.push(row.clone()));
-    }
-    let all = || clusters.iter();
-    let id = |id: Option<ClusterId>| id.map_or(-1, |id| id.0 as i32);
-    Ok(json!({
-        "epoch": stats.epoch.0, "tile": stats.tile, "tiles_a_row": stats.columns, "labels": labels,
-        "columns": {
-            "size": packed(all().map(|cluster| (cluster.size as i32).to_le_bytes())),
-            "mean_distance": packed(all().map(|cluster| cluster.mean_distance.unwrap_or(-1.0).to_le_bytes())),
-            "purity": packed(all().map(|c| c.main_label.as_ref().map_or(-1.0_f32, |(purity, _)| *purity).to_le_bytes())),
-            "main_label": packed(all().map(|c| c.main_label.as_ref().map_or(-1, |(_, name)| label(name)).to_le_bytes())),
-            "iou": packed(all().map(|cluster| cluster.previous.map_or(-1.0_f32, |(_, iou)| iou).to_le_bytes())),
-            "previous_id": packed(all().map(|cluster| id(cluster.previous.map(|(id, _)| id)).to_le_bytes())),
-            "neighbor_id": packed(all().map(|cluster| id(cluster.neighbor).to_le_bytes())),
-        },
-        "montages": montages,
-        "members": members,
-        "map": map(&points, &label),
-    }))
-}
-
-/// Adds the places of a second map to the points of the first.
-fn project(gallery: &mut Value, places: &[[f32; 2]]) {
-    let Some(ids) = gallery["map"]["ids"].as_array() else { return };
-    let at: Vec<[f32; 2]> =
-        ids.iter().map(|id| places.get(id.as_u64().unwrap_or(0) as usize).copied().unwrap_or([0.5; 2])).collect();
-    let axis = |axis: usize| packed(at.iter().map(|at| ((at[axis].clamp(0.0, 1.0) * 65_535.0) as u16).to_le_bytes()));
-    (gallery["map"]["u"], gallery["map"]["v"]) = (axis(0).into(), axis(1).into());
-}
-
-/// The points of the map; both axes fill 16 bits.
-fn map(points: &[Point], label: &dyn Fn(&str) -> i32) -> Value {
-    if points.is_empty() {
-        return Value::Null;
-    }
-    let axis = |axis: usize| {
-        let values = || points.iter().map(|point| point.at[axis]);
-        let (low, high) = (values().fold(f32::INFINITY, f32::min), values().fold(f32::NEG_INFINITY, f32::max));
-        let range = if high > low { high - low } else { 1.0 };
-        packed(values().map(|value| ((((value - low) / range) * 65_535.0) as u16).to_le_bytes()))
-    };
-    json!({
-        "x": axis(0), "y": axis(1), "ids": points.iter().map(|point| point.image.0).collect::<Vec<_>>(),
-        "cluster": packed(points.iter().map(|point| (point.cluster.0 as i32).to_le_bytes())),
-        "label": packed(points.iter().map(|point| label(&point.label).to_le_bytes())),
-    })
-}
-
-fn packed<const N: usize>(values: impl IntoIterator<Item = [u8; N]>) -> String {
-    STANDARD.encode(values.into_iter().flatten().collect::<Vec<u8>>())
 }

@@ -1,15 +1,17 @@
 //! report: `report.html`, one file that shows a run: curves, clusters with their images, a map, where the time went.
 
 mod course;
-mod gather;
+pub(super) mod found;
+pub(super) mod gather;
+pub(super) mod shown;
 mod told;
 
-use crate::base::Digest;
-use crate::engine::Plan;
+use crate::base::{Digest, Epoch};
+use crate::engine::{Node, Plan};
 use crate::format::noun::{DATASET, GALLERY, MAP, METRICS, WEIGHTS};
-use crate::store::Store;
+use crate::store::{Record, Stand, Store};
 use crate::views::files;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::Value;
 use std::fmt::Write;
 use std::io::Read;
@@ -19,13 +21,16 @@ use std::path::Path;
 pub const FILE: &str = "report.html";
 
 /// Counts up when the page is made in another way.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Bytes within which the page says what it shows.
 const HEAD: u64 = 1024;
 
+/// The page, which a report and `dcpipe serve` have in common, with places for its head and its end.
 const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+/// Its style.
+pub(super) const STYLE: &str = include_str!("page.css");
+/// Its script.
+pub(super) const SCRIPT: &str = include_str!("page.js");
 
 /// Writes the report of what the store has of a plan's last run, and returns its size in bytes. The same artifacts make
 /// the same bytes. The file fetches nothing.
@@ -33,7 +38,24 @@ const SCRIPT: &str = include_str!("page.js");
 /// # Errors
 /// Where an artifact cannot be read, or the file cannot be written.
 pub fn write(plan: &Plan, store: &Store, epoch: Option<u32>, to: &Path) -> anyhow::Result<u64> {
-    let (data, digests) = gather::gather(plan, store, epoch)?;
+    let records = found::records(plan, store)?;
+    let galleries = || {
+        let nodes = plan.order().iter().rev().filter_map(|id| Some((plan.node(*id), records[id.index()].as_ref()?)));
+        nodes.filter(|(_, record)| record.artifact.kind == GALLERY.name)
+    };
+    let wanted = |(node, _): &(&Node, &Record)| epoch.is_none_or(|epoch| node.epoch == Epoch(epoch));
+    let shown = galleries().filter(wanted).find(|(_, record)| store.stand(&record.artifact) == Stand::Whole);
+    if let (Some(epoch), None) = (epoch, shown) {
+        let mut all: Vec<_> = galleries().map(|(node, _)| node.name()).collect();
+        all.reverse();
+        bail!("epoch {epoch} has no gallery; there are: {}", all.join(", "));
+    }
+    let mut data = gather::gather(plan, store, &records)?;
+    if let Some((node, record)) = shown {
+        let map = found::map_of(plan, node.epoch, &records).and_then(|map| records[map.index()].as_ref());
+        data["gallery"] = shown::Shown::open(store, record)?.with_map(store, map)?.json(None);
+    }
+    let digests: Vec<_> = records.iter().map(|record| record.as_ref().map(|record| record.artifact.digest())).collect();
     let page = page(&data, shows(plan, &digests));
     files::replace(to, page.as_bytes()).with_context(|| format!("writing {}", to.display()))?;
     Ok(page.len() as u64)
@@ -63,11 +85,23 @@ fn shows(plan: &Plan, digests: &[Option<Digest>]) -> Digest {
 fn page(data: &Value, shows: Digest) -> String {
     // In a script element only `</script` and `<!--` mean something, and neither is left.
     let json = data.to_string().replace('<', "\\u003c");
-    let (head, rest) = PAGE.split_once("{shows}").expect("BUG: the page has a place for what it shows");
-    let (before, rest) = rest.split_once("{css}").expect("BUG: the page has a place for its style");
-    let (middle, rest) = rest.split_once("{data}").expect("BUG: the page has a place for its data");
-    let (between, after) = rest.split_once("{js}").expect("BUG: the page has a place for its script");
-    [head, &shows.to_string(), before, STYLE, middle, &json, between, SCRIPT, after].concat()
+    let head = [
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+         script-src 'unsafe-inline'; img-src data:\">\n<meta name=\"dcpipe-shows\" content=\"",
+        &shows.to_string(),
+        "\">\n<style>\n",
+        STYLE,
+        "</style>",
+    ];
+    let end = ["<script type=\"application/json\" id=\"data\">", &json, "</script>\n<script>\n", SCRIPT, "</script>"];
+    framed(&head.concat(), &end.concat())
+}
+
+/// The page with this in its head, and this at its end.
+pub(super) fn framed(head: &str, end: &str) -> String {
+    let (before, rest) = PAGE.split_once("{head}").expect("BUG: the page has a place for its head");
+    let (middle, after) = rest.split_once("{end}").expect("BUG: the page has a place for its end");
+    [before, head, middle, end, after].concat()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 "use strict";
 // All texts that come from files (paths, labels) reach the page as text nodes: nothing in them is ever markup.
-const data = JSON.parse(document.getElementById("data").textContent);
+// `show` draws everything; a report calls it once, at its end, and serve.js again whenever there is something new.
+let [data, gallery, clusters] = [null, null, []];
 const $ = (id) => document.getElementById(id);
 const make = (tag, attributes = {}, ...children) => {
   const node = tag.startsWith("svg:") ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4))
@@ -14,15 +15,23 @@ const make = (tag, attributes = {}, ...children) => {
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 const number = (value, digits = 3) => value === null || Number.isNaN(value) ? "-" :
   Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(digits);
+// A cell that is a number stands to the right, and so does one that `figure` makes of a text.
+const figure = (text) => make("td", { class: "number" }, text);
+const cell = (value) => value instanceof Element ? value : typeof value === "number" ? figure(number(value)) : make("td", {}, value);
+const table = (names, rows) => make("div", { class: "scroll" }, make("table", {},
+  make("thead", {}, make("tr", {}, ...names.map((name, at) => make("th", typeof rows[0]?.[at] === "number" ? { class: "number" } : {}, name)))),
+  make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(cell))))));
 const seconds = (s) => s < 60 ? s.toFixed(1) + " s" : s < 3600 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
 
-$("title").textContent = data.run.name + " · dcpipe report";
-document.title = $("title").textContent;
-$("summary").textContent = data.run.facts.map(([name, value]) => name + ": " + value).join(" · ");
-if (data.warnings.length > 0) {
-  $("warnings").hidden = false;
-  $("warnings").querySelector("ul").append(...data.warnings.map((text) => make("li", {}, text)));
-}
+for (const form of document.querySelectorAll("form.bar")) form.addEventListener("submit", (event) => event.preventDefault());
+
+const heading = () => {
+  $("title").textContent = data.run.name + " · dcpipe report";
+  document.title = $("title").textContent;
+  $("summary").textContent = data.run.facts.map(([name, value]) => name + ": " + value).join(" · ");
+  $("warnings").hidden = data.warnings.length === 0;
+  $("warnings").querySelector("ul").replaceChildren(...data.warnings.map((text) => make("li", {}, text)));
+};
 
 // Curves.
 const chart = (title, how, points) => {
@@ -51,30 +60,35 @@ const chart = (title, how, points) => {
   const end = points[points.length - 1];
   return make("figure", {}, make("figcaption", {}, `${title}: ${number(end[1])}`), svg, make("p", { class: "how" }, how));
 };
-const charts = document.querySelector("#curves .charts");
-for (const [name, title, how] of data.curves) {
-  const points = data.epochs.filter((e) => name in e.metrics && Number.isFinite(e.metrics[name])).map((e) => [e.epoch, e.metrics[name]]);
-  if (points.length > 0) charts.append(chart(title, how, points));
-}
-if (!charts.children.length) charts.append(make("p", { class: "none" }, "No epoch has metrics yet."));
+const curves = () => {
+  const charts = [];
+  for (const [name, title, how] of data.curves) {
+    const points = data.epochs.filter((e) => name in e.metrics && Number.isFinite(e.metrics[name])).map((e) => [e.epoch, e.metrics[name]]);
+    if (points.length > 0) charts.push(chart(title, how, points));
+  }
+  if (!charts.length) charts.push(make("p", { class: "none" }, "No epoch has metrics yet."));
+  document.querySelector("#curves .charts").replaceChildren(...charts);
+};
 
 // Clusters.
-const gallery = data.gallery;
-let clusters = [];
-if (gallery) {
+const unpack = () => {
   const f32 = (name) => new Float32Array(bytes(gallery.columns[name]));
   const i32 = (name) => new Int32Array(bytes(gallery.columns[name]));
   const [size, mean, purity, iou] = [i32("size"), f32("mean_distance"), f32("purity"), f32("iou")];
   const [previous, neighbor, label] = [i32("previous_id"), i32("neighbor_id"), i32("main_label")];
-  clusters = Array.from(size, (n, id) => ({
+  return Array.from(size, (n, id) => ({
     id, size: n, mean: mean[id] < 0 ? null : mean[id], purity: purity[id] < 0 ? null : purity[id],
     label: label[id] < 0 ? "" : gallery.labels[label[id]], previous: previous[id], iou: iou[id] < 0 ? null : iou[id],
     neighbor: neighbor[id], montage: gallery.montages[id] || null, members: gallery.members[id] || [],
   }));
-}
-const sorts = [["size", "size"], ["mean", "mean distance"], ["purity", "purity"], ["iou", "stability"], ["id", "cluster"]]
-  .filter(([key]) => clusters.some((c) => c[key] !== null));
-$("sort").append(...sorts.map(([key, title]) => make("option", { value: key }, title)));
+};
+const SORTS = [["size", "size"], ["mean", "mean distance"], ["purity", "purity"], ["iou", "stability"], ["id", "cluster"]];
+const sorts = () => {
+  const before = $("sort").value;
+  const there = SORTS.filter(([key]) => clusters.some((c) => c[key] !== null));
+  $("sort").replaceChildren(...there.map(([key, title]) => make("option", { value: key }, title)));
+  if (there.some(([key]) => key === before)) $("sort").value = before;
+};
 const PAGE = 60;
 let limit = PAGE;
 const facts = (c) => make("dl", {}, ...[
@@ -83,8 +97,11 @@ const facts = (c) => make("dl", {}, ...[
   c.iou === null ? null : ["stability", number(c.iou, 2)],
 ].filter(Boolean).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
 const head = (c) => "Cluster " + c.id + (c.label ? " · mostly " + c.label : "");
-const picture = (c) => c.montage === null ? make("p", { class: "none" }, c.size ? "no montage" : "empty") :
-  make("img", { src: "data:image/jpeg;base64," + c.montage, alt: "Members of cluster " + c.id, loading: "lazy" });
+const sheet = (c) => gallery.sheets && c.size ? gallery.sheets + c.id : c.montage && "data:image/jpeg;base64," + c.montage;
+const size = (c) => ({ width: gallery.tile * gallery.tiles_a_row,
+  height: gallery.tile * Math.ceil((c.members.length || Math.min(c.size, gallery.sheet_tiles)) / gallery.tiles_a_row) });
+const picture = (c) => sheet(c) ? make("img", { src: sheet(c), alt: "Members of cluster " + c.id, loading: "lazy", ...size(c) }) :
+  make("p", { class: "none" }, c.size ? "no montage" : "empty");
 const render = () => {
   const words = $("search").value.trim().toLowerCase();
   const found = clusters.filter((c) => words === "" || String(c.id) === words || c.label.toLowerCase().includes(words) ||
@@ -102,43 +119,53 @@ $("search").addEventListener("input", again);
 $("sort").addEventListener("change", again);
 $("descending").addEventListener("change", again);
 $("more").addEventListener("click", () => { limit += PAGE; render(); });
-if (gallery) render(); else {
-  $("clusters").querySelector("form").hidden = true;
+const cards = () => {
+  clusters = gallery ? unpack() : [];
+  $("clusters").querySelector("form").hidden = !gallery;
+  sorts();
+  if (gallery) return render();
   $("more").hidden = true;
-  $("cards").append(make("p", { class: "none" }, data.run.no_gallery));
-}
+  $("cards").replaceChildren(make("p", { class: "none" }, data.run.no_gallery));
+};
 const copy = (title, text) => make("button", { type: "button", onclick: (event) => {
   const done = () => { event.target.textContent = "copied"; };
   navigator.clipboard ? navigator.clipboard.writeText(text).then(done, () => {}) : done();
 } }, title);
-const link = (id, text) => id < 0 || !clusters[id] ? make("span", {}, "none") :
+const link = (id, text) => !clusters[id] ? make("span", {}, text) :
   make("button", { type: "button", onclick: () => open(id) }, text);
+const sql = (c) => `select image_id, path, label, distance from 'clusters/*/*.parquet'\nwhere epoch_idx = ${gallery.epoch} and cluster_id = ${c.id} order by distance;`;
+const copies = (c, members) => make("p", { class: "bar" }, copy("Copy ids", members.map((m) => m[0]).join("\n")),
+  copy("Copy paths", members.map((m) => m[1]).join("\n")), copy("Copy SQL", sql(c)));
+// A report has the members that its montage shows; serve.js puts all of them in their place.
+// What a point of the map shows: a report has the tiles of its montages; serve.js asks for any image.
+const details = { tile: (id, image) => {
+  const c = clusters[id], at = c.members.findIndex((m) => m[0] === image);
+  if (!sheet(c)) return null;
+  const shown = Math.max(0, at), row = gallery.tiles_a_row;
+  const picture = make("span", { class: "thumb", role: "img", "aria-label": at < 0 ? "The image nearest to the centroid" : "The image" });
+  picture.style.cssText = `width:${gallery.tile}px;height:${gallery.tile}px;background-image:url("${sheet(c)}");` +
+    `background-position:-${shown % row * gallery.tile}px -${Math.floor(shown / row) * gallery.tile}px`;
+  return make("span", {}, picture, at < 0 ? " (its cluster's nearest)" : "");
+}, members: (c) => [
+  make("div", { class: "sheet" }, picture(c)), copies(c, c.members),
+  make("p", { class: "soft" }, "All members, in the folder of the results:"), make("pre", {}, sql(c)),
+  table(["image", "path", "label", "place", "distance"], c.members.map(([image, path, label, role, distance]) =>
+    [figure(String(image)), path, label, role, figure(distance.toFixed(4))])),
+] };
 const open = (id) => {
   const c = clusters[id];
   $("detail-title").textContent = head(c);
-  const sheet = make("div", { class: "sheet" }, picture(c));
-  const rows = c.members.map(([image, path, label, role, distance]) => make("tr", {},
-    make("td", { class: "number" }, String(image)), make("td", {}, path), make("td", {}, label), make("td", {}, role),
-    make("td", { class: "number" }, distance.toFixed(4))));
-  const names = ["image", "path", "label", "place", "distance"].map((name) => make("th", {}, name));
-  const sql = `select image_id, path, label, distance from 'clusters/*/*.parquet'\nwhere epoch_idx = ${gallery.epoch} and cluster_id = ${id} order by distance;`;
-  $("detail").querySelector("div").replaceChildren(facts(c),
-    make("p", {}, "Nearest cluster: ", link(c.neighbor, "cluster " + c.neighbor),
+  $("detail").querySelector("div").replaceChildren(...[facts(c),
+    c.neighbor < 0 ? null : make("p", {}, "Nearest cluster: ", link(c.neighbor, "cluster " + c.neighbor),
       c.previous < 0 ? null : ` · In the epoch before: mostly cluster ${c.previous} (overlap ${number(c.iou, 2)})`),
-    sheet, make("p", { class: "bar" }, copy("Copy ids", c.members.map((m) => m[0]).join("\n")),
-      copy("Copy paths", c.members.map((m) => m[1]).join("\n")), copy("Copy SQL", sql)),
-    make("p", { class: "soft" }, "All members, in the folder of the results:"), make("pre", {}, sql),
-    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...names)), make("tbody", {}, ...rows))));
+    ...details.members(c)].filter(Boolean));
   if (!$("detail").open) $("detail").showModal();
 };
 
 // Map.
-if (gallery && gallery.map) {
-  const unit = (name) => Float32Array.from(new Uint16Array(bytes(gallery.map[name])), (v) => v / 65535);
-  const axes = [unit("x"), unit("y")], near = gallery.map.u ? [unit("u"), unit("v")] : null;
-  let [xs, ys] = near || axes;
-  $("axes").parentElement.hidden = near === null;
-  const [cluster, label] = [new Int32Array(bytes(gallery.map.cluster)), new Int32Array(bytes(gallery.map.label))];
+const map = (() => {
+  let [xs, ys, cluster, label, image] = [[], [], [], [], []];
+  let [axes, near] = [[[], []], null]; // two maps of the same points
   const canvas = $("canvas"), context = canvas.getContext("2d");
   const colour = (n) => n < 0 ? "#888888" : `hsl(${(n * 137.508) % 360} 65% ${45 + (n * 29) % 20}%)`;
   let view = { x: 0, y: 0, zoom: 1 };
@@ -152,6 +179,11 @@ if (gallery && gallery.map) {
       if (x < 0 || y < 0 || x > canvas.width || y > canvas.height) continue;
       context.fillStyle = colour(by[i]);
       context.fillRect(x - side / 2, y - side / 2, side, side);
+    }
+    context.strokeStyle = getComputedStyle(canvas).color;
+    for (const i of picked) {
+      const [x, y] = place(i);
+      context.strokeRect(x - side / 2 - 1, y - side / 2 - 1, side + 2, side + 2);
     }
   };
   const at = (event) => {
@@ -167,8 +199,29 @@ if (gallery && gallery.map) {
     }
     return found;
   };
-  let drag = null;
+  let [drag, picked, hovered] = [null, [], -1];
+  const frame = () => {
+    const [[x0, y0], [x1, y1]] = [drag.slice(0, 2), drag.frame];
+    return [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)];
+  };
+  const pick = (points) => {
+    picked = points;
+    const counts = new Map();
+    for (const i of picked) counts.set(cluster[i], (counts.get(cluster[i]) || 0) + 1);
+    const most = [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 12);
+    $("picked").replaceChildren(...(picked.length === 0 ? [] : [
+      make("b", {}, `${number(picked.length)} images selected`), copy("Copy ids", picked.map((i) => image[i]).join("\n")),
+      ...most.map(([id, count]) => make("span", {}, link(id, "cluster " + id), ` ${number(count)}`)),
+      make("button", { type: "button", onclick: () => { pick([]); draw(); } }, "Clear")]));
+  };
   canvas.addEventListener("pointermove", (event) => {
+    if (drag && drag.frame) {
+      drag.frame = at(event);
+      draw();
+      const [left, top, right, bottom] = frame();
+      context.strokeRect(left, top, right - left, bottom - top);
+      return;
+    }
     if (drag) {
       const [x, y] = at(event);
       view.x -= (x - drag[0]) / view.zoom / canvas.width;
@@ -177,10 +230,24 @@ if (gallery && gallery.map) {
       return draw();
     }
     const i = nearest(event);
-    $("under").textContent = i < 0 ? "" : head(clusters[cluster[i]]) + (label[i] < 0 ? "" : " · label " + gallery.labels[label[i]]);
+    if (i === hovered) return;
+    hovered = i;
+    $("under").replaceChildren(...(i < 0 ? [] : [head(clusters[cluster[i]]), label[i] < 0 ? "" : " · label " + gallery.labels[label[i]],
+      ` · image ${image[i]} `, details.tile(cluster[i], image[i])].filter((part) => part)));
   });
-  canvas.addEventListener("pointerdown", (event) => { drag = [...at(event), false]; canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointerdown", (event) => {
+    drag = [...at(event), false];
+    if (event.shiftKey) drag.frame = at(event);
+    canvas.setPointerCapture(event.pointerId);
+  });
   canvas.addEventListener("pointerup", (event) => {
+    if (drag && drag.frame) {
+      const [left, top, right, bottom] = frame();
+      const inside = (i) => { const [x, y] = place(i); return x >= left && x <= right && y >= top && y <= bottom; };
+      pick(Array.from(xs.keys()).filter(inside));
+      drag = null;
+      return draw();
+    }
     const moved = drag && drag[2];
     drag = null;
     const i = moved ? -1 : nearest(event);
@@ -201,63 +268,80 @@ if (gallery && gallery.map) {
   });
   $("reset").addEventListener("click", () => { view = { x: 0, y: 0, zoom: 1 }; draw(); });
   $("colour").addEventListener("change", draw);
-  $("axes").addEventListener("change", () => { [xs, ys] = $("axes").value === "axes" ? axes : near; draw(); });
-  if (gallery.labels.length === 0) $("colour").parentElement.hidden = true;
-  draw();
-} else $("map").hidden = true;
-
-// Time and files.
-const table = (names, rows) => make("div", { class: "scroll" }, make("table", {},
-  make("thead", {}, make("tr", {}, ...names.map((name, at) => make("th", typeof rows[0]?.[at] === "number" ? { class: "number" } : {}, name)))),
-  make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) =>
-    make("td", typeof cell === "number" ? { class: "number" } : {}, typeof cell === "number" ? number(cell) : cell)))))));
-const total = data.time.reduce((sum, [, s]) => sum + s, 0);
-// A bar for each epoch, a part of it for each node.
-const hue = (name) => `hsl(${data.time.findIndex(([node]) => node === name) * 137.508 % 360} 55% 50%)`;
-const widest = Math.max(...data.bars.map(([, nodes]) => nodes.reduce((sum, [, s]) => sum + s, 0)));
-const bars = data.bars.map(([epoch, nodes]) => {
-  const all = nodes.reduce((sum, [, s]) => sum + s, 0);
-  const parts = nodes.map(([node, s]) => {
-    const part = make("span", { title: `${node}: ${seconds(s)}` });
-    part.style.cssText = `width:${100 * s / widest}%;background:${hue(node)}`;
-    return part;
-  });
-  return make("div", { class: "epoch" }, make("span", { class: "name" }, epoch === 0 ? "before" : "epoch " + epoch),
-    make("span", { class: "parts" }, ...parts), make("span", { class: "name" }, seconds(all)));
-});
-const key = (name) => {
-  const mark = make("span", { class: "mark" });
-  mark.style.background = hue(name);
-  return make("span", {}, mark, " " + name);
-};
-$("time").querySelector("div").append(
-  make("div", { class: "epochs" }, ...bars), make("p", { class: "bar soft" }, ...data.time.slice(0, 8).map(([node]) => key(node))),
-  make("p", { class: "how" }, "The slowest path, which no run can beat: " +
-    data.slowest.map(([node, s, count]) => `${count > 1 ? count + " x " : ""}${node} ${seconds(s)}`).join(", ") + "."),
-  table(["node", "nodes", "time in all", "share"],
-    data.time.map(([node, s, count]) => [node, count, seconds(s), (100 * s / total).toFixed(0) + " %"])));
-
-// The graph of an epoch.
-const [wide, high] = data.graph.size;
-const drawing = make("svg:svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": "Graph of one epoch", class: "graph" });
-drawing.append(...data.graph.lines.map(([path, next]) => make("svg:path", { d: path, class: next ? "edge next" : "edge" })),
-  ...data.graph.spots.map(({ name, verb, is_of_epoch, at: [x, y] }) => make("svg:g", { class: is_of_epoch ? "spot" : "spot once" },
-    make("svg:rect", { x: x - 52, y: y - 19, width: 104, height: 38, rx: 6 }),
-    make("svg:text", { x, y: y - 2, "text-anchor": "middle", class: "strong" }, name),
-    make("svg:text", { x, y: y + 12, "text-anchor": "middle" }, verb))));
-$("graph").querySelector("div").append(make("div", { class: "scroll" }, drawing));
+  const lay = () => { [xs, ys] = near && $("axes").value === "neighbors" ? near : axes; };
+  $("axes").addEventListener("change", () => { lay(); draw(); });
+  return () => {
+    $("map").hidden = !gallery || !gallery.map;
+    if ($("map").hidden) return;
+    const unit = (name) => Float32Array.from(new Uint16Array(bytes(gallery.map[name])), (v) => v / 65535);
+    [axes, near] = [[unit("x"), unit("y")], gallery.map.u ? [unit("u"), unit("v")] : null];
+    lay();
+    [cluster, label, image] = ["cluster", "label", "image"].map((name) => new Int32Array(bytes(gallery.map[name])));
+    [hovered, drag] = [-1, null];
+    pick([]);
+    $("axes").parentElement.hidden = near === null;
+    $("colour").parentElement.hidden = gallery.labels.length === 0;
+    draw();
+  };
+})();
 
 // Labels: where each is the commonest.
-if (gallery && gallery.labels.length > 1) {
+const labels = () => {
+  $("labels").hidden = !gallery || gallery.labels.length < 2;
+  if ($("labels").hidden) return;
   const rows = gallery.labels.map((name) => {
-    const mine = clusters.filter((c) => c.label === name && c.size > 0);
+    const mine = clusters.filter((c) => c.label === name && c.size > 0).sort((a, b) => b.size - a.size);
     const images = mine.reduce((sum, c) => sum + c.size, 0);
     const purity = mine.reduce((sum, c) => sum + c.size * c.purity, 0) / images;
-    const largest = mine.sort((a, b) => b.size - a.size).slice(0, 5);
-    return [images, name, mine.length, purity, make("span", {}, ...largest.flatMap((c) => [link(c.id, String(c.id)), " "]))];
-  }).sort((a, b) => b[0] - a[0]);
-  $("labels").querySelector("div").append(table(["label", "clusters", "images in them", "purity", "largest"],
-    rows.slice(0, 500).map(([images, name, count, purity, largest]) => [name, count, images, count ? purity.toFixed(2) : "-", largest])));
-} else $("labels").hidden = true;
-$("files").querySelector("div").append(data.bad.length === 0 ? make("p", {}, "Every file could be used.") :
-  table(["reason", "files", "such as"], data.bad));
+    const largest = mine.slice(0, 5).flatMap((c) => [link(c.id, String(c.id)), " "]);
+    return [name, mine.length, images, figure(mine.length ? purity.toFixed(2) : "-"), make("td", {}, ...largest)];
+  }).sort((a, b) => b[2] - a[2] || (a[0] < b[0] ? -1 : 1));
+  const MOST = 500;
+  $("labels").querySelector("div").replaceChildren(
+    table(["label", "clusters", "images in them", "purity", "largest clusters"], rows.slice(0, MOST)),
+    rows.length > MOST ? make("p", { class: "soft" }, `${number(rows.length - MOST)} more labels are not shown.`) : "");
+};
+
+// Time: a bar for each epoch, a part of it for each node; and the files that were left out.
+const rest = () => {
+  const total = data.time.reduce((sum, [, s]) => sum + s, 0);
+  const hue = (name) => `hsl(${data.time.findIndex(([node]) => node === name) * 137.508 % 360} 55% 50%)`;
+  const whole = (nodes) => nodes.reduce((sum, [, s]) => sum + s, 0);
+  const widest = Math.max(...data.bars.map(([, nodes]) => whole(nodes)));
+  const coloured = (of, name, width) => {
+    const part = make("span", of);
+    part.style.cssText = (width === null ? "" : `width:${width}%;`) + `background:${hue(name)}`;
+    return part;
+  };
+  const bars = data.bars.map(([epoch, nodes]) => make("div", { class: "epoch" },
+    make("span", { class: "name" }, epoch === 0 ? "before" : "epoch " + epoch),
+    make("span", { class: "parts" }, ...nodes.map(([node, s]) => coloured({ title: `${node}: ${seconds(s)}` }, node, 100 * s / widest))),
+    make("span", { class: "name" }, seconds(whole(nodes)))));
+  const keys = data.time.slice(0, 8).map(([node]) => make("span", {}, coloured({ class: "mark" }, node, null), " " + node));
+  const path = data.slowest.map(([node, s, count]) => `${count > 1 ? count + " x " : ""}${node} ${seconds(s)}`).join(", ");
+  $("time").querySelector("div").replaceChildren(make("div", {}, ...bars), make("p", { class: "bar soft" }, ...keys),
+    path ? make("p", { class: "how" }, `The slowest path, which no run can beat: ${path}.`) : "",
+    table(["node", "nodes", "time in all", "share"],
+      data.time.map(([node, s, count]) => [node, count, figure(seconds(s)), figure((100 * s / total).toFixed(0) + " %")])));
+  $("files").querySelector("div").replaceChildren(data.bad.length === 0 ? make("p", {}, "Every file could be used.") :
+    table(["reason", "files", "such as"], data.bad));
+};
+
+// The graph of an epoch.
+const graph = () => {
+  const [wide, high] = data.graph.size;
+  const drawing = make("svg:svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": "Graph of one epoch", class: "graph" });
+  drawing.append(...data.graph.lines.map(([path, next]) => make("svg:path", { d: path, class: next ? "edge next" : "edge" })),
+    ...data.graph.spots.map(({ name, verb, is_of_epoch, at: [x, y] }) => make("svg:g", { class: is_of_epoch ? "spot" : "spot once" },
+      make("svg:rect", { x: x - 52, y: y - 19, width: 104, height: 38, rx: 6 }),
+      make("svg:text", { x, y: y - 2, "text-anchor": "middle", class: "strong" }, name),
+      make("svg:text", { x, y: y + 12, "text-anchor": "middle" }, verb))));
+  $("graph").querySelector("div").replaceChildren(make("div", { class: "scroll" }, drawing));
+};
+
+const show = (next) => {
+  data = next;
+  gallery = data.gallery;
+  for (const draw of [heading, curves, cards, labels, map, rest, graph]) draw();
+};
+if ($("data")) show(JSON.parse($("data").textContent));
