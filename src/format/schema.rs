@@ -2,13 +2,13 @@
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
-    centroids, clusters, crops, dataset, features, gallery, manifest, metrics, search, tables, vectors, weights,
-    whitening,
+    assignments, centroids, clusters, crops, dataset, features, gallery, manifest, metrics, search, tables, vectors,
+    weights, whitening,
 };
 use std::fmt::Write;
 
 /// Every kind of file.
-pub static KINDS: [&Kind; 26] = [
+pub static KINDS: [&Kind; 27] = [
     &dataset::IMAGES,
     &dataset::BAD,
     &crops::CROPS,
@@ -35,6 +35,7 @@ pub static KINDS: [&Kind; 26] = [
     &gallery::STATS,
     &gallery::MEMBERS,
     &gallery::MAP,
+    &assignments::ASSIGNMENTS,
 ];
 
 /// The path of a kind's page under `schemas/`.

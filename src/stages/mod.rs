@@ -1,5 +1,6 @@
 //! stages: the verbs, the only floor where bytes, columns, pixels and numbers meet.
 
+pub mod assign;
 pub mod batches;
 pub mod cluster;
 pub mod compare;
@@ -12,6 +13,7 @@ pub mod gallery;
 pub mod generate;
 pub mod init;
 pub mod originals;
+pub mod recall;
 pub mod sample;
 pub mod scan;
 pub mod train;
@@ -38,6 +40,7 @@ macro_rules! verbs {
 }
 
 verbs![
+    assign::Assign,
     cluster::Cluster,
     compare::Compare,
     decode::Decode,
@@ -46,6 +49,9 @@ verbs![
     gallery::Gallery,
     generate::Generate,
     init::Init,
+    recall::RecallClusters,
+    recall::RecallVectors,
+    recall::RecallWeights,
     sample::Sample,
     scan::Scan,
     train::Train,
