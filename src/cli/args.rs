@@ -128,6 +128,9 @@ pub struct AssignArgs {
     /// Epoch whose clusters are used; the default is the run's last
     #[arg(long, value_name = "N")]
     pub epoch: Option<u32>,
+    /// Override a parameter of the scan of the new images, such as dataset.max_bad_share=0.5 (repeatable)
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub sets: Vec<String>,
     /// Name under which the store keeps the work; the default is RUN-assign
     #[arg(long)]
     pub name: Option<String>,

@@ -46,7 +46,8 @@ impl Route {
         plan.node(self.weights).inputs.is_empty()
     }
 
-    /// Loads the pipeline called `name`, for the images of a folder. `key` has the key text of each recalled node.
+    /// Loads the pipeline called `name`, for the images of a folder. `key` has the key text of each recalled node, and
+    /// `more` overrides.
     ///
     /// # Errors
     /// If `name` cannot name a run, or if the nodes do not fit together.
@@ -56,6 +57,7 @@ impl Route {
         name: &str,
         images: &str,
         key: &dyn Fn(NodeId) -> String,
+        more: &[String],
         registry: Registry,
     ) -> Result<Loaded, PipelineError> {
         let noun = |id: NodeId| &plan.node(id).noun;
@@ -100,6 +102,7 @@ impl Route {
         }
         sets.push(format!("vars.vectors={}", key(vectors)));
         sets.push(format!("vars.clusters={}", key(clusters)));
+        sets.extend_from_slice(more);
         load_text(name, &text, &sets, registry, &|_| None)
     }
 }

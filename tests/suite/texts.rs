@@ -6,9 +6,10 @@ use crate::space::{DCPIPE, Space};
 use std::fmt::Write;
 use std::path::Path;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "",
     "run",
+    "assign",
     "plan",
     "why",
     "log",
@@ -54,6 +55,8 @@ const MISTAKES: &[&[&str]] = &[
     &["why", "features@1"],
     &["log"],
     &["log", "tiny"],
+    &["assign", "tiny"],
+    &["assign", "tiny", "--images", "images"],
     &["diff", "one", "other"],
     &["show", "features@1"],
     &["ls", "tiny"],

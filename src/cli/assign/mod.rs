@@ -39,7 +39,9 @@ fn until(args: &AssignArgs, cancel: &Cancel) -> Result<(), CliError> {
 
     store.look_closely(args.verify.policy(), unix_ms());
     let model = Model::of(&store, &args.run, &run, args.epoch)?;
-    let loaded = model.route.load(&run, &name, &images, &|id| model.key_text(id), (this().stages)())?;
+    check_sets(&args.sets, &run.node(model.route.dataset).noun)?;
+    let key = |id| model.key_text(id);
+    let loaded = model.route.load(&run, &name, &images, &key, &args.sets, (this().stages)())?;
     if !args.quiet {
         text::note(&model.told());
     }
@@ -78,6 +80,16 @@ fn check_name(store: &Path, run: &str, name: &str) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Refuses overrides after which images would go another way than those of the run.
+fn check_sets(sets: &[String], scan: &str) -> Result<(), CliError> {
+    let is_of_scan = |set: &&String| set.strip_prefix(scan).is_some_and(|rest| rest.starts_with('.'));
+    sets.iter().find(|set| !is_of_scan(set)).map_or(Ok(()), |set| {
+        Err(CliError::Usage(format!(
+            "--set {set}: new images go the way of the run's; only the scan has values to override, as {scan}.NAME=VALUE"
+        )))
+    })
+}
+
 /// The folder of the images, as a pipeline names it.
 fn folder(images: &Path) -> Result<String, CliError> {
     let refuse = |why: &str| CliError::Usage(format!("--images {}: {why}", images.display()));
@@ -106,7 +118,8 @@ fn finish(space: &Workspace, args: &AssignArgs, output: Option<&Output>) -> Resu
             0 => String::new(),
             _ => format!("; {left_out} left out, which {} lists", args.out.join(name).join(BAD.file).display()),
         };
-        text::note(&format!("{path}: the clusters of {images} images{without}"));
+        let noun = if images == 1 { "image" } else { "images" };
+        text::note(&format!("{path}: the clusters of {images} {noun}{without}"));
     }
     Ok(())
 }
