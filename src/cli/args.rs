@@ -23,6 +23,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run a pipeline; results that the store has are not computed again
     Run(RunArgs),
+    /// Assign new images to the clusters of a finished run, through its network, its whitening and its centroids
+    Assign(AssignArgs),
     /// Show what a run would do and why, without doing it
     Plan(PlanArgs),
     /// Explain why a node would run, down to the root cause
@@ -114,6 +116,52 @@ pub struct RunArgs {
     pub verify: Closely,
     /// Threads for computing; the default is all cores. Their number changes results only by rounding in networks and
     /// whitening
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// dcpipe assign
+#[derive(Args, Debug)]
+pub struct AssignArgs {
+    /// Name of the finished run
+    pub run: String,
+    /// Folder of the new images
+    #[arg(long, value_name = "DIR")]
+    pub images: PathBuf,
+    /// File to write, .parquet or .csv; the default is assignments/assignments.parquet in the results
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Epoch whose clusters are used; the default is the run's last
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<u32>,
+    /// Override a parameter of the scan of the new images, such as dataset.max_bad_share=0.5 (repeatable)
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub sets: Vec<String>,
+    /// Name under which the store keeps the work; the default is RUN-assign
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
+    /// Folder for the results: they go to DIR/NAME/
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Device for the network: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Print events as JSON lines on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Print less
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print more: hits, and why each node runs
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// What to check of an object before its use: its size, the bytes of one object in twenty, or all bytes
+    #[arg(long, value_name = "HOW", default_value = "size")]
+    pub verify: Closely,
+    /// Threads for computing; the default is all cores
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 }

@@ -6,7 +6,7 @@ use crate::cli::eta::Eta;
 use crate::cli::runs::RESOLVED;
 use crate::cli::terminal::{Terminal, Voice};
 use crate::cli::text;
-use crate::cli::workspace::{LastRun, Workspace, remember};
+use crate::cli::workspace::Workspace;
 use crate::engine::journal::Journal;
 use crate::engine::{Cancel, Event, NodeId, Observer};
 use crate::store::{Disk, Store, StoreIo};
@@ -104,7 +104,6 @@ impl<'a> Listeners<'a> {
         cancel: &Cancel,
     ) -> Result<Self, CliError> {
         let plan = &space.loaded.plan;
-        remember(&space.store, &last_run(args, space));
         write_resolved(&space.store, &plan.name, &space.loaded.resolved)?;
         let results =
             Results::open(scope, &args.out.join(&plan.name), plan, &space.store, cancel.clone()).map_err(|error| {
@@ -140,18 +139,6 @@ fn voice(args: &RunArgs) -> Voice {
         (true, _) => Voice::Quiet,
         (_, true) => Voice::Verbose,
         _ => Voice::Plain,
-    }
-}
-
-fn last_run(args: &RunArgs, space: &Workspace) -> LastRun {
-    LastRun {
-        pipeline: std::path::absolute(&args.pipeline).unwrap_or_else(|_| args.pipeline.clone()),
-        sets: args.place.sets.clone(),
-        name: args.place.name.clone(),
-        run: space.loaded.plan.name.clone(),
-        device: space.device.name.clone(),
-        folder: std::env::current_dir().unwrap_or_default(),
-        environment: space.environment.clone(),
     }
 }
 

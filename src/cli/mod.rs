@@ -1,6 +1,7 @@
 //! cli: speaks to people: arguments, progress, exit codes.
 
 mod args;
+mod assign;
 mod changes;
 mod diff;
 mod doctor;
@@ -53,6 +54,7 @@ pub fn main(program: &'static Program) -> ExitCode {
     signals::tame();
     let start = || match &arguments.command {
         Command::Run(args) => threads::start(args.threads, program.runs),
+        Command::Assign(args) => threads::start(args.threads, program.runs),
         _ => Ok(()), // Few of them need any.
     };
     let outcome = panics::caught(|| start().and_then(|()| dispatch(&arguments)))
@@ -70,6 +72,7 @@ pub fn main(program: &'static Program) -> ExitCode {
 fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
     match &arguments.command {
         Command::Run(args) => run::run(args),
+        Command::Assign(args) => assign::assign(args),
         Command::Plan(args) => plan::plan(args),
         Command::Why(args) => why::why(args),
         Command::Log(args) => log::log(args),

@@ -5,7 +5,7 @@ use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
 use crate::cli::listeners::Listeners;
 use crate::cli::program::this;
-use crate::cli::workspace::{Variables, Workspace};
+use crate::cli::workspace::{LastRun, Variables, Workspace, remember};
 use crate::cli::{native, report, signals, threads, work};
 use crate::engine::crew::process::Process;
 use crate::engine::crew::wire::Hello;
@@ -24,12 +24,18 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
             "{pipeline} is not a regular file. dcpipe reads it again to resume a run, so a pipe cannot be used"
         )));
     }
+    until_stopped(|cancel, environment| until(args, cancel, environment))
+}
+
+/// Does work that the first signal stops; then the error is the command that resumes. The work notes the environment
+/// that it used.
+pub fn until_stopped(work: impl FnOnce(&Cancel, &OnceCell<Variables>) -> Result<(), CliError>) -> Result<(), CliError> {
     let cancel = Cancel::default();
     signals::listen(cancel.clone())
         .map_err(|error| CliError::Environment(format!("could not listen for signals: {error}")))?;
     let environment = OnceCell::new();
     let interrupted = || CliError::Interrupted { again: again(environment.get()) };
-    match until(args, &cancel, &environment) {
+    match work(&cancel, &environment) {
         Err(CliError::Store(StoreError::InUse { .. })) if cancel.is_requested() => Err(interrupted()),
         Err(CliError::Engine(EngineError::Interrupted)) => Err(interrupted()),
         // A signal to the whole group also ended the program that was asked for the device.
@@ -42,15 +48,16 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
 fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> Result<(), CliError> {
     let mut space = Workspace::open_while(Some(&args.pipeline), &args.place, &|| !cancel.is_requested())?;
     let _ = environment.set(space.environment.clone());
-    apart(&args.out.join(&space.loaded.plan.name), space.store.root())?;
+    apart("--out", &args.out.join(&space.loaded.plan.name), space.store.root())?;
     space.store.look_closely(args.verify.policy(), unix_ms());
+    remember(&space.store, &last_run(args, &space));
     let done = on(&space, args, cancel);
     space.store.close();
     done
 }
 
-/// Runs on an open store.
-fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError> {
+/// Runs on an open store, and exports the results.
+pub fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError> {
     let plan = &space.loaded.plan;
     (this().set_threads)(threads::count(args.threads)?);
     let mut to = Vec::new();
@@ -96,8 +103,20 @@ fn workers(args: &RunArgs, space: &Workspace, reports: Reports) -> Process {
     Process::new(Box::new(start), hello, reports)
 }
 
-/// Refuses a results folder inside the store, which would take the results for its own files.
-fn apart(out: &Path, store: &Path) -> Result<(), CliError> {
+fn last_run(args: &RunArgs, space: &Workspace) -> LastRun {
+    LastRun {
+        pipeline: std::path::absolute(&args.pipeline).unwrap_or_else(|_| args.pipeline.clone()),
+        sets: args.place.sets.clone(),
+        name: args.place.name.clone(),
+        run: space.loaded.plan.name.clone(),
+        device: space.device.name.clone(),
+        folder: std::env::current_dir().unwrap_or_default(),
+        environment: space.environment.clone(),
+    }
+}
+
+/// Refuses results inside the store, which would take them for its own files. `option` names them.
+pub fn apart(option: &str, out: &Path, store: &Path) -> Result<(), CliError> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = |path: &Path| path.ancestors().find_map(|above| std::fs::canonicalize(above).ok());
     let plain = |path: &Path| {
@@ -113,7 +132,7 @@ fn apart(out: &Path, store: &Path) -> Result<(), CliError> {
     let (Some(to), Some(at)) = (there(&out_at), there(&store_at)) else { return Ok(()) };
     if to.starts_with(&at) || plain(&out_at).starts_with(plain(&store_at)) {
         let (out, store) = (out.display(), store.display());
-        return Err(CliError::Usage(format!("--out {out} is in the store {store}; name a folder outside it")));
+        return Err(CliError::Usage(format!("{option} {out} is in the store {store}; name a folder outside it")));
     }
     Ok(())
 }

@@ -33,6 +33,9 @@ pub struct Told {
 pub fn key_of(plan: &Plan, id: NodeId, inputs: &Ports<'_>, device: &Device) -> Result<KeyText, EngineError> {
     let node = plan.node(id);
     let stage = &*node.stage;
+    if let Some(text) = stage.recalls() {
+        return Ok(KeyText::from(text.to_owned()));
+    }
     let seed = stage.def().draws.then(|| Seed::of_node(plan.seed, &node.name()));
     let observed = if stage.def().observes { stage.observe() } else { Ok(None) };
     let observed = observed.map_err(|error| EngineError::Observe { node: node.name(), error })?;

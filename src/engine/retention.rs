@@ -67,10 +67,10 @@ impl<'a> Retention<'a> {
             return;
         }
         let Some(record) = &nodes.of(id).record else { return };
+        let noun = nodes.plan.node(id).stage.def().output;
         // The first part goes last; if it is missing, the others are.
-        if !record.artifact.parts.first().is_some_and(|part| self.store.contains(part))
-            || self.is_going_to_be_read(nodes, id)
-        {
+        let first = record.artifact.parts.iter().find(|part| !noun.spares(&part.name));
+        if !first.is_some_and(|part| self.store.contains(part)) || self.is_going_to_be_read(nodes, id) {
             return;
         }
         // Every node that ends reads this again: another run may need the parts by now.
@@ -80,7 +80,6 @@ impl<'a> Retention<'a> {
             }
             self.elsewhere.is_fresh = true;
         }
-        let noun = nodes.plan.node(id).stage.def().output;
         let mut freed = 0;
         for part in record.artifact.parts.iter().rev().filter(|part| !noun.spares(&part.name)) {
             if self.has_other_owner(nodes, id, part.object)

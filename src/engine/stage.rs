@@ -65,7 +65,8 @@ pub enum Keep {
     UntilUsed,
     /// Those of the newest so many epochs; older ones until used.
     Last(u32),
-    /// Those of the first, the last and every N-th epoch; the others until used.
+    /// Those of the first, the last two and every N-th epoch; the others until used. The last clusters are of the last
+    /// weights but one.
     Every(u32),
 }
 
@@ -77,7 +78,7 @@ impl Keep {
             Self::All => true,
             Self::UntilUsed => false,
             Self::Last(count) => epoch > 0 && epoch.saturating_add(count) > epochs,
-            Self::Every(step) => epoch > 0 && (epoch == 1 || epoch == epochs || epoch.is_multiple_of(step.max(1))),
+            Self::Every(step) => epoch > 0 && (epoch == 1 || epoch + 1 >= epochs || epoch.is_multiple_of(step.max(1))),
         }
     }
 }
@@ -132,6 +133,11 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// What a stage without inputs sees of the outside world, as a digest for its key.
     fn observe(&self) -> anyhow::Result<Option<Digest>> {
         Ok(None)
+    }
+
+    /// The key text of an existing record, which then is the node's: another run made it, and this stage never runs.
+    fn recalls(&self) -> Option<&str> {
+        None
     }
 
     /// Refuses parameters that cannot work, before anything is computed and again when facts become known.
@@ -202,6 +208,8 @@ pub trait AnyStage: Send + Sync {
     fn source(&self) -> Option<PathBuf>;
     /// See [`Stage::observe`].
     fn observe(&self) -> anyhow::Result<Option<Digest>>;
+    /// See [`Stage::recalls`].
+    fn recalls(&self) -> Option<&str>;
     /// See [`Stage::check`].
     fn check(&self, facts: &Facts) -> anyhow::Result<()>;
     /// See [`Stage::sizes`].
@@ -302,6 +310,10 @@ impl<S: Stage> AnyStage for S {
 
     fn observe(&self) -> anyhow::Result<Option<Digest>> {
         Stage::observe(self)
+    }
+
+    fn recalls(&self) -> Option<&str> {
+        Stage::recalls(self)
     }
 
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 //! and version. Nothing in it depends on when or where it was made: the same rows are the same bytes. Bytes that do not
 //! fit give a [`FormatError`].
 
+pub mod assignments;
 pub mod centroids;
 pub mod clusters;
 pub mod crops;
@@ -32,6 +33,7 @@ pub mod vectors;
 pub mod weights;
 pub mod whitening;
 
+pub use assignments::{Assigned, Assignments, AssignmentsWriter};
 pub use centroids::Centroids;
 pub use clusters::{Clusters, Iteration};
 pub use dataset::{BadImage, Dataset, Image};

@@ -1,7 +1,8 @@
 //! noun: the table of nouns: every artifact there is, its parts, and where people find them.
 
 use super::{
-    centroids, clusters, dataset, gallery, manifest, metrics, neighbors, projection, rows, tables, weights, whitening,
+    assignments, centroids, clusters, dataset, gallery, manifest, metrics, neighbors, projection, rows, tables, weights,
+    whitening,
 };
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};
@@ -71,8 +72,11 @@ pub const VECTORS: Noun = Noun {
     name: "vectors",
     format: 1,
     parts: &[
-        PartRow::one(whitening::WHITENING.file, "eigenvalues and components").at(WHITENING, FileName::Plain, ASKED),
-        PartRow::one(whitening::MEAN.file, "mean of the features").at(WHITENING, FileName::Plain, ASKED),
+        // New images are assigned through these.
+        PartRow::one(whitening::WHITENING.file, "eigenvalues and components")
+            .at(WHITENING, FileName::Plain, ASKED)
+            .spared(),
+        PartRow::one(whitening::MEAN.file, "mean of the features").at(WHITENING, FileName::Plain, ASKED).spared(),
         PartRow::many(rows::PART, "what is clustered, a row for each image").at(Folder::Own, FileName::Plain, ASKED),
     ],
     tables: None,
@@ -95,6 +99,18 @@ pub const CLUSTERS: Noun = Noun {
     ],
     // The tables show paths and labels beside the clusters.
     tables: Some(&[DATASET.name]),
+};
+
+/// The nearest clusters of images that the run has not seen.
+pub const ASSIGNMENTS: Noun = Noun {
+    name: "assignments",
+    format: 1,
+    parts: &[PartRow::one(assignments::ASSIGNMENTS.file, "the cluster of every new image, with its path").at(
+        Folder::Own,
+        FileName::Plain,
+        When::Always,
+    )],
+    tables: None,
 };
 
 /// The epoch's reading order.

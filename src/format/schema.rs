@@ -2,13 +2,13 @@
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
-    centroids, clusters, crops, dataset, features, gallery, manifest, metrics, neighbors, projection, search, tables,
-    vectors, weights, whitening,
+    assignments, centroids, clusters, crops, dataset, features, gallery, manifest, metrics, neighbors, projection, search,
+    tables, vectors, weights, whitening,
 };
 use std::fmt::Write;
 
 /// Every kind of file.
-pub static KINDS: [&Kind; 28] = [
+pub static KINDS: [&Kind; 29] = [
     &dataset::IMAGES,
     &dataset::BAD,
     &crops::CROPS,
@@ -37,6 +37,7 @@ pub static KINDS: [&Kind; 28] = [
     &gallery::MAP,
     &neighbors::NEIGHBORS,
     &projection::PROJECTION,
+    &assignments::ASSIGNMENTS,
 ];
 
 /// The path of a kind's page under `schemas/`.

@@ -4,6 +4,7 @@
 //! `set` (overrides), `vars` and `schedule` (values), `params` (stages), `resolve` (names, ports, circles), `unroll`
 //! (epochs). Whatever is wrong is found before the next step begins, and every complaint points at its line.
 
+mod assign;
 mod error;
 mod every;
 mod implied;
@@ -24,6 +25,7 @@ mod vars;
 mod wires;
 mod yaml;
 
+pub use assign::{ASSIGNMENTS, Route};
 pub use error::{Complaint, PipelineError, Place};
 pub use load::{Loaded, load, load_text};
 pub use schema::schema;

@@ -39,6 +39,10 @@ impl<S: Stage> Stage for Described<S> {
         Stage::observe(&self.0)
     }
 
+    fn recalls(&self) -> Option<&str> {
+        Stage::recalls(&self.0)
+    }
+
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
         Stage::check(&self.0, facts)
     }

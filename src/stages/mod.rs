@@ -1,5 +1,6 @@
 //! stages: the verbs, the only floor where bytes, columns, pixels and numbers meet.
 
+pub mod assign;
 pub mod batches;
 pub mod cluster;
 pub mod compare;
@@ -14,6 +15,7 @@ pub mod init;
 pub mod map;
 pub mod neighbors;
 pub mod originals;
+pub mod recall;
 pub mod sample;
 pub mod scan;
 pub mod train;
@@ -40,6 +42,7 @@ macro_rules! verbs {
 }
 
 verbs![
+    assign::Assign,
     cluster::Cluster,
     compare::Compare,
     decode::Decode,
@@ -50,6 +53,9 @@ verbs![
     init::Init,
     map::Map,
     neighbors::Neighbors,
+    recall::RecallClusters,
+    recall::RecallVectors,
+    recall::RecallWeights,
     sample::Sample,
     scan::Scan,
     train::Train,

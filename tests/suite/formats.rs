@@ -89,6 +89,8 @@ fn committed_samples_still_hold_their_values() {
     let iterations = clusters::open_iterations(&committed("clusters-v1/iterations.parquet")).unwrap();
     assert_eq!(iterations, sample_iterations());
     assert_eq!(Search::open(&committed("clusters-v1/search.safetensors")).unwrap(), sample_search());
+    let assignments = Assignments::open(&committed("assignments-v1/assignments.parquet")).unwrap();
+    assert_eq!((assignments.paths.get(0), assignments.images), ("dog/a b.jpg", sample_assigned()));
     assert_eq!(Manifest::open(&committed("manifest-v1/manifest.parquet")).unwrap(), sample_manifest());
     assert_eq!(open_metrics(&committed("metrics-v1/metrics.parquet")).unwrap(), sample_metrics());
     assert_eq!(Neighbors::open(&committed("neighbors-v1/neighbors.arrow")).unwrap(), sample_neighbors());

@@ -416,7 +416,9 @@ fn bytes_are_kept_as_the_stage_says_unless_keep_asks() {
     };
     assert_eq!(keep("features@7"), (Keep::All, true));
     assert_eq!(keep("clusters@7"), (Keep::All, false));
-    for (epoch, stays) in [(1, true), (2, false), (9, false), (10, true), (20, true), (24, false), (25, true)] {
+    for (epoch, stays) in
+        [(1, true), (2, false), (9, false), (10, true), (20, true), (23, false), (24, true), (25, true)]
+    {
         // Those of the last epoch are what the run is for, and are made again if they are gone.
         assert_eq!(keep(&format!("weights@{epoch}")), (Keep::Every(10), epoch == 25), "epoch {epoch}");
         assert_eq!(Keep::Every(10).stays(Epoch(epoch), 25), stays, "epoch {epoch}");

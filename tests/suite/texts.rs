@@ -9,6 +9,7 @@ use std::path::Path;
 const COMMANDS: [&str; 16] = [
     "",
     "run",
+    "assign",
     "plan",
     "why",
     "log",
@@ -55,6 +56,8 @@ const MISTAKES: &[&[&str]] = &[
     &["why", "features@1"],
     &["log"],
     &["log", "tiny"],
+    &["assign", "tiny"],
+    &["assign", "tiny", "--images", "images"],
     &["diff", "one", "other"],
     &["show", "features@1"],
     &["ls", "tiny"],

@@ -79,6 +79,21 @@ pub fn sample_centroids() -> Centroids {
     Centroids { dims: 3, sizes: vec![1, 0, 2, 1, 0], centroids: sample_numbers(15) }
 }
 
+pub fn sample_assigned() -> Assigned {
+    Assigned {
+        cluster_id: [2, 0, 3].map(ClusterId).to_vec(),
+        distance: vec![0.5, 0.0, 1.25],
+        margin: vec![0.25, 0.125, 0.0],
+        second_cluster_id: [0, 1, 2].map(ClusterId).to_vec(),
+    }
+}
+
+fn sample_assignments() -> Vec<u8> {
+    let mut writer = AssignmentsWriter::create(Vec::new());
+    writer.push(["dog/a b.jpg", "ähre/1.png", "x.webp"].into_iter(), &sample_assigned()).unwrap();
+    writer.finish().unwrap()
+}
+
 pub fn sample_manifest() -> Manifest {
     Manifest {
         k: 5,
@@ -202,6 +217,7 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
             clusters::write_iterations(Vec::new(), &sample_iterations()).unwrap().into(),
         ),
         ("clusters-v1/search.safetensors", sample_search().write(Vec::new(), "a key").unwrap().into()),
+        ("assignments-v1/assignments.parquet", sample_assignments().into()),
         ("manifest-v1/manifest.parquet", sample_manifest().write(Vec::new()).unwrap().into()),
         ("weights-v1/weights.safetensors", sample_tensors(&WEIGHTS).into()),
         ("weights-v1/momentum.safetensors", sample_tensors(&MOMENTUM).into()),
@@ -243,6 +259,7 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
         (_, "centroids.arrow") => Centroids::open(bytes).map(drop),
         (_, "iterations.parquet") => clusters::open_iterations(bytes).map(drop),
         (_, "search.safetensors") => Search::open(bytes).map(drop),
+        (_, "assignments.parquet") => Assignments::open(bytes).map(drop),
         (_, "manifest.parquet") => Manifest::open(bytes).map(drop),
         (_, "weights.safetensors") => Tensors::open(&WEIGHTS, bytes).map(drop),
         (_, "momentum.safetensors") => Tensors::open(&MOMENTUM, bytes).map(drop),
