@@ -1,4 +1,4 @@
-//! model: what a run has at an epoch for new images: the records, and the bytes that are read of them.
+//! model: what a run has for new images at an epoch, in records and in bytes.
 
 use crate::cli::error::CliError;
 use crate::cli::program::this;
