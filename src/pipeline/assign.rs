@@ -102,6 +102,8 @@ impl Route {
         }
         sets.push(format!("vars.vectors={}", key(vectors)));
         sets.push(format!("vars.clusters={}", key(clusters)));
+        // On another processor the network may give other bits: under the run's key, they would replace the run's.
+        sets.push(format!("{of}.apart=true"));
         sets.extend_from_slice(more);
         load_text(name, &text, &sets, registry, &|_| None)
     }
