@@ -158,7 +158,7 @@ pub struct AssignArgs {
     /// Print more: hits, and why each node runs
     #[arg(short, long)]
     pub verbose: bool,
-    /// What to check of an object before its use: its size, the bytes of one object in twenty, or all bytes
+    /// What to check of an object before its use
     #[arg(long, value_name = "HOW", default_value = "size")]
     pub verify: Closely,
     /// Threads for computing; the default is all cores

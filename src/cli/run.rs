@@ -50,14 +50,13 @@ fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> 
     let _ = environment.set(space.environment.clone());
     apart("--out", &args.out.join(&space.loaded.plan.name), space.store.root())?;
     space.store.look_closely(args.verify.policy(), unix_ms());
-    remember(&space.store, &last_run(args, &space));
-    let done = on(&space, args, cancel);
+    let done = on(&space, args, Some(&last_run(args, &space)), cancel);
     space.store.close();
     done
 }
 
-/// Runs on an open store, and exports the results.
-pub fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliError> {
+/// Runs on an open store, and exports the results. The store remembers `last` as its last run.
+pub fn on(space: &Workspace, args: &RunArgs, last: Option<&LastRun>, cancel: &Cancel) -> Result<(), CliError> {
     let plan = &space.loaded.plan;
     (this().set_threads)(threads::count(args.threads)?);
     let mut to = Vec::new();
@@ -65,6 +64,7 @@ pub fn on(space: &Workspace, args: &RunArgs, cancel: &Cancel) -> Result<(), CliE
         to.extend(plan.find(name).map_err(EngineError::from)?);
     }
     let to = plan.with_tables(to);
+    last.into_iter().for_each(|last| remember(&space.store, last));
     let hire = |reports| -> Result<Box<dyn Crew>, EngineError> { Ok(Box::new(workers(args, space, reports))) };
     let hire: Option<Hire<'_>> = if this().runs { None } else { Some(&hire) };
     let settings = Settings { device: &space.device, to, cancel: cancel.clone(), hire, in_flight: IN_FLIGHT };

@@ -135,7 +135,7 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         Ok(None)
     }
 
-    /// The key text of an existing record, which then is the node's: another run made it, and this stage never runs.
+    /// The key text of a record that another run made. It becomes the node's key, and this stage never runs.
     fn recalls(&self) -> Option<&str> {
         None
     }

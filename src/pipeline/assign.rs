@@ -1,6 +1,6 @@
 //! assign: the pipeline that takes new images to the clusters of a finished run, written as text and loaded.
 //!
-//! It has the run's own stages and parameters. What the run made is recalled by its key, so the run's images are not
+//! It has the run's own stages and parameters. What the run made is recalled by its key. So the run's images are not
 //! needed, and nothing of the run is computed again. Only the first weights are drawn again where they are missing.
 
 use crate::engine::{NodeId, Plan, Registry};
@@ -102,6 +102,8 @@ impl Route {
         }
         sets.push(format!("vars.vectors={}", key(vectors)));
         sets.push(format!("vars.clusters={}", key(clusters)));
+        // On another processor the network may give other bits: under the run's key, they would replace the run's.
+        sets.push(format!("{of}.apart=true"));
         sets.extend_from_slice(more);
         load_text(name, &text, &sets, registry, &|_| None)
     }

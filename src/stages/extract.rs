@@ -38,6 +38,9 @@ pub struct Extract {
     /// How features are kept.
     #[serde(default)]
     pub precision: Precision,
+    /// Whether these features have a key of their own, so that no run whose features are equal depends on them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
 }
 
 fn default_batch() -> u32 {

@@ -62,7 +62,7 @@ fn a_runs_own_images_get_its_own_clusters_also_after_its_bytes_were_evicted() {
     // No features, vectors or crops are retained; what new images need is.
     space.run(&["run", "tiny.yaml", "-q", "--set", "keep=[]"]).ok();
     assert!(!space.path("runs/tiny/vectors/epoch=0002").exists());
-    let before = of_run(&space);
+    let (before, digests) = (of_run(&space), space.digests());
     for (epoch, args) in [("0002", &[][..]), ("0001", &["--epoch", "1"])] {
         let assign = ["assign", "tiny", "--images", "images", "-o", "own.parquet", "--json"];
         let out = space.run(&[&assign, args].concat()).ok();
@@ -71,7 +71,10 @@ fn a_runs_own_images_get_its_own_clusters_also_after_its_bytes_were_evicted() {
         assert_eq!(rows, clustered(&space, epoch), "epoch {epoch}");
         assert!(rows.iter().zip(&seconds).all(|(row, second)| row.1 != *second));
     }
-    assert_eq!(of_run(&space), before, "the run is as it was");
+    assert!(of_run(&space) == before && space.digests() == digests, "the run is as it was");
+    let key = |run: &str, node: &str| space.store().node_keys(run)[node];
+    let features = [key("tiny", "features@1"), key("tiny", "features@2")];
+    assert!(!features.contains(&key("tiny-assign", "features@0")), "no rebuild of these replaces a record of the run");
     let results = space.path("runs/tiny-assign/assignments/assignments.parquet");
     assert_eq!(fs::read(results).unwrap(), fs::read(space.path("own.parquet")).unwrap());
     let gc = space.run(&["gc", "--dry-run"]).ok();
@@ -84,6 +87,7 @@ fn new_images_go_where_the_exported_files_say() {
     let space = Space::after_a_run();
     draw_new(&space, 23);
     space.write("new/broken.jpg", "no image at all");
+    fs::remove_file(space.path("images")).unwrap(); // The run's own images are not needed.
     let told = space.run(&["assign", "tiny", "--images", "new", "-o", "new.parquet"]).ok();
     let told = told.complains_of(&["clusters@2 of run tiny", "broken.jpg", "the clusters of 23 images; 1 left out"]);
     assert!(told.stderr.contains("runs/tiny-assign/bad.parquet"), "{}", told.stderr);

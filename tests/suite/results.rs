@@ -188,7 +188,7 @@ fn results_of_an_earlier_program_are_updated_silently() {
 #[test]
 fn tables_of_an_epoch_outlive_its_weights() {
     let space = Space::filled();
-    let run = |more: &[&str]| space.run(&[&["run", "tiny.yaml", "--set", "epochs=3"], more].concat()).ok().stderr;
+    let run = |more: &[&str]| space.run(&[&["run", "tiny.yaml", "--set", "epochs=4"], more].concat()).ok().stderr;
     run(&[]);
     let before = laid_out(&space, "runs/tiny");
     assert!(before.contains_key(&PathBuf::from("steps/epoch=0002/part-0.parquet")));

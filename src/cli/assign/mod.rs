@@ -47,7 +47,7 @@ fn until(args: &AssignArgs, cancel: &Cancel) -> Result<(), CliError> {
     }
     let device = resolve_device(&args.device)?;
     let space = Workspace { loaded, store, device, environment: Variables::new() };
-    let done = on(&space, &as_run(args, &name), cancel).and_then(|()| finish(&space, args, output.as_ref()));
+    let done = on(&space, &as_run(args, &name), None, cancel).and_then(|()| finish(&space, args, output.as_ref()));
     space.store.close();
     done
 }

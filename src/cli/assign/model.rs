@@ -1,4 +1,4 @@
-//! model: what a run has to take new images to its clusters at an epoch: records, and the bytes that are read of them.
+//! model: what a run has for new images at an epoch, in records and in bytes.
 
 use crate::cli::error::CliError;
 use crate::cli::program::this;
@@ -164,7 +164,7 @@ impl Run<'_> {
         CliError::Artifact(format!(
             "run {name} cannot take images at epoch {epoch}: it needs bytes of {}, and to rebuild them trains again. \
              Epochs that have all: {usable}; name one with --epoch. To have them at every epoch, add keep: [{}] to the \
-             pipeline and run it again: it then trains what it lacks",
+             pipeline. Run it again, and it trains what it lacks",
             bytes.iter().map(are).collect::<Vec<_>>().join(", "),
             nouns.join(", ")
         ))
