@@ -122,7 +122,7 @@ pub(super) fn answer(site: &Site, ask: Ask) -> Reply {
         })
     };
     made().unwrap_or_else(|error| {
-        let is_missing = error.chain().any(<dyn std::error::Error>::is::<NotThere>);
+        let is_missing = error.downcast_ref::<NotThere>().is_some();
         let status = if is_missing { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
         Reply::refusal(status, &format!("{error:#}"))
     })
