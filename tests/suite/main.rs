@@ -1,6 +1,7 @@
 //! suite: every integration test in one binary, so that libtorch and faiss are linked once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod analysis;
 mod bad_input;
 mod cache;
 mod cli;
