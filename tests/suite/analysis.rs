@@ -50,7 +50,9 @@ fn four_tools_give_the_same_answers() {
     assert_eq!(column(1, 3).iter().map(Value::is_null).collect::<Vec<_>>(), [true, false, false]);
     assert!(numbers(1, 1).iter().all(|loss| *loss > 0.0) && numbers(1, 2).iter().all(|nmi| *nmi > 0.0));
     assert!(rows(2).len() == 10 && numbers(2, 3)[0] < 1.0 && numbers(2, 3).is_sorted());
-    assert!(rows(3).len() == 10 && numbers(3, 1).is_sorted_by(|a, b| a >= b) && numbers(3, 3).iter().any(|iou| *iou > 0.0));
+    assert!(
+        rows(3).len() == 10 && numbers(3, 1).is_sorted_by(|a, b| a >= b) && numbers(3, 3).iter().any(|iou| *iou > 0.0)
+    );
     assert!(rows(4).len() == 10 && numbers(4, 3)[0] > 1.0);
     assert!((numbers(5, 2).iter().sum::<f64>() - 1.0).abs() < 1e-12);
     assert!((1..=10).contains(&rows(6).len()) && numbers(6, 2).iter().all(|moves| (1.0..=2.0).contains(moves)));

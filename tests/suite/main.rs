@@ -25,6 +25,7 @@ mod noop;
 mod parts;
 mod pipelines;
 mod readers;
+mod readme;
 mod report;
 mod results;
 mod resume;
