@@ -1,6 +1,7 @@
 //! suite: every integration test in one binary, so that libtorch and faiss are linked once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod analysis;
 mod assign;
 mod bad_input;
 mod cache;
@@ -25,6 +26,7 @@ mod noop;
 mod parts;
 mod pipelines;
 mod readers;
+mod readme;
 mod report;
 mod results;
 mod resume;

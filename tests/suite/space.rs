@@ -355,12 +355,13 @@ fn events(text: &str) -> Vec<Event> {
     whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
 }
 
-/// Path and bytes of one of the sixty images: three kinds of drawing, twenty of each, of various sizes.
+/// Path and bytes of one of the sixty images: three kinds of drawing, twenty of each, of various sizes. Further numbers draw
+/// twenty of a further kind, up to two hundred.
 pub fn image(number: usize) -> (String, Vec<u8>) {
     let (kind, of_kind) = (number / 20, number % 20);
     let mut stream = Seed::of_node(7, "tests").stream("image", number as u64);
     let picture = kinds::draw(kind * 3, 64 + of_kind as u32, &mut stream);
-    (format!("images/{}/{of_kind:02}.jpg", kinds::NAMES[kind * 3]), encode_jpeg(&picture, 90))
+    (format!("images/{}/{of_kind:02}.jpg", kinds::NAMES[kind * 3 % kinds::NAMES.len()]), encode_jpeg(&picture, 90))
 }
 
 fn copy_files(from: &Path, to: &Path) {
