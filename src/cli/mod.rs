@@ -5,6 +5,7 @@ mod changes;
 mod diff;
 mod doctor;
 mod error;
+mod export;
 mod gc;
 mod listeners;
 mod log;
@@ -73,6 +74,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Diff(args) => diff::diff(args),
         Command::Show(args) => show::show(args),
         Command::Report(args) => report::report(args),
+        Command::Export(args) => export::export(args),
         Command::Ls(args) => ls::ls(args),
         Command::Verify(args) => verify::verify(args),
         Command::Gc(args) => gc::gc(args),

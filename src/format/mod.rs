@@ -4,6 +4,7 @@
 //! and version. Nothing in it depends on when or where it was made: the same rows are the same bytes. Bytes that do not
 //! fit give a [`FormatError`].
 
+pub mod atlas;
 pub mod centroids;
 pub mod clusters;
 pub mod crops;
@@ -26,6 +27,7 @@ pub mod search;
 pub mod table;
 pub mod table_writer;
 pub mod tables;
+pub mod tfevents;
 pub mod vectors;
 pub mod weights;
 pub mod whitening;

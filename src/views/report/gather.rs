@@ -2,14 +2,13 @@
 
 use super::told::CURVES;
 use crate::base::{Artifact, ClusterId, Epoch};
-use crate::engine::keys::follows;
-use crate::engine::{Node, Plan};
+use crate::engine::Plan;
 use crate::format::dataset::{self, open_bad};
 use crate::format::gallery::{self, Point, Stats, open_map, open_members};
-use crate::format::metrics::{self, end_loss, open_metrics, open_steps};
-use crate::format::noun::{DATASET, GALLERY, METRICS, WEIGHTS};
+use crate::format::noun::{DATASET, GALLERY};
 use crate::learn::health::{Learning, PREFIX, text};
-use crate::store::{Record, Stand, Store};
+use crate::store::Store;
+use crate::views::made::{Made, NO_GALLERY, artifacts, made, numbers};
 use anyhow::bail;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,45 +16,22 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-const NO_GALLERY: &str = "This run has no gallery. Add this node to the pipeline under each_epoch and run it again: \
-                          gallery: { stage: gallery, epochs: { every: 10 }, from: { dataset: dataset, crops: \
-                          crops, clusters: clusters, before: clusters@prev, vectors: vectors } }";
 /// Examples of paths with each reason for which files were left out.
 const EXAMPLES: usize = 3;
 
-/// A node of the last run with its record.
-struct Made<'p> {
-    node: &'p Node,
-    record: Record,
-}
-
 /// The page's data, of `epoch` or of the last one that has a gallery; and the artifacts of the run, by node.
 pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::Result<(Value, Vec<Option<Artifact>>)> {
-    let history = store.key_history(&plan.name);
-    let mut records: Vec<Option<Record>> = vec![None; plan.len()];
-    for id in plan.order() {
-        let node = plan.node(*id);
-        let Some(key) = history.of(&node.name()).next() else { continue };
-        let inputs = node.inputs.iter().map(|(port, from)| Some((*port, records[from.index()].as_ref()?)));
-        // A run that did not reach a node leaves it as an earlier one made it, perhaps of something else.
-        if let Some(inputs) = inputs.collect::<Option<Vec<_>>>()
-            && let Some(record) = store.record(key)?.filter(|record| follows(record, &*node.stage, &inputs))
-        {
-            records[id.index()] = Some(record);
-        }
-    }
-    let artifacts = records.iter().map(|record| record.as_ref().map(|record| record.artifact.clone())).collect();
-    let made =
-        plan.order().iter().filter_map(|id| Some(Made { node: plan.node(*id), record: records[id.index()].take()? }));
-    let made: Vec<_> = made.collect();
-    let epochs = epochs(store, &made)?;
-    let wanted = |made: &&Made<'_>| is(made, GALLERY.name) && epoch.is_none_or(|epoch| made.node.epoch == Epoch(epoch));
-    let shown = made.iter().rev().filter(wanted).find(|made| store.stand(&made.record.artifact) == Stand::Whole);
+    let made = made(plan, store)?;
+    let artifacts = artifacts(plan, &made);
+    let epochs = numbers(store, &made)?.into_iter();
+    let epochs: Vec<_> = epochs.map(|(epoch, numbers)| json!({ "epoch": epoch.0, "metrics": numbers })).collect();
+    let wanted = |made: &&Made<'_>| made.is(&GALLERY) && epoch.is_none_or(|epoch| made.node.epoch == Epoch(epoch));
+    let shown = made.iter().rev().filter(wanted).find(|made| made.is_whole(store));
     if let (Some(epoch), None) = (epoch, shown) {
-        let all = made.iter().filter(|made| is(made, GALLERY.name)).map(|made| made.node.name());
+        let all = made.iter().filter(|made| made.is(&GALLERY)).map(|made| made.node.name());
         bail!("epoch {epoch} has no gallery; there are: {}", all.collect::<Vec<_>>().join(", "));
     }
-    let gallery = shown.map(|made| show(store, &made.record)).transpose()?.unwrap_or(Value::Null);
+    let gallery = shown.map(|made| show(store, made)).transpose()?.unwrap_or(Value::Null);
     let curves: Vec<_> = CURVES.iter().map(|(name, title, how)| json!([name, title, how])).collect();
     let data = json!({
         "version": 1,
@@ -68,39 +44,6 @@ pub(super) fn gather(plan: &Plan, store: &Store, epoch: Option<u32>) -> anyhow::
         "bad": bad(store, &made)?,
     });
     Ok((data, artifacts))
-}
-
-fn is(made: &Made<'_>, noun: &str) -> bool {
-    made.record.artifact.kind == noun
-}
-
-/// A part's bytes, where they are there.
-fn part(store: &Store, record: &Record, name: &str) -> anyhow::Result<Option<Bytes>> {
-    let part = record.artifact.part(name).filter(|part| store.stand_of(part) == Stand::Whole);
-    Ok(part.map(|part| store.map(part)).transpose()?)
-}
-
-/// The numbers of every epoch, in order.
-fn epochs(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
-    let mut epochs: BTreeMap<Epoch, Map<String, Value>> = BTreeMap::new();
-    for made in made.iter().filter(|made| made.node.epoch > Epoch(0)) {
-        let numbers = epochs.entry(made.node.epoch).or_default();
-        if is(made, METRICS.name)
-            && let Some(bytes) = part(store, &made.record, metrics::METRICS.file)?
-        {
-            numbers.extend(open_metrics(&bytes)?.into_iter().map(|metric| (metric.name, json!(metric.value))));
-        }
-        if is(made, WEIGHTS.name)
-            && let Some(bytes) = part(store, &made.record, metrics::STEPS.file)?
-        {
-            let steps = open_steps(&bytes)?;
-            if let Some(loss) = end_loss(&steps) {
-                numbers.extend([("loss".to_owned(), json!(loss)), ("steps".to_owned(), json!(steps.len()))]);
-            }
-        }
-    }
-    epochs.retain(|_, numbers| !numbers.is_empty());
-    Ok(epochs.into_iter().map(|(epoch, metrics)| json!({ "epoch": epoch.0, "metrics": metrics })).collect())
 }
 
 /// What the numbers of an epoch warn of, the last epoch first; each kind once.
@@ -164,8 +107,8 @@ fn time(made: &[Made<'_>]) -> Vec<Value> {
 /// What was left out of the data set: reason, files, some paths.
 fn bad(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
     let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for made in made.iter().filter(|made| is(made, DATASET.name)) {
-        if let Some(bytes) = part(store, &made.record, dataset::BAD.file)? {
+    for made in made.iter().filter(|made| made.is(&DATASET)) {
+        if let Some(bytes) = made.part(store, dataset::BAD.file)? {
             for bad in open_bad(&bytes)? {
                 by_reason.entry(bad.reason).or_default().push(bad.path);
             }
@@ -178,12 +121,12 @@ fn bad(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
     Ok(by_reason.into_iter().map(row).collect())
 }
 
-fn show(store: &Store, record: &Record) -> anyhow::Result<Value> {
-    let file = |name: &str| -> anyhow::Result<Bytes> { Ok(part(store, record, name)?.unwrap_or_default()) };
+fn show(store: &Store, made: &Made<'_>) -> anyhow::Result<Value> {
+    let file = |name: &str| -> anyhow::Result<Bytes> { Ok(made.part(store, name)?.unwrap_or_default()) };
     let pack = file(gallery::MONTAGES)?;
     let stats = Stats::open(&file(gallery::STATS.file)?, pack.len() as u64)?;
     let (clusters, k) = (&stats.clusters, stats.clusters.len() as u64);
-    let points = match part(store, record, gallery::MAP.file)? {
+    let points = match made.part(store, gallery::MAP.file)? {
         Some(bytes) => open_map(&bytes, k)?,
         None => Vec::new(),
     };

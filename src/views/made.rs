@@ -1,0 +1,118 @@
+//! made: what the last run of a name made, as far as the store has it: nodes with their records.
+
+use crate::base::{Artifact, Epoch, Noun};
+use crate::engine::keys::follows;
+use crate::engine::{Node, NodeId, Plan};
+use crate::format::metrics::{self, end_loss, open_metrics, open_steps};
+use crate::format::noun::{METRICS, WEIGHTS};
+use crate::store::{Record, Stand, Store};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// What to do for images of clusters in a report or an export.
+pub const NO_GALLERY: &str = "This run has no gallery. Add this node to the pipeline under each_epoch and run it again: \
+     gallery: { stage: gallery, epochs: { every: 10 }, from: { dataset: dataset, crops: \
+     crops, clusters: clusters, before: clusters@prev, vectors: vectors } }";
+
+/// A node of the last run with its record.
+pub struct Made<'p> {
+    /// Its place in the plan.
+    pub id: NodeId,
+    /// The node.
+    pub node: &'p Node,
+    /// Its record.
+    pub record: Record,
+}
+
+/// The nodes that the last run of this plan's name made or found, in the plan's order. A node that an earlier run made
+/// of something else is left out.
+///
+/// # Errors
+/// If a record is damaged or unreadable.
+pub fn made<'p>(plan: &'p Plan, store: &Store) -> anyhow::Result<Vec<Made<'p>>> {
+    let history = store.key_history(&plan.name);
+    let mut at: Vec<Option<usize>> = vec![None; plan.len()];
+    let mut found: Vec<Made<'p>> = Vec::new();
+    for id in plan.order() {
+        let node = plan.node(*id);
+        let Some(key) = history.of(&node.name()).next() else { continue };
+        let inputs = node.inputs.iter().map(|(port, from)| Some((*port, &found[at[from.index()]?].record)));
+        // A run that did not reach a node leaves it as an earlier one made it, perhaps of something else.
+        if let Some(inputs) = inputs.collect::<Option<Vec<_>>>()
+            && let Some(record) = store.record(key)?.filter(|record| follows(record, &*node.stage, &inputs))
+        {
+            at[id.index()] = Some(found.len());
+            found.push(Made { id: *id, node, record });
+        }
+    }
+    Ok(found)
+}
+
+/// The artifacts of a plan's nodes, by node.
+pub fn artifacts(plan: &Plan, made: &[Made<'_>]) -> Vec<Option<Artifact>> {
+    let mut artifacts = vec![None; plan.len()];
+    for made in made {
+        artifacts[made.id.index()] = Some(made.record.artifact.clone());
+    }
+    artifacts
+}
+
+/// The numbers of every epoch that has some, by name: its metrics, the loss at its end and the steps of its training.
+///
+/// # Errors
+/// If a table is damaged or unreadable.
+pub fn numbers(store: &Store, made: &[Made<'_>]) -> anyhow::Result<BTreeMap<Epoch, BTreeMap<String, f64>>> {
+    let mut epochs: BTreeMap<Epoch, BTreeMap<String, f64>> = BTreeMap::new();
+    for made in made.iter().filter(|made| made.node.epoch > Epoch(0)) {
+        let numbers = epochs.entry(made.node.epoch).or_default();
+        if made.is(&METRICS)
+            && let Some(bytes) = made.part(store, metrics::METRICS.file)?
+        {
+            numbers.extend(open_metrics(&bytes)?.into_iter().map(|metric| (metric.name, metric.value)));
+        }
+        if made.is(&WEIGHTS)
+            && let Some(bytes) = made.part(store, metrics::STEPS.file)?
+        {
+            let steps = open_steps(&bytes)?;
+            if let Some(loss) = end_loss(&steps) {
+                numbers.extend([("loss".to_owned(), loss), ("steps".to_owned(), steps.len() as f64)]);
+            }
+        }
+    }
+    epochs.retain(|_, numbers| !numbers.is_empty());
+    Ok(epochs)
+}
+
+impl Made<'_> {
+    /// Whether it is an artifact of this noun.
+    pub fn is(&self, noun: &Noun) -> bool {
+        self.record.artifact.kind == noun.name
+    }
+
+    /// Whether the store has all its bytes.
+    pub fn is_whole(&self, store: &Store) -> bool {
+        store.stand(&self.record.artifact) == Stand::Whole
+    }
+
+    /// A part's bytes, where they are there.
+    ///
+    /// # Errors
+    /// If they are there and unreadable.
+    pub fn part(&self, store: &Store, name: &str) -> anyhow::Result<Option<Bytes>> {
+        let part = self.record.artifact.part(name).filter(|part| store.stand_of(part) == Stand::Whole);
+        Ok(part.map(|part| store.map(part)).transpose()?)
+    }
+
+    /// The bytes of all parts with names that begin so, where all are there; none of no part.
+    ///
+    /// # Errors
+    /// If they are there and unreadable.
+    pub fn parts(&self, store: &Store, prefix: &str) -> anyhow::Result<Option<Vec<Bytes>>> {
+        let parts = self.record.artifact.parts.iter().filter(|part| part.name.starts_with(prefix));
+        let parts: Vec<_> = parts.collect();
+        if parts.is_empty() || parts.iter().any(|part| store.stand_of(part) != Stand::Whole) {
+            return Ok(None);
+        }
+        Ok(Some(parts.into_iter().map(|part| store.map(part)).collect::<Result<_, _>>()?))
+    }
+}
