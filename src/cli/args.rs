@@ -1,7 +1,7 @@
 //! args: the arguments exactly as written.
 
 use crate::store::policy::Policy;
-use crate::views::export::{SIDE, What};
+use crate::views::export::What;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -318,9 +318,9 @@ pub struct ExportArgs {
     /// Most images of a cluster in folders and labelstudio, the nearest to its centroid
     #[arg(long, value_name = "N")]
     pub per_cluster: Option<usize>,
-    /// Side of the thumbnails in atlas, in pixels; crops are not enlarged
-    #[arg(long, value_name = "PIXELS", default_value_t = SIDE, value_parser = clap::value_parser!(u32).range(8..=1024))]
-    pub side: u32,
+    /// Side of the thumbnails in atlas, in pixels; the default is 96. Crops are not enlarged
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub side: Option<u32>,
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,

@@ -5,7 +5,7 @@ use crate::cli::args::ExportArgs;
 use crate::cli::error::CliError;
 use crate::cli::verify::existing;
 use crate::cli::{runs, text};
-use crate::views::export::{Options, What, export as write};
+use crate::views::export::{Options, SIDE, What, export as write};
 use std::cell::RefCell;
 
 /// Seconds between two lines of progress.
@@ -21,7 +21,8 @@ pub fn export(args: &ExportArgs) -> Result<(), CliError> {
     };
     runs::check(store.root(), &name)?;
     let plan = runs::plan(store.root(), &name)?;
-    let options = Options { epoch: args.epoch, copy: args.copy, per_cluster: args.per_cluster, side: args.side };
+    let options =
+        Options { epoch: args.epoch, copy: args.copy, per_cluster: args.per_cluster, side: args.side.unwrap_or(SIDE) };
     let said = RefCell::new(Stopwatch::new());
     let heard = |done, total, unit: &str| {
         if said.borrow().seconds() > HEARTBEAT_S {
@@ -33,19 +34,25 @@ pub fn export(args: &ExportArgs) -> Result<(), CliError> {
     let written = write(args.what, &plan, &store, options, args.output.as_deref(), &results, &heard)
         .map_err(|error| CliError::Files(format!("{error:#}")))?;
     written.notes.iter().for_each(|told| text::note(told));
-    let (to, of, bytes) = (written.to.display(), written.of, text::bytes(written.bytes));
+    let (to, of, (files, bytes)) = (written.to.display(), written.of, written.files);
+    let what = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
     let opens: String = written.opens.iter().map(|line| format!("  {line}\n")).collect();
-    text::out(&format!("{to} ({of}, {bytes}); this opens it:\n{opens}"))
+    text::out(&format!("{to} ({of}: {what}, {}). To open it:\n{opens}", text::bytes(bytes)))
 }
 
 /// Refuses an option that the export does not have.
 fn check(args: &ExportArgs) -> Result<(), CliError> {
-    if args.copy && args.what != What::Folders {
-        return Err(CliError::Usage("--copy is of dcpipe export folders alone".to_owned()));
-    }
-    if args.per_cluster.is_some() && !matches!(args.what, What::Folders | What::Labelstudio) {
-        let of = "dcpipe export folders and dcpipe export labelstudio alone";
-        return Err(CliError::Usage(format!("--per-cluster is of {of}")));
+    let lists = [What::Folders, What::Labelstudio];
+    for (is_given, option, of) in [
+        (args.copy, "--copy", &lists[..1]),
+        (args.per_cluster.is_some(), "--per-cluster", &lists),
+        (args.side.is_some(), "--side", &[What::Atlas]),
+    ] {
+        if is_given && !of.contains(&args.what) {
+            let names: Vec<_> = of.iter().map(|what| what.name()).collect();
+            let (what, names) = (args.what.name(), names.join(" and "));
+            return Err(CliError::Usage(format!("{what} has no {option}, which is of {names}; leave it out")));
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// A script of tests/readers, where its readers are. `make test` installs them, and sets DCPIPE_READERS so that their absence
 /// is a failure; a caller of cargo alone may not have them.
-fn script(space: &Space, name: &str) -> Option<Command> {
+pub fn script(space: &Space, name: &str) -> Option<Command> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = space.command(root.join(".native/readers/bin/python"));
     command.env("RUST_BACKTRACE", "0").arg("-B").arg(root.join("tests/readers").join(name));

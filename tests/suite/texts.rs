@@ -6,7 +6,7 @@ use crate::space::{DCPIPE, Space};
 use std::fmt::Write;
 use std::path::Path;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "",
     "run",
     "plan",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 15] = [
     "log",
     "diff",
     "show",
+    "export",
     "ls",
     "verify",
     "gc",
@@ -57,6 +58,9 @@ const MISTAKES: &[&[&str]] = &[
     &["diff", "one", "other"],
     &["show", "features@1"],
     &["ls", "tiny"],
+    &["export"],
+    &["export", "atlas"],
+    &["export", "excel"],
     &["gc", "--drop", "tiny"],
     &["pin", "tiny"],
     &["completions", "sh"],

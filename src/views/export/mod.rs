@@ -84,8 +84,8 @@ pub struct Written {
     pub to: PathBuf,
     /// Of what, such as `clusters@3`.
     pub of: String,
-    /// Sum of the files' bytes.
-    pub bytes: u64,
+    /// How many files, and the sum of their bytes.
+    pub files: (u64, u64),
     /// What a person should know of it.
     pub notes: Vec<String>,
     /// Lines for a shell that open it.
@@ -133,8 +133,15 @@ pub fn export(
     let of = source.name.clone();
     if let (What::Csv, Some(file)) = (what, to) {
         ensure!(!file.is_dir(), "{} is a folder; name the file", file.display());
+        target::make_parent(file)?;
         let bytes = target::write(file, |out| csv::write(&source, out))?;
-        return Ok(Written { to: file.to_owned(), of, bytes, notes: Vec::new(), opens: vec![pandas(file)] });
+        return Ok(Written {
+            to: file.to_owned(),
+            of,
+            files: (1, bytes),
+            notes: Vec::new(),
+            opens: vec![pandas(file)],
+        });
     }
     let place = || match what {
         What::Tensorboard => results.join("export").join(what.name()),
@@ -156,8 +163,8 @@ pub fn export(
         What::Montage => montage::write(&job)?,
     };
     let notes = job.notes.take();
-    let bytes = folder.finish(&format!("{} of {of} of run {}", what.name(), plan.name))?;
-    Ok(Written { to, of, bytes, notes, opens })
+    let files = folder.finish(&format!("{} of {of} of run {}", what.name(), plan.name))?;
+    Ok(Written { to, of, files, notes, opens })
 }
 
 fn pandas(file: &Path) -> String {

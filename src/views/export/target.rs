@@ -38,9 +38,7 @@ impl Folder {
     /// If anything else is there, or the folder cannot be made.
     pub fn begin(to: &Path) -> anyhow::Result<Self> {
         check(to)?;
-        let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-        clear(parent, to);
+        clear(make_parent(to)?, to);
         let tmp = aside(to);
         fs::create_dir(&tmp).with_context(|| format!("making {}", tmp.display()))?;
         Ok(Self { to: to.to_owned(), tmp })
@@ -51,12 +49,12 @@ impl Folder {
         &self.tmp
     }
 
-    /// Puts the folder in its place, and returns how many bytes its files have.
+    /// Puts the folder in its place, and returns how many files it has and their bytes.
     ///
     /// # Errors
     /// If its place was taken meanwhile.
-    pub fn finish(self, what: &str) -> anyhow::Result<u64> {
-        let (listing, bytes) = listing(&self.tmp)?;
+    pub fn finish(self, what: &str) -> anyhow::Result<(u64, u64)> {
+        let (listing, files, bytes) = listing(&self.tmp)?;
         let mark = serde_json::to_vec(&Mark { version: 1, what: what.to_owned(), listing })?;
         write(&self.tmp.join(MARK), |out| Ok(out.write_all(&mark)?))?;
         check(&self.to)?;
@@ -75,7 +73,7 @@ impl Folder {
             return Err(error).with_context(placed);
         }
         let _ = fs::remove_dir_all(&old);
-        Ok(bytes)
+        Ok((files, bytes))
     }
 }
 
@@ -83,6 +81,16 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.tmp); // Renamed by now, if it is whole.
     }
+}
+
+/// Makes the folder that a place is in.
+///
+/// # Errors
+/// If that fails.
+pub fn make_parent(to: &Path) -> anyhow::Result<&Path> {
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    Ok(parent)
 }
 
 /// Writes a file by `fill`, and names it when it is whole and durable.
@@ -119,15 +127,15 @@ fn check(to: &Path) -> anyhow::Result<()> {
     }
     let mark = fs::read(to.join(MARK)).ok().and_then(|text| serde_json::from_slice::<Mark>(&text).ok());
     let Some(mark) = mark else { bail!("{} has files that no export wrote: {advice}", to.display()) };
-    if !listing(to).is_ok_and(|(found, _)| found == mark.listing) {
+    if !listing(to).is_ok_and(|(found, ..)| found == mark.listing) {
         bail!("{} has changed since dcpipe wrote it: {advice}", to.display());
     }
     Ok(())
 }
 
-/// The digest of all entries but the mark, and the sum of the files' bytes.
-fn listing(folder: &Path) -> anyhow::Result<(Digest, u64)> {
-    let (mut told, mut bytes) = (Vec::new(), 0);
+/// The digest of all entries but the mark, how many files and links there are, and the sum of the files' bytes.
+fn listing(folder: &Path) -> anyhow::Result<(Digest, u64, u64)> {
+    let (mut told, mut files, mut bytes) = (Vec::new(), 0, 0);
     for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
         let entry = entry?;
         let (path, meta) = (entry.path().strip_prefix(folder)?, entry.metadata()?);
@@ -135,6 +143,7 @@ fn listing(folder: &Path) -> anyhow::Result<(Digest, u64)> {
             continue;
         }
         told.extend_from_slice(path.as_os_str().as_bytes());
+        files += u64::from(!meta.is_dir());
         if meta.is_file() {
             bytes += meta.len();
             let time = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
@@ -147,7 +156,7 @@ fn listing(folder: &Path) -> anyhow::Result<(Digest, u64)> {
             told.extend_from_slice(if meta.is_dir() { b"\0folder\0" } else { b"\0other\0" });
         }
     }
-    Ok((Digest::of(&told), bytes))
+    Ok((Digest::of(&told), files, bytes))
 }
 
 /// Removes what exports to `to` left that were killed: folders named after processes that are gone.
@@ -167,7 +176,7 @@ fn clear(parent: &Path, to: &Path) {
 mod tests {
     use super::*;
 
-    fn export(to: &Path, text: &str) -> anyhow::Result<u64> {
+    fn export(to: &Path, text: &str) -> anyhow::Result<(u64, u64)> {
         let folder = Folder::begin(to)?;
         write(&folder.path().join("a"), |out| Ok(out.write_all(text.as_bytes())?))?;
         folder.finish("toy")
@@ -177,8 +186,8 @@ mod tests {
     fn an_export_replaces_its_own_folder_and_no_other() {
         let space = tempfile::tempdir().unwrap();
         let to = space.path().join("x/out");
-        assert_eq!(export(&to, "one").unwrap(), 3);
-        assert_eq!(export(&to, "three").unwrap(), 5);
+        assert_eq!(export(&to, "one").unwrap(), (1, 3));
+        assert_eq!(export(&to, "three").unwrap(), (1, 5));
         assert_eq!(fs::read(to.join("a")).unwrap(), b"three");
         fs::create_dir(to.join("mine")).unwrap();
         assert!(export(&to, "four").unwrap_err().to_string().contains("has changed"));
