@@ -35,7 +35,7 @@ pub enum Command {
     Show(ShowArgs),
     /// Write report.html: curves, clusters with their images, a map, in one file
     Report(ReportArgs),
-    /// Hand the clusters of a run to other programs: as a table, folders, or files for a viewer
+    /// Hand the clusters of a run to other programs, such as Embedding Atlas or FiftyOne
     Export(ExportArgs),
     /// List the nodes of a run, or the runs of a store
     Ls(LsArgs),

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// Rows of a row group; also a good number per push.
 pub const GROUP_ROWS: usize = 131_072;
-/// The same of a table with pictures: readers hold those of a group in memory, and count its bytes in 31 bits.
+/// The same of a table with pictures. Readers hold those of a group in memory, and count its bytes in 31 bits.
 pub const PICTURE_GROUP_ROWS: usize = 1000;
 const ZSTD_LEVEL: i32 = 3;
 /// The same in every version, so that the same rows stay the same bytes.

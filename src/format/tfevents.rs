@@ -79,7 +79,7 @@ impl Message {
         self.0.push(value as u8);
     }
 
-    /// A field's number, and how its value is written: 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
+    /// A field's number, and how its value is written. 0 is a varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
     fn key(&mut self, field: u64, how: u64) {
         self.varint(field << 3 | how);
     }

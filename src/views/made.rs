@@ -57,7 +57,7 @@ pub fn artifacts(plan: &Plan, made: &[Made<'_>]) -> Vec<Option<Artifact>> {
     artifacts
 }
 
-/// The numbers of every epoch that has some, by name: its metrics, the loss at its end and the steps of its training.
+/// The numbers of every epoch that has some, by name. They are its metrics, its last loss, and its training steps.
 ///
 /// # Errors
 /// If a table is damaged or unreadable.

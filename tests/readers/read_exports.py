@@ -243,8 +243,10 @@ def read_labelstudio(folder, want):
         from label_studio_sdk.label_interface import LabelInterface
 
         interface = LabelInterface(config)
+        interface.validate()
         for task in tasks[:200]:
-            true(interface.validate_task(task), f"the SDK refuses {task}")
+            wrong = interface.validate_prediction(task["predictions"][0], return_errors=True)
+            true(not wrong and all(thing.value_name in task["data"] for thing in interface.objects), f"the SDK refuses {task}: {wrong}")
         return f"{min(len(tasks), 200)} tasks fit the labelling"
 
     check("json", "labelstudio", by_rules)

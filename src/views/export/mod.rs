@@ -1,4 +1,4 @@
-//! export: hands the clusters of a run to the viewers that people already use, a file of this folder for each.
+//! export: hands the clusters of a run to the viewers that people already use.
 
 mod atlas;
 mod csv;

@@ -31,7 +31,7 @@ pub fn safe(path: &str) -> String {
     [&plain[..end], ending].concat()
 }
 
-/// What moves a terminal's cursor, turns the direction of writing, is not seen, or is no part of names on Windows.
+/// What moves a cursor, turns the direction of writing, is not seen, or is no part of names on Windows.
 fn is_odd(c: char) -> bool {
     let is_unseen =
         matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');

@@ -39,7 +39,7 @@ impl Lost {
     }
 }
 
-/// Puts the file of an image at `to`: a link where it is a file and no copy is wanted, otherwise its bytes.
+/// Puts the file of an image at `to`. A link, if it is a file and no copy is wanted; otherwise its bytes.
 ///
 /// # Errors
 /// The outer one if `to` cannot be written, the inner one if the image is lost. A link is made even so.

@@ -80,7 +80,7 @@ impl<'a> Source<'a> {
         Ok(vectors.filter(|rows| rows.rows() == self.images() && rows.first() == ImageId(0)))
     }
 
-    /// The first two axes of the vectors for every image, within 0 and 1: one scale for both, as they are whitened. None
+    /// The first two axes of the vectors for every image, within 0 and 1. Both have one scale, as they are whitened. None
     /// if the store has neither the vectors nor a map of all images.
     pub fn projection(&self) -> anyhow::Result<Option<Vec<[f32; 2]>>> {
         if let Some(vectors) = self.vectors()? {

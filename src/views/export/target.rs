@@ -31,8 +31,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Begins a folder that will be at `to`: where nothing is, an empty folder, or one that an export wrote and nobody
-    /// changed.
+    /// Begins a folder that will be at `to`. It replaces nothing but an empty folder, or one that an export wrote and
+    /// nobody changed.
     ///
     /// # Errors
     /// If anything else is there, or the folder cannot be made.
@@ -133,7 +133,7 @@ fn check(to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The digest of all entries but the mark, how many files and links there are, and the sum of the files' bytes.
+/// The digest of all entries but the mark, how many files and links they are, and the files' bytes.
 fn listing(folder: &Path) -> anyhow::Result<(Digest, u64, u64)> {
     let (mut told, mut files, mut bytes) = (Vec::new(), 0, 0);
     for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {

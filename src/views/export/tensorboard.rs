@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 
 /// TensorBoard finds event files by this word; the rest is the same for the same run.
 const EVENTS: &str = "events.out.tfevents.0.dcpipe";
-/// Montages on a sheet, and how many in a row: TensorBoard shows few pictures of a tag, so an epoch has one.
+/// Montages on a sheet, and how many in a row. TensorBoard shows few pictures of a tag, so an epoch has one.
 const SHEET: usize = 12;
 const ACROSS: usize = 3;
 const QUALITY: u8 = 80;
