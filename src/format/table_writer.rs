@@ -147,13 +147,15 @@ impl<W: Write + Send> TableWriter<W> {
 
     /// Writes rows: one column per name, all of one length. An empty table needs one push as well.
     pub fn push(&mut self, columns: Vec<Column>) -> Result<()> {
-        let rows_of = |column: &Column| column.pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let (columns, may_be_null): (Vec<_>, Vec<_>) =
+            columns.into_iter().map(|column| (column.pieces, column.may_be_null)).unzip();
+        let rows_of = |pieces: &Vec<ArrayRef>| pieces.iter().map(|piece| piece.len()).sum::<usize>();
         let length = columns.first().map_or(0, rows_of);
-        if columns.len() != self.names.len() || columns.iter().any(|column| rows_of(column) != length) {
+        if columns.len() != self.names.len() || columns.iter().any(|pieces| rows_of(pieces) != length) {
             return Err(wrong_rows(&self.kind, "columns that differ in length, or from their names in number"));
         }
         self.state = match std::mem::replace(&mut self.state, State::Broken) {
-            State::Fresh(out) => self.open(out, &columns)?,
+            State::Fresh(out) => self.open(out, &columns, &may_be_null)?,
             state => state,
         };
         let State::Open(writer, schema) = &mut self.state else {
@@ -162,7 +164,7 @@ impl<W: Write + Send> TableWriter<W> {
         let mut start = 0;
         loop {
             // The rows up to the nearest end of a piece.
-            let rests: Vec<_> = columns.iter().map(|column| rest(&column.pieces, start)).collect();
+            let rests: Vec<_> = columns.iter().map(|pieces| rest(pieces, start)).collect();
             let rows = rests.iter().map(|rest| rest.len()).min().unwrap_or(0);
             let rests = rests.iter().map(|rest| rest.slice(0, rows)).collect();
             let batch = RecordBatch::try_new(schema.clone(), rests);
@@ -183,11 +185,10 @@ impl<W: Write + Send> TableWriter<W> {
         }
     }
 
-    fn open(&self, out: W, columns: &[Column]) -> Result<State<W>> {
-        let field = |(name, column): (&String, &Column)| {
-            Field::new(name, column.pieces[0].data_type().clone(), column.may_be_null)
-        };
-        let fields: Vec<_> = self.names.iter().zip(columns).map(field).collect();
+    fn open(&self, out: W, columns: &[Vec<ArrayRef>], may_be_null: &[bool]) -> Result<State<W>> {
+        let field =
+            |(at, name): (usize, &String)| Field::new(name, columns[at][0].data_type().clone(), may_be_null[at]);
+        let fields: Vec<_> = self.names.iter().enumerate().map(field).collect();
         let schema = Arc::new(Schema::new(fields));
         let options = ArrowWriterOptions::new()
             .with_properties(self.properties(&schema)?)

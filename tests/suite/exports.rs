@@ -126,6 +126,8 @@ fn an_export_replaces_only_what_an_export_wrote() {
     }
     space.run(&["export", "csv", "-o", "mine"]).ended(1).complains_of(&["mine is a folder"]);
     assert_eq!(files(&space.path("mine")), ["cat.txt"]);
+    space.run(&["export", "montage", "-o", "images/x/out"]).ended(1).complains_of(&["is among the images"]);
+    assert!(!space.path("images/x").exists());
 
     space.run(&["export", "folders"]).ok();
     space.run(&["export", "folders", "--copy"]).ok();

@@ -1,16 +1,12 @@
 //! atlas: one Parquet with thumbnails and a map, for Embedding Atlas, Spotlight, Hugging Face datasets and pandas.
 
 use super::originals::Lost;
-use super::source::{Source, cluster_name};
+use super::source::{NO_VECTORS, Source, cluster_name};
 use super::thumbnails::Thumbnails;
 use super::{Job, shell};
 use crate::base::{ClusterId, ImageId};
 use crate::format::atlas::{ATLAS, AtlasWriter, CHUNK, LABELS, Label, Row, write_labels};
 use rayon::prelude::*;
-
-/// What a person can do about a table without a map.
-const NO_MAP: &str = "the table has no projection_x and projection_y: the run has evicted the vectors. \
-                      Add vectors to keep: in the pipeline and run it again";
 
 /// Writes `atlas.parquet`, a row group at a time, and `labels.parquet`.
 pub(super) fn write(job: &Job<'_>) -> anyhow::Result<Vec<String>> {
@@ -56,7 +52,7 @@ pub(super) fn write(job: &Job<'_>) -> anyhow::Result<Vec<String>> {
             job.write(LABELS.file, |out| Ok(write_labels(out, &labels(source, map)).map(drop)?))?;
             atlas += &format!(" --x projection_x --y projection_y --labels {}", file(LABELS.file));
         }
-        None => job.note(NO_MAP),
+        None => job.note(format!("the table has no projection_x and projection_y: {NO_VECTORS}")),
     }
     Ok(vec![atlas, format!("spotlight {}", file(ATLAS.file))])
 }

@@ -1,5 +1,6 @@
 //! fiftyone: labels.csv, which FiftyOne imports, and a script that opens it with the map.
 
+use super::source::NO_VECTORS;
 use super::{Job, csv, originals, shell};
 use std::io::Write;
 
@@ -9,9 +10,7 @@ const SCRIPT: &str = include_str!("open_fiftyone.py");
 pub(super) fn write(job: &Job<'_>) -> anyhow::Result<Vec<String>> {
     let map = job.source.projection()?;
     if map.is_none() {
-        job.note(
-            "there is no map: the run has evicted the vectors. Add vectors to keep: in the pipeline and run it again",
-        );
+        job.note(format!("there is no map: {NO_VECTORS}"));
     }
     csv::fiftyone(job, &originals::paths(job)?, map.as_deref())?;
     job.write("open.py", |out| Ok(out.write_all(SCRIPT.as_bytes())?))?;

@@ -148,6 +148,7 @@ pub fn export(
         _ => results.join("export").join(what.name()).join(format!("epoch={:04}", source.epoch.0)),
     };
     let to = to.map_or_else(place, Path::to_owned);
+    apart(&to, source.originals.root())?;
     let folder = Folder::begin(&to)?;
     let job = Job { source: &source, options, folder: folder.path(), to: &to, heard, notes: RefCell::default() };
     let opens = match what {
@@ -165,6 +166,19 @@ pub fn export(
     let notes = job.notes.take();
     let files = folder.finish(&format!("{} of {of} of run {}", what.name(), plan.name))?;
     Ok(Written { to, of, files, notes, opens })
+}
+
+/// Refuses a folder among the images: the next run would take its files for images.
+fn apart(to: &Path, images: Option<&Path>) -> anyhow::Result<()> {
+    let there = names::absolute(to).ancestors().find_map(|above| above.canonicalize().ok());
+    let images = images.and_then(|images| images.canonicalize().ok());
+    let is_among = there.zip(images).is_some_and(|(there, images)| there.starts_with(images));
+    ensure!(
+        !is_among,
+        "{} is among the images, and the next run would read it: name another place with -o",
+        to.display()
+    );
+    Ok(())
 }
 
 fn pandas(file: &Path) -> String {

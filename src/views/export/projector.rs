@@ -2,7 +2,7 @@
 
 use super::Job;
 use super::originals::Lost;
-use super::source::cluster_name;
+use super::source::{NO_VECTORS, cluster_name};
 use super::thumbnails::{QUALITY, Thumbnails};
 use crate::base::ImageId;
 use crate::image::{Picture, encode_jpeg};
@@ -23,7 +23,7 @@ const CONFIG: &str = "embeddings {\n  tensor_name: \"vectors\"\n  tensor_path: \
 pub(super) fn write(job: &Job<'_>) -> anyhow::Result<()> {
     let source = job.source;
     let Some(vectors) = source.vectors()? else {
-        job.note("there is no projector: the run has evicted the vectors. Add vectors to keep: in the pipeline and run it again");
+        job.note(format!("there is no projector: {NO_VECTORS}"));
         return Ok(());
     };
     let step = source.images().div_ceil(MOST).max(1);

@@ -13,6 +13,10 @@ use crate::views::made::{Made, NO_GALLERY, made};
 use anyhow::{Context, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// Why something has no map, and how to get one.
+pub const NO_VECTORS: &str =
+    "the store lacks the vectors' bytes. Add vectors to keep: in the pipeline and run it again";
+
 /// A clustering of a run.
 pub struct Source<'a> {
     /// The run's plan.
@@ -141,14 +145,14 @@ fn choose(made: &[Made<'_>], store: &Store, epoch: Option<u32>, shown: bool) -> 
     let names = |of: &[usize]| of.iter().map(|at| made[*at].node.name()).collect::<Vec<_>>().join(", ");
     match (all.is_empty(), fit.is_empty(), epoch) {
         (true, ..) => bail!("the run has no clusters yet; dcpipe run makes them"),
-        (_, true, _) => bail!("{}", NO_GALLERY),
+        (_, true, _) => bail!("{NO_GALLERY}"),
         (.., Some(epoch)) if shown => bail!("epoch {epoch} has no gallery; there is one of {}", names(&fit)),
         (.., epoch) => bail!("epoch {} has no clusters; there are: {}", epoch.unwrap_or(0), names(&fit)),
     }
 }
 
 fn galleries<'m, 'p>(made: &'m [Made<'p>], of: NodeId) -> impl Iterator<Item = &'m Made<'p>> {
-    let is_of = move |made: &&Made<'_>| made.node.inputs.iter().any(|input| *input == ("clusters", of));
+    let is_of = move |made: &&Made<'_>| made.node.inputs.contains(&("clusters", of));
     made.iter().filter(|made| made.is(&GALLERY)).filter(is_of)
 }
 
