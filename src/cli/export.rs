@@ -4,6 +4,7 @@ use crate::base::clock::Stopwatch;
 use crate::cli::args::ExportArgs;
 use crate::cli::error::CliError;
 use crate::cli::verify::existing;
+use crate::cli::workspace::last_run;
 use crate::cli::{runs, text};
 use crate::views::export::{Options, SIDE, What, export as write};
 use std::cell::RefCell;
@@ -21,8 +22,14 @@ pub fn export(args: &ExportArgs) -> Result<(), CliError> {
     };
     runs::check(store.root(), &name)?;
     let plan = runs::plan(store.root(), &name)?;
-    let options =
-        Options { epoch: args.epoch, copy: args.copy, per_cluster: args.per_cluster, side: args.side.unwrap_or(SIDE) };
+    let options = Options {
+        // Only of its last run does a store know where the command was given.
+        started_in: last_run(store.root()).ok().filter(|last| last.run == name).unwrap_or_default().folder,
+        epoch: args.epoch,
+        copy: args.copy,
+        per_cluster: args.per_cluster,
+        side: args.side.unwrap_or(SIDE),
+    };
     let said = RefCell::new(Stopwatch::new());
     let heard = |done, total, unit: &str| {
         if said.borrow().seconds() > HEARTBEAT_S {
@@ -31,7 +38,7 @@ pub fn export(args: &ExportArgs) -> Result<(), CliError> {
         }
     };
     let results = args.out.join(&name);
-    let written = write(args.what, &plan, &store, options, args.output.as_deref(), &results, &heard)
+    let written = write(args.what, &plan, &store, &options, args.output.as_deref(), &results, &heard)
         .map_err(|error| CliError::Files(format!("{error:#}")))?;
     written.notes.iter().for_each(|told| text::note(told));
     let (to, of, (files, bytes)) = (written.to.display(), written.of, written.files);

@@ -1,7 +1,7 @@
 //! exports: what other programs read of a run is what its tables hold, whatever the names; no export replaces other files.
 
 use crate::readers::script;
-use crate::space::{Output, Space, TINY, image, start};
+use crate::space::{DCPIPE, Output, Space, TINY, image, start};
 use dcpipe::base::ImageId;
 use dcpipe::format::dataset::IMAGES;
 use dcpipe::format::{Clusters, Dataset};
@@ -109,6 +109,10 @@ fn folders_hold_every_image_once_under_a_plain_name_the_nearest_first() {
             assert!(fs::read(space.path("copies").join(name)).unwrap() == fs::read(original).unwrap());
         }
     }
+    fs::create_dir(space.path("elsewhere")).unwrap();
+    let mut command = space.command(DCPIPE);
+    command.current_dir(space.path("elsewhere")).args(["export", "folders", "--store", "../.dcpipe", "-o", "../far"]);
+    assert_eq!(start(command).wait().ok().stderr, "", "the images are where the run found them");
     space.run(&["export", "folders", "-o", "few", "--per-cluster", "1"]).ok();
     let full = clusters.sizes().iter().filter(|size| **size > 0).count();
     assert_eq!(files(&space.path("few")).len(), full + 1);

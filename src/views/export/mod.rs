@@ -63,8 +63,10 @@ impl What {
 }
 
 /// How to export it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// The folder where a relative path of the data set starts; empty: the current one.
+    pub started_in: PathBuf,
     /// The epoch; none: the last that can be exported.
     pub epoch: Option<u32>,
     /// Whether [`What::Folders`] copies files.
@@ -95,7 +97,7 @@ pub struct Written {
 /// An export at work.
 struct Job<'a> {
     source: &'a Source<'a>,
-    options: Options,
+    options: &'a Options,
     /// The folder in which files are written.
     folder: &'a Path,
     /// The same once it is whole.
@@ -124,12 +126,12 @@ pub fn export(
     what: What,
     plan: &Plan,
     store: &Store,
-    options: Options,
+    options: &Options,
     to: Option<&Path>,
     results: &Path,
     heard: &Progress<'_>,
 ) -> anyhow::Result<Written> {
-    let source = Source::open(plan, store, options.epoch, what == What::Montage)?;
+    let source = Source::open(plan, store, options, what == What::Montage)?;
     let of = source.name.clone();
     if let (What::Csv, Some(file)) = (what, to) {
         ensure!(!file.is_dir(), "{} is a folder; name the file", file.display());

@@ -1,5 +1,6 @@
 //! source: what an export reads of one clustering: its images, and what the store has of crops, vectors and gallery.
 
+use super::Options;
 use crate::base::{ClusterId, Epoch, ImageId, Noun};
 use crate::engine::{Input, NodeId, Plan};
 use crate::format::clusters::CLUSTERS as TABLE;
@@ -37,18 +38,19 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The clustering of `epoch`, or of the last epoch that has its bytes. With `shown`, one that has a gallery.
+    /// The clustering of the epoch that is named, or of the last epoch that has its bytes. With `shown`, one that has a
+    /// gallery.
     ///
     /// # Errors
     /// If there is none: the message says what there is, and what to do.
-    pub fn open(plan: &'a Plan, store: &'a Store, epoch: Option<u32>, shown: bool) -> anyhow::Result<Self> {
+    pub fn open(plan: &'a Plan, store: &'a Store, options: &Options, shown: bool) -> anyhow::Result<Self> {
         let made = made(plan, store)?;
-        let at = choose(&made, store, epoch, shown)?;
+        let at = choose(&made, store, options.epoch, shown)?;
         let (id, name, epoch) = (made[at].id, made[at].node.name(), made[at].node.epoch);
         let table = made[at].part(store, TABLE.file)?;
         let clusters = Clusters::open(&table.with_context(|| evicted(&name))?)?;
         let dataset = nearest(plan, &made, id, &DATASET).with_context(|| format!("{name} is of no data set"))?;
-        let source = dataset.node.stage.source();
+        let source = dataset.node.stage.source().map(|root| options.started_in.join(root));
         let originals = Originals::open(&Input::new(store, dataset.node.name(), &dataset.record.artifact, source))?;
         let (images, known) = (clusters.cluster_id.len(), originals.dataset.len());
         ensure!(images == known, "{name} has {images} images, its data set {known}");
