@@ -1,6 +1,7 @@
 //! args: the arguments exactly as written.
 
 use crate::store::policy::Policy;
+use crate::views::export::What;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ pub enum Command {
     Graph(GraphArgs),
     /// Show a run in a browser: the report's page, live, with every image of every cluster
     Serve(ServeArgs),
+    /// Hand the clusters of a run to other programs, such as Embedding Atlas or FiftyOne
+    Export(ExportArgs),
     /// List the nodes of a run, or the runs of a store
     Ls(LsArgs),
     /// Check every file of a store and name what is damaged
@@ -384,6 +387,36 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,
     /// Folder of the results, as in run: progress comes from DIR/NAME/events.jsonl
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+}
+
+/// dcpipe export
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// What to write
+    pub what: What,
+    /// Name of the run; the default is the store's last run
+    pub run: Option<String>,
+    /// Epoch to export; the default is the last one that can be
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<u32>,
+    /// Folder to write, or file of csv; the default is a folder below DIR/NAME/export
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// Copy the image files of folders instead of linking to them
+    #[arg(long)]
+    pub copy: bool,
+    /// Most images of a cluster in folders and labelstudio, the nearest to its centroid
+    #[arg(long, value_name = "N")]
+    pub per_cluster: Option<usize>,
+    /// Side of the thumbnails in atlas, in pixels; the default is 96. Crops are not enlarged
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub side: Option<u32>,
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
+    pub store: PathBuf,
+    /// Folder of the results, as in run
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
 }

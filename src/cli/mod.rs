@@ -7,6 +7,7 @@ mod diff;
 mod doctor;
 mod error;
 mod eta;
+mod export;
 mod gc;
 mod graph;
 mod listeners;
@@ -81,6 +82,7 @@ fn dispatch(arguments: &Arguments) -> Result<(), CliError> {
         Command::Report(args) => report::report(args),
         Command::Graph(args) => graph::print(args),
         Command::Serve(args) => serve::serve(args),
+        Command::Export(args) => export::export(args),
         Command::Ls(args) => ls::ls(args),
         Command::Verify(args) => verify::verify(args),
         Command::Gc(args) => gc::gc(args),

@@ -13,6 +13,7 @@ use crate::engine::crew::{Crew, Hire, IN_FLIGHT, Reports};
 use crate::engine::{Cancel, EngineError, Executor, Settings};
 use crate::store::StoreError;
 use crate::views::End;
+use crate::views::export::shell;
 use std::cell::OnceCell;
 use std::path::{Component, Path, PathBuf};
 
@@ -139,11 +140,7 @@ pub fn apart(option: &str, out: &Path, store: &Path) -> Result<(), CliError> {
 
 /// The command that resumes, as it was typed, after the variables that it needs.
 fn again(environment: Option<&Variables>) -> String {
-    let quote = |arg: String| {
-        let plain = !arg.is_empty() && arg.chars().all(|c| c.is_alphanumeric() || "-_=./:,@+".contains(c));
-        if plain { arg } else { format!("'{}'", arg.replace('\'', r"'\''")) }
-    };
-    let given = environment.into_iter().flatten().map(|(name, value)| format!("{name}={}", quote(value.clone())));
-    let typed = std::env::args_os().map(|arg| quote(arg.to_string_lossy().into_owned()));
+    let given = environment.into_iter().flatten().map(|(name, value)| format!("{name}={}", shell(value)));
+    let typed = std::env::args_os().map(|arg| shell(&arg.to_string_lossy()));
     given.chain(typed).collect::<Vec<_>>().join(" ")
 }

@@ -4,8 +4,9 @@ use super::error::{FormatError, Result, damaged, wrong_rows};
 use super::kind::{Container, Holds, Kind, Metadata, Scalar, field};
 use super::table::Table;
 use super::table_writer::{Column, write_groups};
-use crate::base::ClusterId;
+use crate::base::{ClusterId, ImageId};
 use bytes::Bytes;
+use rayon::prelude::*;
 use std::io::Write;
 use std::ops::Range;
 
@@ -80,6 +81,20 @@ impl Clusters {
         }
         sizes
     }
+
+    /// The images of each cluster, by distance to its centroid and then by id.
+    pub fn members(&self) -> Vec<Vec<ImageId>> {
+        let sizes = self.sizes().into_iter();
+        let mut members: Vec<Vec<ImageId>> = sizes.map(|size| Vec::with_capacity(size as usize)).collect();
+        for (image, cluster) in (0..).zip(&self.cluster_id) {
+            members[cluster.index()].push(ImageId(image));
+        }
+        let distance = |image: &ImageId| self.distance[image.index()];
+        members.par_iter_mut().for_each(|images| {
+            images.sort_by(|a, b| distance(a).total_cmp(&distance(b)).then(a.cmp(b)));
+        });
+        members
+    }
 }
 
 /// The table of k-means iterations.
@@ -146,4 +161,17 @@ pub fn open_iterations(bytes: &Bytes) -> Result<Vec<Iteration>> {
         moved: moved[row],
     });
     Ok(rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_sorted_by_distance_and_then_by_id() {
+        let cluster_id = [1, 0, 1, 1, 1].map(ClusterId).to_vec();
+        let clusters = Clusters { k: 3, cluster_id, distance: vec![0.4, 0.1, 0.3, 0.2, 0.3], margin: vec![0.0; 5] };
+        let ids = |ids: &[u32]| ids.iter().copied().map(ImageId).collect::<Vec<_>>();
+        assert_eq!(clusters.members(), [ids(&[1]), ids(&[3, 2, 4, 0]), vec![]]);
+    }
 }

@@ -79,11 +79,20 @@ pub enum Holds {
     Row(&'static [Scalar], &'static str),
     /// UTF-8.
     Text,
+    /// One number a row, or null.
+    Maybe(Scalar),
+    /// A picture's file and its path, as Hugging Face has them, or null.
+    Picture,
     /// Not a column but a tensor of any type and shape.
     Tensor,
 }
 
 impl Holds {
+    /// Whether a row may have none: only in files for other programs, which no reader here takes.
+    pub fn may_be_null(self) -> bool {
+        matches!(self, Self::Maybe(_) | Self::Picture)
+    }
+
     fn allows(self, found: ColumnType) -> bool {
         match (self, found) {
             (Self::One(wanted), ColumnType::One(found)) => wanted == found,
@@ -103,12 +112,14 @@ impl fmt::Display for Holds {
                 write!(f, "fixed_size_list<{}>[{width}]", names.join(" or "))
             }
             Self::Text => f.write_str("utf8"),
+            Self::Maybe(scalar) => scalar.fmt(f),
+            Self::Picture => f.write_str("struct<bytes: binary, path: utf8>"),
             Self::Tensor => f.write_str("tensor of any numbers"),
         }
     }
 }
 
-/// A column of a kind; never null.
+/// A column of a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// The column's name.
@@ -131,6 +142,8 @@ pub enum Container {
     Arrow,
     /// Parquet.
     Parquet,
+    /// Parquet with pictures.
+    Pictures,
     /// safetensors.
     Safetensors,
 }

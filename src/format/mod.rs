@@ -5,6 +5,7 @@
 //! fit give a [`FormatError`].
 
 pub mod assignments;
+pub mod atlas;
 pub mod centroids;
 pub mod clusters;
 pub mod crops;
@@ -29,6 +30,7 @@ pub mod search;
 pub mod table;
 pub mod table_writer;
 pub mod tables;
+pub mod tfevents;
 pub mod vectors;
 pub mod weights;
 pub mod whitening;

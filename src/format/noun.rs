@@ -1,8 +1,8 @@
 //! noun: the table of nouns: every artifact there is, its parts, and where people find them.
 
 use super::{
-    assignments, centroids, clusters, dataset, gallery, manifest, metrics, neighbors, projection, rows, tables, weights,
-    whitening,
+    assignments, centroids, clusters, dataset, gallery, manifest, metrics, neighbors, projection, rows, tables,
+    weights, whitening,
 };
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};

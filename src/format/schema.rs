@@ -2,13 +2,13 @@
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
-    assignments, centroids, clusters, crops, dataset, features, gallery, manifest, metrics, neighbors, projection, search,
-    tables, vectors, weights, whitening,
+    assignments, atlas, centroids, clusters, crops, dataset, features, gallery, manifest, metrics, neighbors,
+    projection, search, tables, vectors, weights, whitening,
 };
 use std::fmt::Write;
 
 /// Every kind of file.
-pub static KINDS: [&Kind; 29] = [
+pub static KINDS: &[&Kind] = &[
     &dataset::IMAGES,
     &dataset::BAD,
     &crops::CROPS,
@@ -38,6 +38,8 @@ pub static KINDS: [&Kind; 29] = [
     &neighbors::NEIGHBORS,
     &projection::PROJECTION,
     &assignments::ASSIGNMENTS,
+    &atlas::ATLAS,
+    &atlas::LABELS,
 ];
 
 /// The path of a kind's page under `schemas/`.
@@ -50,15 +52,15 @@ pub fn page(kind: &Kind) -> String {
     let container = match kind.container {
         Container::Arrow => "Arrow IPC file: not compressed, every buffer at a multiple of 64 bytes",
         Container::Parquet => "Parquet: zstd level 3, row groups of 131072 rows, no embedded Arrow schema",
+        Container::Pictures => "Parquet: zstd level 3, row groups of 1000 rows, no embedded Arrow schema",
         Container::Safetensors => "safetensors",
     };
     let mut page = format!("{}\n\nfile  {}\n      {container}\nrows  {}\n\n", kind.tag(), kind.file, kind.rows);
     let mut lines = vec![["column".to_owned(), "type".to_owned(), "null".to_owned(), "meaning".to_owned()]];
-    lines.extend(
-        kind.fields
-            .iter()
-            .map(|field| [field.name.to_owned(), field.holds.to_string(), "no".to_owned(), field.means.to_owned()]),
-    );
+    lines.extend(kind.fields.iter().map(|field| {
+        let null = if field.holds.may_be_null() { "yes" } else { "no" };
+        [field.name.to_owned(), field.holds.to_string(), null.to_owned(), field.means.to_owned()]
+    }));
     let width = |at: usize| lines.iter().map(|line| line[at].len()).max().unwrap_or(0);
     let (names, types) = (width(0), width(1));
     for [name, holds, null, means] in &lines {

@@ -3,21 +3,25 @@
 use super::error::{FormatError, Result, unwritten, wrong_rows};
 use super::kind::{Kind, Metadata, SCHEMA_KEY};
 use arrow::array::{
-    ArrayBuilder, ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringBuilder,
+    ArrayBuilder, ArrayRef, BinaryBuilder, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringBuilder, StructArray,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use std::io::Write;
 use std::sync::Arc;
 
 /// Rows of a row group; also a good number per push.
 pub const GROUP_ROWS: usize = 131_072;
+/// The same of a table with pictures. Readers hold those of a group in memory, and count its bytes in 31 bits.
+pub const PICTURE_GROUP_ROWS: usize = 1000;
 const ZSTD_LEVEL: i32 = 3;
 /// The same in every version, so that the same rows stay the same bytes.
 const CREATED_BY: &str = "dcpipe";
@@ -29,6 +33,7 @@ const TEXT_BYTES: usize = 1 << 30;
 pub struct Column {
     /// The values in their order, in one piece or several.
     pieces: Vec<ArrayRef>,
+    may_be_null: bool,
 }
 
 impl Column {
@@ -52,6 +57,27 @@ impl Column {
         Self::of(Arc::new(Float64Array::from_iter_values(values)))
     }
 
+    /// 64-bit whole numbers, or null.
+    pub fn maybe_i64(values: impl IntoIterator<Item = Option<i64>>) -> Self {
+        Self { pieces: vec![Arc::new(values.into_iter().collect::<Int64Array>())], may_be_null: true }
+    }
+
+    /// Pictures: the bytes of a file, and its path. Where there are no bytes, the picture is null. One call takes less
+    /// than 2 GiB.
+    pub fn pictures<'v>(values: impl IntoIterator<Item = (Option<&'v [u8]>, &'v str)>) -> Self {
+        let (mut bytes, mut paths, mut are_there) = (BinaryBuilder::new(), StringBuilder::new(), Vec::new());
+        for (picture, path) in values {
+            bytes.append_option(picture);
+            paths.append_option(picture.map(|_| path));
+            are_there.push(picture.is_some());
+        }
+        let columns: Vec<ArrayRef> = vec![Arc::new(bytes.finish()), Arc::new(paths.finish())];
+        let fields =
+            Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)]);
+        let pictures = StructArray::new(fields, columns, Some(NullBuffer::from(are_there)));
+        Self { pieces: vec![Arc::new(pictures)], may_be_null: true }
+    }
+
     /// Texts, which may be more than 2 GiB together.
     pub fn text(values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         Self::text_in_pieces(values, GROUP_ROWS, TEXT_BYTES)
@@ -71,11 +97,11 @@ impl Column {
         if !piece.is_empty() || pieces.is_empty() {
             pieces.push(Arc::new(piece.finish()));
         }
-        Self { pieces }
+        Self { pieces, may_be_null: false }
     }
 
     fn of(values: ArrayRef) -> Self {
-        Self { pieces: vec![values] }
+        Self { pieces: vec![values], may_be_null: false }
     }
 }
 
@@ -121,14 +147,15 @@ impl<W: Write + Send> TableWriter<W> {
 
     /// Writes rows: one column per name, all of one length. An empty table needs one push as well.
     pub fn push(&mut self, columns: Vec<Column>) -> Result<()> {
-        let columns: Vec<_> = columns.into_iter().map(|column| column.pieces).collect();
+        let (columns, may_be_null): (Vec<_>, Vec<_>) =
+            columns.into_iter().map(|column| (column.pieces, column.may_be_null)).unzip();
         let rows_of = |pieces: &Vec<ArrayRef>| pieces.iter().map(|piece| piece.len()).sum::<usize>();
         let length = columns.first().map_or(0, rows_of);
         if columns.len() != self.names.len() || columns.iter().any(|pieces| rows_of(pieces) != length) {
             return Err(wrong_rows(&self.kind, "columns that differ in length, or from their names in number"));
         }
         self.state = match std::mem::replace(&mut self.state, State::Broken) {
-            State::Fresh(out) => self.open(out, &columns)?,
+            State::Fresh(out) => self.open(out, &columns, &may_be_null)?,
             state => state,
         };
         let State::Open(writer, schema) = &mut self.state else {
@@ -158,10 +185,10 @@ impl<W: Write + Send> TableWriter<W> {
         }
     }
 
-    fn open(&self, out: W, columns: &[Vec<ArrayRef>]) -> Result<State<W>> {
-        let fields = self.names.iter().zip(columns);
-        let fields: Vec<_> =
-            fields.map(|(name, column)| Field::new(name, column[0].data_type().clone(), false)).collect();
+    fn open(&self, out: W, columns: &[Vec<ArrayRef>], may_be_null: &[bool]) -> Result<State<W>> {
+        let field =
+            |(at, name): (usize, &String)| Field::new(name, columns[at][0].data_type().clone(), may_be_null[at]);
+        let fields: Vec<_> = self.names.iter().enumerate().map(field).collect();
         let schema = Arc::new(Schema::new(fields));
         let options = ArrowWriterOptions::new()
             .with_properties(self.properties(&schema)?)
@@ -183,6 +210,15 @@ impl<W: Write + Send> TableWriter<W> {
             if matches!(field.data_type(), DataType::Float32 | DataType::Float64) {
                 // measured values rarely repeat
                 properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
+            }
+            if matches!(field.data_type(), DataType::Struct(_)) {
+                // Files of pictures are packed already, and no reader looks for one between two others.
+                let bytes = ColumnPath::new(vec![field.name().clone(), "bytes".to_owned()]);
+                properties = properties
+                    .set_max_row_group_row_count(Some(PICTURE_GROUP_ROWS))
+                    .set_column_compression(bytes.clone(), Compression::UNCOMPRESSED)
+                    .set_column_dictionary_enabled(bytes.clone(), false)
+                    .set_column_statistics_enabled(bytes, EnabledStatistics::None);
             }
         }
         Ok(properties.build())

@@ -67,7 +67,21 @@ impl Originals {
         Ok(picture)
     }
 
-    /// The bytes of an image, which are those that were scanned.
+    /// Where an image's file is; none of a dataset that carries its images.
+    pub fn path(&self, id: ImageId) -> Option<PathBuf> {
+        let image = self.dataset.image(id);
+        self.root.as_ref().filter(|_| image.offset.is_none()).map(|root| root.join(image.path))
+    }
+
+    /// The folder that the paths are relative to; none of a dataset that carries its images.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
+    /// The bytes of an image's file, after checking that they are those that were scanned.
+    ///
+    /// # Errors
+    /// If the file is missing, unreadable or another one by now.
     pub fn bytes(&self, id: ImageId) -> anyhow::Result<Bytes> {
         let images = self.dataset.len();
         ensure!(id.index() < images, "image {id} is asked for, and the dataset has {images}");

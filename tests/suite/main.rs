@@ -10,6 +10,7 @@ mod clustering;
 mod crash;
 mod endings;
 mod epochs;
+mod exports;
 mod flavours;
 mod formats;
 mod graph;

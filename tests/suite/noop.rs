@@ -152,6 +152,8 @@ fn without_libtorch_every_command_works_that_needs_no_network() {
         "show clusters@2",
         "ls",
         "ls tiny.yaml",
+        "export --help",
+        "export csv",
         "schema",
         "completions bash",
     ] {

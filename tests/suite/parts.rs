@@ -19,7 +19,7 @@ fn image(number: usize) -> (String, Vec<u8>) {
     (format!("images/all/{number:04}.jpg"), encode_jpeg(&kinds::draw(number, 64, &mut stream), 90))
 }
 
-fn filled() -> Space {
+pub fn filled() -> Space {
     let space = Space::empty();
     space.write("tiny.yaml", TINY);
     for (path, bytes) in (0..IMAGES).map(image) {

@@ -6,7 +6,7 @@ use crate::space::{DCPIPE, Space};
 use std::fmt::Write;
 use std::path::Path;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: &[&str] = &[
     "",
     "run",
     "assign",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 16] = [
     "diff",
     "show",
     "serve",
+    "export",
     "ls",
     "verify",
     "gc",
@@ -61,6 +62,9 @@ const MISTAKES: &[&[&str]] = &[
     &["diff", "one", "other"],
     &["show", "features@1"],
     &["ls", "tiny"],
+    &["export"],
+    &["export", "atlas"],
+    &["export", "excel"],
     &["gc", "--drop", "tiny"],
     &["pin", "tiny"],
     &["serve"],

@@ -106,7 +106,7 @@ impl Stage for Gallery {
         ensure!(images == pixels.rows(), "{images} images were clustered, {} have crops", pixels.rows());
 
         let mut found = stats::of(&clusters, &centroids, before.as_ref(), &dataset, &|| cx.checkpoint())?;
-        let members = stats::members(&clusters);
+        let members = clusters.members();
         let chosen = choose(&found, self.clusters as usize);
         let montages = Montages { pixels: &pixels, crop, tile: self.tile, per_cluster: self.per_cluster as usize };
         let mut out = cx.output().create()?;

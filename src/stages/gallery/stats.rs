@@ -1,24 +1,11 @@
 //! stats: what is to be said of each cluster: how tight it is, which label it has, what it was an epoch ago.
 
-use crate::base::{ClusterId, ImageId};
+use crate::base::ClusterId;
 use crate::format::gallery::ClusterStat;
 use crate::format::{Centroids, Clusters, Dataset};
 use anyhow::ensure;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-
-/// The images of each cluster, by distance to its centroid and then by id.
-pub(super) fn members(clusters: &Clusters) -> Vec<Vec<ImageId>> {
-    let mut members: Vec<Vec<ImageId>> =
-        clusters.sizes().into_iter().map(|size| Vec::with_capacity(size as usize)).collect();
-    for (image, cluster) in (0..).zip(&clusters.cluster_id) {
-        members[cluster.index()].push(ImageId(image));
-    }
-    members.par_iter_mut().for_each(|images| {
-        images.sort_by(|a, b| clusters.distance[a.index()].total_cmp(&clusters.distance[b.index()]).then(a.cmp(b)));
-    });
-    members
-}
 
 /// A row for each cluster, without montages.
 pub(super) fn of(
@@ -136,12 +123,6 @@ mod tests {
             distance: (0..count).map(|at| at as f32).rev().collect(),
             margin: vec![0.0; count],
         }
-    }
-
-    #[test]
-    fn members_are_sorted_by_distance() {
-        let found = members(&clusters(&[1, 0, 1, 1], 3));
-        assert_eq!(found, [vec![ImageId(1)], vec![ImageId(3), ImageId(2), ImageId(0)], vec![]]);
     }
 
     #[test]

@@ -1,35 +1,24 @@
 //! gather: what the store has of a run, brought into the form in which the page reads it.
 
 use super::course;
-use super::found::part;
 use super::told::CURVES;
-use crate::base::Epoch;
-use crate::engine::{Node, NodeId, Plan};
+use crate::engine::Plan;
 use crate::format::dataset::{self, open_bad};
-use crate::format::metrics::{self, end_loss, open_metrics, open_steps};
-use crate::format::noun::{DATASET, GALLERY, METRICS, WEIGHTS};
+use crate::format::noun::{DATASET, GALLERY};
 use crate::learn::health::{Learning, PREFIX, text};
 use crate::store::{Record, Store};
-use serde_json::{Map, Value, json};
+use crate::views::made::{Made, NO_GALLERY, made, numbers};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const NO_GALLERY: &str = "This run has no gallery. Add this node to the pipeline under each_epoch and run it again: \
-                          gallery: { stage: gallery, epochs: { every: 10 }, from: { dataset: dataset, crops: \
-                          crops, clusters: clusters, before: clusters@prev, vectors: vectors } }";
 /// Examples of paths with each reason for which files were left out.
 const EXAMPLES: usize = 3;
 
-/// A node of the last run with its record.
-struct Made<'p> {
-    node: &'p Node,
-    record: &'p Record,
-}
-
 /// The page's data but the clusters, from the records of the plan's nodes.
 pub(in crate::views) fn gather(plan: &Plan, store: &Store, records: &[Option<Record>]) -> anyhow::Result<Value> {
-    let made = |id: &NodeId| Some(Made { node: plan.node(*id), record: records[id.index()].as_ref()? });
-    let made: Vec<_> = plan.order().iter().filter_map(made).collect();
-    let epochs = epochs(store, &made)?;
+    let made = made(plan, records);
+    let epochs = numbers(store, &made)?.into_iter();
+    let epochs: Vec<_> = epochs.map(|(epoch, numbers)| json!({ "epoch": epoch.0, "metrics": numbers })).collect();
     let took = made.iter().map(|made| (made.node.name(), made.record.wall_ms as f64 / 1e3)).collect();
     let curves: Vec<_> = CURVES.iter().map(|(name, title, how)| json!([name, title, how])).collect();
     Ok(json!({
@@ -45,33 +34,6 @@ pub(in crate::views) fn gather(plan: &Plan, store: &Store, records: &[Option<Rec
         "slowest": course::slowest(plan, &took),
         "bad": bad(store, &made)?,
     }))
-}
-
-fn is(made: &Made<'_>, noun: &str) -> bool {
-    made.record.artifact.kind == noun
-}
-
-/// The numbers of every epoch, in order.
-fn epochs(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
-    let mut epochs: BTreeMap<Epoch, Map<String, Value>> = BTreeMap::new();
-    for made in made.iter().filter(|made| made.node.epoch > Epoch(0)) {
-        let numbers = epochs.entry(made.node.epoch).or_default();
-        if is(made, METRICS.name)
-            && let Some(bytes) = part(store, made.record, metrics::METRICS.file)?
-        {
-            numbers.extend(open_metrics(&bytes)?.into_iter().map(|metric| (metric.name, json!(metric.value))));
-        }
-        if is(made, WEIGHTS.name)
-            && let Some(bytes) = part(store, made.record, metrics::STEPS.file)?
-        {
-            let steps = open_steps(&bytes)?;
-            if let Some(loss) = end_loss(&steps) {
-                numbers.extend([("loss".to_owned(), json!(loss)), ("steps".to_owned(), json!(steps.len()))]);
-            }
-        }
-    }
-    epochs.retain(|_, numbers| !numbers.is_empty());
-    Ok(epochs.into_iter().map(|(epoch, metrics)| json!({ "epoch": epoch.0, "metrics": metrics })).collect())
 }
 
 /// What the numbers of an epoch warn of, the last epoch first; each kind once.
@@ -135,8 +97,8 @@ fn time(made: &[Made<'_>]) -> Vec<Value> {
 /// What was left out of the data set: reason, files, some paths.
 fn bad(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Value>> {
     let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for made in made.iter().filter(|made| is(made, DATASET.name)) {
-        if let Some(bytes) = part(store, made.record, dataset::BAD.file)? {
+    for made in made.iter().filter(|made| made.is(&DATASET)) {
+        if let Some(bytes) = made.part(store, dataset::BAD.file)? {
             for bad in open_bad(&bytes)? {
                 by_reason.entry(bad.reason).or_default().push(bad.path);
             }

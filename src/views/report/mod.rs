@@ -1,7 +1,6 @@
 //! report: `report.html`, one file that shows a run: curves, clusters with their images, a map, where the time went.
 
 mod course;
-pub(super) mod found;
 pub(super) mod gather;
 pub(super) mod shown;
 mod told;
@@ -10,7 +9,7 @@ use crate::base::{Digest, Epoch};
 use crate::engine::{Node, Plan};
 use crate::format::noun::{DATASET, GALLERY, MAP, METRICS, WEIGHTS};
 use crate::store::{Record, Stand, Store};
-use crate::views::files;
+use crate::views::{files, made};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::fmt::Write;
@@ -38,7 +37,7 @@ pub(super) const SCRIPT: &str = include_str!("page.js");
 /// # Errors
 /// Where an artifact cannot be read, or the file cannot be written.
 pub fn write(plan: &Plan, store: &Store, epoch: Option<u32>, to: &Path) -> anyhow::Result<u64> {
-    let records = found::records(plan, store)?;
+    let records = made::records(plan, store)?;
     let galleries = || {
         let nodes = plan.order().iter().rev().filter_map(|id| Some((plan.node(*id), records[id.index()].as_ref()?)));
         nodes.filter(|(_, record)| record.artifact.kind == GALLERY.name)
@@ -52,7 +51,7 @@ pub fn write(plan: &Plan, store: &Store, epoch: Option<u32>, to: &Path) -> anyho
     }
     let mut data = gather::gather(plan, store, &records)?;
     if let Some((node, record)) = shown {
-        let map = found::map_of(plan, node.epoch, &records).and_then(|map| records[map.index()].as_ref());
+        let map = made::map_of(plan, node.epoch, &records).and_then(|map| records[map.index()].as_ref());
         data["gallery"] = shown::Shown::open(store, record)?.with_map(store, map)?.json(None);
     }
     let digests: Vec<_> = records.iter().map(|record| record.as_ref().map(|record| record.artifact.digest())).collect();

@@ -1,10 +1,10 @@
 //! shown: an epoch's clusters, in the form in which the page reads them.
 
-use super::found::part;
 use crate::base::ClusterId;
 use crate::format::gallery::{self, Member, Point, Stats, open_map, open_members};
 use crate::format::projection::{PROJECTION, open_projection};
 use crate::store::{Record, Store};
+use crate::views::made::part;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

@@ -11,7 +11,7 @@ use crate::format::{Clusters, Dataset, clusters, dataset};
 use crate::image::Format;
 use crate::stages::originals::Originals;
 use crate::store::Store;
-use crate::views::report::found::part;
+use crate::views::made::part;
 use crate::views::report::shown::Shown;
 use anyhow::Context;
 use bytes::Bytes;

@@ -4,7 +4,7 @@ use crate::base::Digest;
 use crate::engine::{NodeId, Plan};
 use crate::format::noun::{CLUSTERS, CROPS, DATASET, GALLERY, WEIGHTS};
 use crate::store::{Record, Stand, Store};
-use crate::views::report::found::{self, map_of};
+use crate::views::made::{map_of, records};
 use crate::views::report::gather;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,7 +41,7 @@ pub(super) struct Sources {
 impl Snapshot {
     /// Reads the records of the plan's last run.
     pub(super) fn of(plan: Plan, store: &Store, number: u64) -> anyhow::Result<Self> {
-        let records = found::records(&plan, store)?;
+        let records = records(&plan, store)?;
         let numbers = gather::gather(&plan, store, &records)?;
         let (mut epochs, mut usual) = (BTreeMap::new(), BTreeMap::new());
         let has = |id: &NodeId| records[id.index()].as_ref();

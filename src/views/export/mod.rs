@@ -1,0 +1,191 @@
+//! export: hands the clusters of a run to the viewers that people already use.
+
+mod atlas;
+mod csv;
+mod fiftyone;
+mod folders;
+mod labelstudio;
+mod montage;
+mod names;
+mod originals;
+mod projector;
+mod source;
+mod target;
+mod tensorboard;
+mod thumbnails;
+
+use crate::engine::Plan;
+use crate::store::Store;
+use crate::views::made::records;
+use anyhow::ensure;
+pub use names::shell;
+use source::Source;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use target::Folder;
+
+/// Side of a thumbnail, in pixels.
+pub const SIDE: u32 = 96;
+
+/// What to export.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// One table: path, label, cluster, distance and margin of every image
+    Csv,
+    /// Links to the image files, in a folder for each cluster
+    Folders,
+    /// Parquet with thumbnails and a map: Embedding Atlas, Spotlight, Hugging Face datasets, pandas
+    Atlas,
+    /// Table and script for FiftyOne
+    Fiftyone,
+    /// Tasks for Label Studio, with the clusters as predictions
+    Labelstudio,
+    /// Metrics of all epochs, pictures of clusters, and the projector's files
+    Tensorboard,
+    /// A JPEG file of the images of each cluster
+    Montage,
+}
+
+impl What {
+    /// Its name on the command line and in the results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Folders => "folders",
+            Self::Atlas => "atlas",
+            Self::Fiftyone => "fiftyone",
+            Self::Labelstudio => "labelstudio",
+            Self::Tensorboard => "tensorboard",
+            Self::Montage => "montage",
+        }
+    }
+}
+
+/// How to export it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder where a relative path of the data set starts; empty: the current one.
+    pub started_in: PathBuf,
+    /// The epoch; none: the last that can be exported.
+    pub epoch: Option<u32>,
+    /// Whether [`What::Folders`] copies files.
+    pub copy: bool,
+    /// Most images of a cluster in folders and tasks, the nearest.
+    pub per_cluster: Option<usize>,
+    /// Side of thumbnails, in pixels.
+    pub side: u32,
+}
+
+/// Receives how far an export is: done, of how many, of what.
+pub type Progress<'a> = dyn Fn(u64, u64, &str) + 'a;
+
+/// What was written.
+pub struct Written {
+    /// Where.
+    pub to: PathBuf,
+    /// Of what, such as `clusters@3`.
+    pub of: String,
+    /// How many files, and the sum of their bytes.
+    pub files: (u64, u64),
+    /// What a person should know of it.
+    pub notes: Vec<String>,
+    /// Lines for a shell that open it.
+    pub opens: Vec<String>,
+}
+
+/// An export at work.
+struct Job<'a> {
+    source: &'a Source<'a>,
+    options: &'a Options,
+    /// The folder in which files are written.
+    folder: &'a Path,
+    /// The same once it is whole.
+    to: &'a Path,
+    heard: &'a Progress<'a>,
+    notes: RefCell<Vec<String>>,
+}
+
+impl Job<'_> {
+    /// Writes a file of the export.
+    fn write(&self, name: &str, fill: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>) -> anyhow::Result<u64> {
+        target::write(&self.folder.join(name), fill)
+    }
+
+    fn note(&self, text: impl Into<String>) {
+        self.notes.borrow_mut().push(text.into());
+    }
+}
+
+/// Exports a clustering of a plan's last run to the folder `to`, or below `results` if none is named. One table goes to
+/// the file `to`, which it replaces.
+///
+/// # Errors
+/// If the run has no such clustering, or its place has files that no export wrote.
+pub fn export(
+    what: What,
+    plan: &Plan,
+    store: &Store,
+    options: &Options,
+    to: Option<&Path>,
+    results: &Path,
+    heard: &Progress<'_>,
+) -> anyhow::Result<Written> {
+    let records = records(plan, store)?;
+    let source = Source::open(plan, &records, store, options, what == What::Montage)?;
+    let of = source.name.clone();
+    if let (What::Csv, Some(file)) = (what, to) {
+        ensure!(!file.is_dir(), "{} is a folder; name the file", file.display());
+        target::make_parent(file)?;
+        let bytes = target::write(file, |out| csv::write(&source, out))?;
+        return Ok(Written {
+            to: file.to_owned(),
+            of,
+            files: (1, bytes),
+            notes: Vec::new(),
+            opens: vec![pandas(file)],
+        });
+    }
+    let place = || match what {
+        What::Tensorboard => results.join("export").join(what.name()),
+        _ => results.join("export").join(what.name()).join(format!("epoch={:04}", source.epoch.0)),
+    };
+    let to = to.map_or_else(place, Path::to_owned);
+    apart(&to, source.originals.root())?;
+    let folder = Folder::begin(&to)?;
+    let job = Job { source: &source, options, folder: folder.path(), to: &to, heard, notes: RefCell::default() };
+    let opens = match what {
+        What::Csv => {
+            job.write("clusters.csv", |out| csv::write(&source, out))?;
+            vec![pandas(&to.join("clusters.csv"))]
+        }
+        What::Folders => folders::write(&job)?,
+        What::Atlas => atlas::write(&job)?,
+        What::Fiftyone => fiftyone::write(&job)?,
+        What::Labelstudio => labelstudio::write(&job)?,
+        What::Tensorboard => tensorboard::write(&job)?,
+        What::Montage => montage::write(&job)?,
+    };
+    let notes = job.notes.take();
+    let files = folder.finish(&format!("{} of {of} of run {}", what.name(), plan.name))?;
+    Ok(Written { to, of, files, notes, opens })
+}
+
+/// Refuses a folder among the images: the next run would take its files for images.
+fn apart(to: &Path, images: Option<&Path>) -> anyhow::Result<()> {
+    let there = names::absolute(to).ancestors().find_map(|above| above.canonicalize().ok());
+    let images = images.and_then(|images| images.canonicalize().ok());
+    let is_among = there.zip(images).is_some_and(|(there, images)| there.starts_with(images));
+    ensure!(
+        !is_among,
+        "{} is among the images, and the next run would read it: name another place with -o",
+        to.display()
+    );
+    Ok(())
+}
+
+fn pandas(file: &Path) -> String {
+    let script = format!("import pandas; print(pandas.read_csv({:?}))", file.display().to_string());
+    format!("python3 -c {}", shell(&script))
+}
