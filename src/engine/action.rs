@@ -153,11 +153,12 @@ impl Action {
         self.inputs.iter().map(|input| (input.port, &*input.record)).collect()
     }
 
-    /// What it reads; nothing is mapped yet.
+    /// What it reads, and no other parts, for the key has no others; nothing is mapped yet.
     pub(super) fn open<'a>(&self, site: Site<'a>) -> Inputs<'a> {
+        let def = site.plan.node(self.node).stage.def();
         let open = |input: &ActionInput| {
-            let from = site.plan.node(input.node);
-            (input.port, Input::new(site.store, from.name(), &input.record.artifact, from.stage.source()))
+            let (from, artifact) = (site.plan.node(input.node), input.record.artifact.only(def.reads(input.port)));
+            (input.port, Input::new(site.store, from.name(), &artifact, from.stage.source()))
         };
         Inputs(self.inputs.iter().map(open).collect())
     }
@@ -231,6 +232,10 @@ fn commit(
 ) -> anyhow::Result<Record> {
     let node = site.plan.node(action.node);
     let output = node.stage.def().output;
+    let stranger = parts.iter().find(|part| !output.parts.is_empty() && output.row(&part.name).is_none());
+    if let Some(part) = stranger {
+        bail!("BUG: {} wrote {}, which is no part of {} in src/format/noun.rs", node.name(), part.name, output.name);
+    }
     let artifact = Artifact { kind: output.name.to_owned(), format: output.format, parts };
     Ok(site.store.commit(&Record::new(&node.name(), key, artifact, facts, took.as_millis() as u64))?)
 }

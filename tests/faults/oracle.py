@@ -4,7 +4,7 @@ import subprocess
 
 from space import PROGRAM, environment
 
-# The exit codes of src/cli/args.rs.
+# The exit codes of src/cli/args/mod.rs.
 DONE, FAILED, USAGE, PIPELINE, IN_USE, DAMAGED, ENVIRONMENT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 75
 KILLED, AT_ONCE = -9, 130
 FORBIDDEN = ("panicked", "BUG", "HUNG", "stack backtrace")

@@ -283,3 +283,33 @@ fn an_unread_part_is_in_no_key_and_rebuilds_nothing() {
     assert_eq!(told.iter().filter(|(_, fate)| *fate != Fate::Hit).count(), 1, "{told:?}");
     assert_eq!(space.run(&plan(1, 7)).finished(), ["one@0"]);
 }
+
+#[test]
+fn a_part_that_the_port_does_not_name_cannot_be_read() {
+    let space = TestSpace::new();
+    let two = Act::new("two", |cx: &mut Context<'_>| {
+        write(cx, 5)?;
+        cx.write_part("other", |out| writeln!(out, "1"))
+    });
+    let plan = Draft::new().node("two", two, &[]).node("one", ReadsUnnamed {}, &[("a", "two")]).plan();
+    let error = space.run(&plan).error();
+    assert!(error.contains("other"), "{error}");
+}
+
+/// Reads a part that its port leaves out.
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+struct ReadsUnnamed {}
+
+impl dcpipe::engine::Stage for ReadsUnnamed {
+    const VERB: &'static str = "reads_unnamed";
+    const VERSION: u32 = 1;
+    const INPUTS: &'static [Port] = &[Port::required("a", "number").reading(&["n"])];
+    const OUTPUT: Noun = NUMBER;
+    const POOL: Pool = Pool::Light;
+    const KEEP: Keep = Keep::All;
+
+    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        cx.input("a")?.part("other")?;
+        write(cx, 1)
+    }
+}

@@ -35,7 +35,8 @@ fn holds(path: &std::path::Path, bytes: &[u8]) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
-    let committed = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let committed =
+        std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}; DCPIPE_ACCEPT=1 writes it", path.display()));
     assert!(committed == bytes, "{} differs; if that is meant, DCPIPE_ACCEPT=1 rewrites it", path.display());
 }
 
@@ -49,8 +50,28 @@ fn schema_pages_are_those_committed() {
     assert_eq!(pages.count(), schema::KINDS.len(), "a page of no kind stands in schemas/");
 }
 
+#[test]
+fn every_kind_has_a_sample_and_every_part_of_a_noun_a_kind() {
+    let samples: Vec<String> = samples().iter().map(|(name, bytes)| describe(name, bytes, 0).unwrap().schema).collect();
+    // What an export writes for another program is held by that program's reader, in exports.rs.
+    for kind in schema::KINDS.iter().filter(|kind| !kind.noun.starts_with("atlas")) {
+        assert!(samples.contains(&kind.tag()), "add a sample of {} to tests/suite/formats/samples.rs", kind.tag());
+    }
+    for def in dcpipe::stages::registry() {
+        for row in def.output.parts.iter().filter(|row| !row.is_many && !row.name.ends_with(".pack")) {
+            let known = schema::KINDS.iter().any(|kind| kind.file == row.name);
+            assert!(known, "{} of {}: add its kind to KINDS in src/format/schema.rs", row.name, def.output.name);
+        }
+    }
+}
+
 fn committed(name: &str) -> Bytes {
-    std::fs::read(root().join("tests/data/formats").join(name)).unwrap().into()
+    let path = root().join("tests/data/formats").join(name);
+    if let (true, Some((_, bytes))) = (accept(), samples().into_iter().find(|(sample, _)| *sample == name)) {
+        return bytes;
+    }
+    let hint = "DCPIPE_ACCEPT=1 writes it";
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; {hint}", path.display())).into()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod analysis;
 mod assign;
 mod bad_input;
+mod browser;
 mod cache;
 mod cli;
 mod clustering;

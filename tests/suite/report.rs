@@ -5,12 +5,18 @@ use bytes::Bytes;
 use dcpipe::base::ClusterId;
 use dcpipe::format::Clusters;
 use dcpipe::format::gallery::{MEMBERS, MONTAGES, STATS, Stats, open_members};
+use dcpipe::format::neighbors::{NEIGHBORS, Neighbors};
+use dcpipe::format::projection::{PROJECTION, open_projection};
+use dcpipe::format::vectors;
 use dcpipe::image::{Limits, decode};
 use serde_json::Value;
 use std::fs;
 
 const GALLERY: &str = "  gallery: { stage: gallery, epochs: { every: 100 }, with: { per_cluster: 5, clusters: 4 }, from: { dataset: \
                        dataset, crops: crops, clusters: clusters, before: clusters@prev, vectors: vectors } }\n";
+
+const MAP: &str = "  neighbors: { stage: neighbors, epochs: { every: 100 }, with: { n: 5 }, from: { vectors: vectors } }\n  \
+                   map: { stage: map, epochs: { every: 100 }, from: { vectors: vectors, neighbors: neighbors } }\n";
 
 /// A space whose pipeline has a gallery, with a class of a hostile name.
 fn space() -> Space {
@@ -136,4 +142,31 @@ fn a_run_without_a_gallery_has_a_report_on_request_that_says_how_to_get_one() {
     let page = fs::read_to_string(space.path("runs/tiny/report.html")).unwrap();
     assert!(page.contains("appear when gallery@2 has run"));
     space.run(&["report", "other"]).ended(2).complains_of(&["there is no run other"]);
+}
+
+#[test]
+fn the_map_lies_beside_the_gallery_and_its_neighbours_are_the_nearest() {
+    let space = space();
+    space.write("tiny.yaml", fs::read_to_string(space.path("tiny.yaml")).unwrap() + MAP);
+    space.run(&["run", "tiny.yaml", "--set", "keep=[vectors]"]).ok();
+    let record = space.record("vectors@2");
+    let vectors =
+        vectors::open(&[space.store().map(record.artifact.part("part-00000.arrow").unwrap()).unwrap()]).unwrap();
+    let far = |a: usize, b: usize| -> f64 {
+        let pairs = vectors.row(a).unwrap().iter().zip(vectors.row(b).unwrap());
+        pairs.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+    };
+    let neighbors = Neighbors::open(&part(&space, "neighbors@2", NEIGHBORS.file)).unwrap();
+    assert_eq!((neighbors.rows(), neighbors.n), (vectors.rows(), 5));
+    for row in 0..neighbors.rows() {
+        let mut others: Vec<_> = (0..vectors.rows()).filter(|id| *id != row).map(|id| (far(row, id), id)).collect();
+        others.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let due: Vec<usize> = others.iter().take(5).map(|(_, id)| *id).collect();
+        assert_eq!(neighbors.of(row).map(|(id, _)| id).collect::<Vec<_>>(), due, "image {row}");
+    }
+    let places = open_projection(&part(&space, "map@2", PROJECTION.file)).unwrap();
+    assert_eq!(places.len(), vectors.rows());
+    assert!(places.iter().flatten().all(|axis| (0.0..=1.0).contains(axis)));
+    let data = data(&fs::read_to_string(space.path("runs/tiny/report.html")).unwrap());
+    assert!(data["gallery"]["map"]["u"].is_string() && data["gallery"]["map"]["v"].is_string());
 }

@@ -15,6 +15,8 @@ const COMMANDS: &[&str] = &[
     "log",
     "diff",
     "show",
+    "report",
+    "graph",
     "serve",
     "export",
     "ls",
