@@ -11,8 +11,10 @@ use std::io::Write;
 pub const CHUNK: usize = PICTURE_GROUP_ROWS;
 /// The key under which Hugging Face says what columns mean.
 const FEATURES_KEY: &str = "huggingface";
-/// The last columns of [`ATLAS`], which may be left out.
+/// Columns of the map.
 const AXES: usize = 2;
+/// Columns of [`ATLAS`] that every file has; those of the map and of the neighbours follow.
+const ALWAYS: usize = 9;
 
 /// The table of images.
 pub static ATLAS: Kind = Kind {
@@ -30,8 +32,9 @@ pub static ATLAS: Kind = Kind {
         field("cluster", Holds::Text, "the same as a name, to colour by"),
         field("distance", Holds::One(Scalar::F32), "squared Euclidean distance to the centroid"),
         field("margin", Holds::One(Scalar::F32), "squared distance to the second nearest, minus distance"),
-        field("projection_x", Holds::One(Scalar::F32), "first axis of the vectors, 0 to 1; the column may be missing"),
-        field("projection_y", Holds::One(Scalar::F32), "second axis, by the same scale; the column may be missing"),
+        field("projection_x", Holds::One(Scalar::F32), "place on the map, 0 to 1; the column may be missing"),
+        field("projection_y", Holds::One(Scalar::F32), "the same across, by the same scale; the column may be missing"),
+        field("neighbors", Holds::Neighbors, "nearest rows and squared distances; the column may be missing"),
     ],
     metadata: &[(FEATURES_KEY, "which columns are Image and ClassLabel, for the library datasets")],
     rows: "by image_id, from 0 without a gap",
@@ -77,26 +80,37 @@ pub struct Row<'a> {
     pub margin: f32,
     /// Where it is on the map; read only if the table has a map.
     pub at: [f32; AXES],
+    /// The nearest rows, and squared distances; read only if the table has neighbours.
+    pub near: (&'a [i32], &'a [f32]),
 }
 
 /// Writes `atlas.parquet` in pieces.
 pub struct AtlasWriter<W: Write + Send> {
     table: TableWriter<W>,
-    has_map: bool,
+    has: Has,
+}
+
+/// Which columns a table has besides those that every file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Has {
+    /// `projection_x` and `projection_y`.
+    pub map: bool,
+    /// `neighbors`.
+    pub neighbors: bool,
 }
 
 impl<W: Write + Send> AtlasWriter<W> {
-    /// Begins a table of images with these labels, with or without a map.
-    pub fn create(out: W, labels: &[String], has_map: bool) -> Self {
+    /// Begins a table of images with these labels.
+    pub fn create(out: W, labels: &[String], has: Has) -> Self {
         let mut features = json!({ "image": { "_type": "Image" } });
         if !labels.is_empty() {
             features["label_id"] = json!({ "names": labels, "_type": "ClassLabel" });
         }
         let features = json!({ "info": { "features": features } });
         let metadata: Metadata = [(FEATURES_KEY.to_owned(), features.to_string())].into();
-        let names: Vec<_> = ATLAS.fields.iter().map(|field| field.name).collect();
-        let names = &names[..names.len() - if has_map { 0 } else { AXES }];
-        Self { table: TableWriter::create(out, &ATLAS.tag(), names, &metadata), has_map }
+        let is_there = |at: &usize| *at < ALWAYS || if *at < ALWAYS + AXES { has.map } else { has.neighbors };
+        let names: Vec<_> = (0..ATLAS.fields.len()).filter(is_there).map(|at| ATLAS.fields[at].name).collect();
+        Self { table: TableWriter::create(out, &ATLAS.tag(), &names, &metadata), has }
     }
 
     /// Writes rows; [`CHUNK`] of them are a good number.
@@ -113,8 +127,11 @@ impl<W: Write + Send> AtlasWriter<W> {
             Column::f32(all().map(|row| row.distance)),
             Column::f32(all().map(|row| row.margin)),
         ];
-        if self.has_map {
+        if self.has.map {
             columns.extend((0..AXES).map(|axis| Column::f32(all().map(|row| row.at[axis]))));
+        }
+        if self.has.neighbors {
+            columns.push(Column::neighbors(all().map(|row| row.near)));
         }
         self.table.push(columns)
     }

@@ -83,6 +83,8 @@ pub enum Holds {
     Maybe(Scalar),
     /// A picture's file and its path, as Hugging Face has them, or null.
     Picture,
+    /// Neighbours of a row: row numbers and distances.
+    Neighbors,
     /// Not a column but a tensor of any type and shape.
     Tensor,
 }
@@ -114,6 +116,7 @@ impl fmt::Display for Holds {
             Self::Text => f.write_str("utf8"),
             Self::Maybe(scalar) => scalar.fmt(f),
             Self::Picture => f.write_str("struct<bytes: binary, path: utf8>"),
+            Self::Neighbors => f.write_str("struct<ids: list<int64>, distances: list<float32>>"),
             Self::Tensor => f.write_str("tensor of any numbers"),
         }
     }

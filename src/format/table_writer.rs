@@ -3,8 +3,8 @@
 use super::error::{FormatError, Result, unwritten, wrong_rows};
 use super::kind::{Kind, Metadata, SCHEMA_KEY};
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BinaryBuilder, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringBuilder, StructArray,
+    Array, ArrayBuilder, ArrayRef, BinaryBuilder, Float32Array, Float32Builder, Float64Array, Int32Array, Int64Array,
+    Int64Builder, ListBuilder, RecordBatch, StringBuilder, StructArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
@@ -78,6 +78,19 @@ impl Column {
         Self { pieces: vec![Arc::new(pictures)], may_be_null: true }
     }
 
+    /// Neighbours of each row: row numbers, the nearest first, and how far each is.
+    pub fn neighbors<'v>(values: impl IntoIterator<Item = (&'v [i32], &'v [f32])>) -> Self {
+        let (mut ids, mut distances) = (ListBuilder::new(Int64Builder::new()), ListBuilder::new(Float32Builder::new()));
+        for (near, far) in values {
+            ids.append_value(near.iter().map(|id| Some(i64::from(*id))));
+            distances.append_value(far.iter().map(|far| Some(*far)));
+        }
+        let columns: Vec<ArrayRef> = vec![Arc::new(ids.finish()), Arc::new(distances.finish())];
+        let field = |(name, column): (&str, &ArrayRef)| Field::new(name, column.data_type().clone(), false);
+        let fields: Fields = ["ids", "distances"].into_iter().zip(&columns).map(field).collect();
+        Self::of(Arc::new(StructArray::new(fields, columns, None)))
+    }
+
     /// Texts, which may be more than 2 GiB together.
     pub fn text(values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         Self::text_in_pieces(values, GROUP_ROWS, TEXT_BYTES)
@@ -149,7 +162,7 @@ impl<W: Write + Send> TableWriter<W> {
     pub fn push(&mut self, columns: Vec<Column>) -> Result<()> {
         let (columns, may_be_null): (Vec<_>, Vec<_>) =
             columns.into_iter().map(|column| (column.pieces, column.may_be_null)).unzip();
-        let rows_of = |pieces: &Vec<ArrayRef>| pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let rows_of = |pieces: &Vec<ArrayRef>| pieces.iter().map(Array::len).sum::<usize>();
         let length = columns.first().map_or(0, rows_of);
         if columns.len() != self.names.len() || columns.iter().any(|pieces| rows_of(pieces) != length) {
             return Err(wrong_rows(&self.kind, "columns that differ in length, or from their names in number"));
@@ -165,7 +178,7 @@ impl<W: Write + Send> TableWriter<W> {
         loop {
             // The rows up to the nearest end of a piece.
             let rests: Vec<_> = columns.iter().map(|pieces| rest(pieces, start)).collect();
-            let rows = rests.iter().map(|rest| rest.len()).min().unwrap_or(0);
+            let rows = rests.iter().map(Array::len).min().unwrap_or(0);
             let rests = rests.iter().map(|rest| rest.slice(0, rows)).collect();
             let batch = RecordBatch::try_new(schema.clone(), rests);
             let batch = batch.map_err(|error| wrong_rows(&self.kind, error.to_string()))?;

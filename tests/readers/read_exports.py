@@ -131,6 +131,10 @@ def read_atlas(folder, want):
         same(read.column("image_id").to_pylist(), range(len(want)), "image ids")
         images = read.column("image").to_pylist()
         pictures([image["bytes"] for image in images], [image["path"] for image in images])
+        for row, near in enumerate(read.column("neighbors").to_pylist() if "neighbors" in read.column_names else []):
+            true(row not in near["ids"] and all(0 <= id < len(want) for id in near["ids"]), f"neighbours of {row}")
+            same(near["distances"], sorted(near["distances"]), f"distances of the neighbours of {row}")
+            true(len(near["ids"]) == len(near["distances"]) > 0, f"row {row} has no neighbours")
         return f"{len(read)} rows in {len(groups)} groups, {', '.join(read.column_names)}"
 
     def by_pandas():

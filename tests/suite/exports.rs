@@ -11,6 +11,8 @@ use std::path::Path;
 
 const GALLERY: &str = "  gallery: { stage: gallery, epochs: { every: 100 }, with: { per_cluster: 5, clusters: 4 }, from: { dataset: \
                        dataset, crops: crops, clusters: clusters, before: clusters@prev, vectors: vectors } }\n";
+const MAP: &str = "  neighbors: { stage: neighbors, epochs: { every: 100 }, from: { vectors: vectors } }\n  map: { stage: map, \
+                   epochs: { every: 100 }, from: { vectors: vectors, neighbors: neighbors } }\n";
 const ALL: [&str; 7] = ["csv", "folders", "atlas", "fiftyone", "labelstudio", "tensorboard", "montage"];
 /// Names that end cells, lines, elements, options or formulas, turn the direction of writing, or are long.
 const HOSTILE: [&str; 8] = [
@@ -27,7 +29,7 @@ const HOSTILE: [&str; 8] = [
 /// A space with hostile names and a gallery, after its run.
 fn after_a_run() -> Space {
     let space = Space::filled();
-    space.write("tiny.yaml", TINY.to_owned() + GALLERY);
+    space.write("tiny.yaml", TINY.to_owned() + GALLERY + MAP);
     for (number, name) in HOSTILE.iter().enumerate() {
         space.write(&format!("images/{name}"), image(number).1);
     }

@@ -5,14 +5,15 @@ use super::source::{NO_VECTORS, Source, cluster_name};
 use super::thumbnails::Thumbnails;
 use super::{Job, shell};
 use crate::base::{ClusterId, ImageId};
-use crate::format::atlas::{ATLAS, AtlasWriter, CHUNK, LABELS, Label, Row, write_labels};
+use crate::format::atlas::{ATLAS, AtlasWriter, CHUNK, Has, LABELS, Label, Row, write_labels};
 use rayon::prelude::*;
 
 /// Writes `atlas.parquet`, a row group at a time, and `labels.parquet`.
 pub(super) fn write(job: &Job<'_>) -> anyhow::Result<Vec<String>> {
     let source = job.source;
     let thumbnails = Thumbnails::open(source, job.options.side)?;
-    let map = source.projection()?;
+    let (map, neighbors) = (source.projection()?, source.neighbors()?);
+    let has = Has { map: map.is_some(), neighbors: neighbors.is_some() };
     let (dataset, clusters, lost) = (&source.originals.dataset, &source.clusters, Lost::default());
     let row = |image: ImageId| {
         let (known, at) = (dataset.image(image), image.index());
@@ -27,11 +28,15 @@ pub(super) fn write(job: &Job<'_>) -> anyhow::Result<Vec<String>> {
             distance: clusters.distance[at],
             margin: clusters.margin[at],
             at: map.as_ref().map_or([0.0; 2], |map| map[at]),
+            near: neighbors.as_ref().map_or((&[], &[]), |near| {
+                let of = at * near.n..(at + 1) * near.n;
+                (&near.ids[of.clone()], &near.distances[of])
+            }),
         }
     };
     let ids: Vec<ImageId> = source.ids().collect();
     job.write(ATLAS.file, |out| {
-        let mut table = AtlasWriter::create(out, dataset.labels(), map.is_some());
+        let mut table = AtlasWriter::create(out, dataset.labels(), has);
         let mut done = 0;
         loop {
             let chunk = &ids[done..ids.len().min(done + CHUNK)];
@@ -53,6 +58,9 @@ pub(super) fn write(job: &Job<'_>) -> anyhow::Result<Vec<String>> {
             atlas += &format!(" --x projection_x --y projection_y --labels {}", file(LABELS.file));
         }
         None => job.note(format!("the table has no projection_x and projection_y: {NO_VECTORS}")),
+    }
+    if has.neighbors {
+        atlas += " --neighbors neighbors";
     }
     Ok(vec![atlas, format!("spotlight {}", file(ATLAS.file))])
 }

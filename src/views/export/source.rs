@@ -5,13 +5,16 @@ use crate::base::{ClusterId, Epoch, ImageId, Noun};
 use crate::engine::{Input, NodeId, Plan};
 use crate::format::clusters::CLUSTERS as TABLE;
 use crate::format::gallery::{MAP, open_map};
-use crate::format::noun::{CLUSTERS, CROPS, DATASET, GALLERY, VECTORS};
+use crate::format::neighbors::{NEIGHBORS, Neighbors};
+use crate::format::noun::{self, CLUSTERS, CROPS, DATASET, GALLERY, VECTORS};
+use crate::format::projection::{PROJECTION, open_projection};
 use crate::format::rows::PART;
 use crate::format::{Clusters, Rows, crops, vectors};
 use crate::stages::originals::Originals;
 use crate::store::{Record, Store};
 use crate::views::made::{Made, NO_GALLERY, made};
 use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Why something has no map, and how to get one.
@@ -92,9 +95,27 @@ impl<'a> Source<'a> {
         Ok(vectors.filter(|rows| rows.rows() == self.images() && rows.first() == ImageId(0)))
     }
 
-    /// The first two axes of the vectors for every image, within 0 and 1. Both have one scale, as they are whitened. None
-    /// if the store has neither the vectors nor a map of all images.
+    /// The nearest images of each, where the epoch has them.
+    pub fn neighbors(&self) -> anyhow::Result<Option<Neighbors>> {
+        let near = self.beside(&noun::NEIGHBORS, NEIGHBORS.file)?.map(|bytes| Neighbors::open(&bytes)).transpose()?;
+        Ok(near.filter(|near| near.rows() == self.images()))
+    }
+
+    /// A part of a node of this epoch.
+    fn beside(&self, noun: &Noun, part: &str) -> anyhow::Result<Option<Bytes>> {
+        let made = self.made.iter().find(|made| made.is(noun) && made.node.epoch == self.epoch);
+        made.map_or(Ok(None), |made| made.part(self.store, part))
+    }
+
+    /// A place for every image, within 0 and 1, both axes on one scale. A node `map` of this epoch has them, or else they are
+    /// the first two axes of the vectors. None if the store has neither, nor a gallery with points of all images.
     pub fn projection(&self) -> anyhow::Result<Option<Vec<[f32; 2]>>> {
+        if let Some(bytes) = self.beside(&noun::MAP, PROJECTION.file)? {
+            let places = open_projection(&bytes)?;
+            if places.len() == self.images() {
+                return Ok(Some(places));
+            }
+        }
         if let Some(vectors) = self.vectors()? {
             let axes = |row: &[f32]| [row[0], row.get(1).copied().unwrap_or(0.0)];
             let rows = vectors.iter().flat_map(|(_, numbers)| numbers.chunks_exact(vectors.width()));
@@ -124,7 +145,7 @@ impl<'a> Source<'a> {
         counts.into_iter().enumerate().map(title).collect()
     }
 
-    fn parts(&self, noun: &Noun) -> anyhow::Result<Option<Vec<bytes::Bytes>>> {
+    fn parts(&self, noun: &Noun) -> anyhow::Result<Option<Vec<Bytes>>> {
         nearest(self.plan, &self.made, self.id, noun).map_or(Ok(None), |made| made.parts(self.store, PART))
     }
 }
