@@ -66,7 +66,7 @@ pub enum FileName {
 pub enum When {
     /// Always.
     Always,
-    /// If its bytes are kept at the run's end.
+    /// If its bytes are kept at the run's end; for nouns whose bytes `keep:` may let go.
     Kept,
     /// If the pipeline asks for its bytes by name.
     AskedFor,

@@ -93,7 +93,8 @@ pub type Facts = BTreeMap<String, u64>;
 pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The name under `stage:`.
     const VERB: &'static str;
-    /// Counts up when the same inputs and parameters give other bytes than before.
+    /// Counts up when the same inputs and parameters give other bytes than before, a new column among them. Where earlier
+    /// records are as good, [`Stage::before`] says so.
     const VERSION: u32;
     /// The inputs.
     const INPUTS: &'static [Port];
@@ -107,7 +108,7 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const DRAWS: bool = false;
     /// Whether it looks at the outside world ([`Stage::observe`]), which takes long for a large data set.
     const OBSERVES: bool = false;
-    /// Whether its output contains the epoch, so that its key does too.
+    /// Whether its output contains the epoch, as a column or as metadata, so that its key does too.
     const TELLS_EPOCH: bool = false;
     /// Whether no pipeline file lists it. The plan adds a node after every node whose noun has tables, if a port takes
     /// it.
@@ -140,7 +141,8 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         None
     }
 
-    /// Refuses parameters that cannot work, before anything is computed and again when facts become known.
+    /// Refuses parameters that cannot work, before anything is computed and again when facts become known. The ranges of
+    /// the schema (`#[schemars(range)]`) are for editors, so it checks them too.
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
         let _ = facts;
         Ok(())

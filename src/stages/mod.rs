@@ -41,6 +41,7 @@ macro_rules! verbs {
     };
 }
 
+// A stage has a line here and a `pub mod` above.
 verbs![
     assign::Assign,
     cluster::Cluster,
