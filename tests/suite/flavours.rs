@@ -2,7 +2,7 @@
 
 use crate::space::{IMAGES, Space};
 use dcpipe::format::dataset::open_bad;
-use dcpipe::image::{BadImage, Limits, OnDamage, Picture, decode_or_take};
+use dcpipe::image::{BadImage, Limits, OnDamage, Picture, decode_or_take, encode_jpeg};
 use safetensors::SafeTensors;
 use std::path::PathBuf;
 
@@ -74,6 +74,17 @@ fn a_reason_says_what_is_so_once() {
         let bad = look(name, OnDamage::Refuse).unwrap_err();
         assert!(bad.to_string().starts_with(text), "{name}: {bad}");
         assert!(!bad.detail().starts_with(bad.reason()), "{name}: {bad}");
+    }
+}
+
+#[test]
+fn an_unknown_jpeg_marker_is_damage_and_a_hierarchical_jpeg_another_flavour() {
+    let picture = Picture { width: 8, height: 8, rgb: vec![100; 192] };
+    let whole = encode_jpeg(&picture, 90);
+    for (marker, text) in [(0x02, "damaged inside"), (0xde, "unsupported flavour")] {
+        let harmed = [&whole[..2], &[0xff, marker], &whole[2..]].concat();
+        let bad = decode_or_take(&harmed, &Limits::default(), OnDamage::Refuse).unwrap_err();
+        assert!(bad.to_string().starts_with(text), "{marker:#x}: {bad}");
     }
 }
 
