@@ -9,6 +9,8 @@ use dcpipe::format::neighbors::{NEIGHBORS, Neighbors};
 use dcpipe::format::projection::{PROJECTION, open_projection};
 use dcpipe::format::vectors;
 use dcpipe::image::{Limits, decode};
+use dcpipe::pipeline::load;
+use dcpipe::views::graph::graph;
 use serde_json::Value;
 use std::fs;
 
@@ -169,4 +171,35 @@ fn the_map_lies_beside_the_gallery_and_its_neighbours_are_the_nearest() {
     assert!(places.iter().flatten().all(|axis| (0.0..=1.0).contains(axis)));
     let data = data(&fs::read_to_string(space.path("runs/tiny/report.html")).unwrap());
     assert!(data["gallery"]["map"]["u"].is_string() && data["gallery"]["map"]["v"].is_string());
+}
+
+#[test]
+fn in_the_graph_of_an_epoch_no_box_covers_another_and_no_edge_crosses_one() {
+    let pipelines = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    for file in fs::read_dir(pipelines).unwrap().map(|entry| entry.unwrap().path()) {
+        let plan = load(&file, &[], dcpipe::stages::described(), &|_| Some("images".to_owned())).unwrap().plan;
+        let graph = graph(&plan);
+        // A box is 104 by 38 pixels around its middle.
+        let inside = |(x, y): (f64, f64), at: (f64, f64)| (x - at.0).abs() < 51.0 && (y - at.1).abs() < 18.0;
+        for (nth, spot) in graph.spots.iter().enumerate() {
+            let (x, y) = spot.at;
+            assert!(x > 52.0 && x + 52.0 < graph.size.0 && y > 19.0 && y + 19.0 < graph.size.1, "{}", spot.name);
+            for other in &graph.spots[nth + 1..] {
+                let is_apart = (x - other.at.0).abs() >= 104.0 || (y - other.at.1).abs() >= 38.0;
+                assert!(is_apart, "{} covers {}", spot.name, other.name);
+            }
+            for line in graph.lines.iter().filter(|line| ![line.ends.0, line.ends.1].contains(&nth)) {
+                let hit = !line.is_to_next_epoch && line.points.iter().any(|point| inside(*point, spot.at));
+                assert!(!hit, "{}: {:?} crosses {}", file.display(), line.ends, spot.name);
+            }
+        }
+        let name = |at: usize| (graph.spots[at].name.as_str(), graph.spots[at].is_of_epoch);
+        let next = graph.lines.iter().filter(|line| line.is_to_next_epoch);
+        let next: Vec<_> = next.map(|line| (name(line.ends.0), name(line.ends.1))).collect();
+        for to in ["features", "weights"] {
+            assert!(next.contains(&(("weights", true), (to, true))), "{}: {next:?}", file.display());
+        }
+        assert_eq!(graph.svg().matches("<rect").count(), graph.spots.len());
+        assert_eq!(graph.dot().matches(" -> ").count(), graph.lines.len());
+    }
 }
