@@ -8,6 +8,7 @@ pub mod graph;
 pub mod id;
 pub mod noun;
 pub mod seed;
+pub mod shell;
 pub mod tree;
 pub mod tree_reader;
 

@@ -16,12 +16,7 @@ const HEARTBEAT_S: f64 = 5.0;
 pub fn export(args: &ExportArgs) -> Result<(), CliError> {
     check(args)?;
     let store = existing(&args.store)?;
-    let name = match &args.run {
-        Some(name) => name.clone(),
-        None => runs::last(store.root())?,
-    };
-    runs::check(store.root(), &name)?;
-    let plan = runs::plan(store.root(), &name)?;
+    let (name, plan) = runs::named(store.root(), args.run.as_ref())?;
     let options = Options {
         // Only of its last run does a store know where the command was given.
         started_in: last_run(store.root()).ok().filter(|last| last.run == name).unwrap_or_default().folder,

@@ -105,9 +105,9 @@ impl<'a> Listeners<'a> {
     ) -> Result<Self, CliError> {
         let plan = &space.loaded.plan;
         write_resolved(&space.store, &plan.name, &space.loaded.resolved)?;
-        let results =
-            Results::open(scope, &args.out.join(&plan.name), plan, &space.store, cancel.clone()).map_err(|error| {
-                let out = args.out.display();
+        let results = Results::open(scope, &args.how.out.join(&plan.name), plan, &space.store, cancel.clone())
+            .map_err(|error| {
+                let out = args.how.out.display();
                 CliError::Files(format!("could not prepare {out}: {error:#}; name another folder with --out"))
             })?;
         let refusal = Refusal::default();
@@ -118,7 +118,7 @@ impl<'a> Listeners<'a> {
                 text::note(&format!("this run writes no events.jsonl, so dcpipe log cannot show it: {error}"));
             }
         }
-        if args.json {
+        if args.how.json {
             others.push(Box::new(Journal::to(Remembering(Refusal::clone(&refusal)))));
         } else {
             others.push(Box::new(Terminal::new(voice(args), Eta::new(plan, to))));
@@ -135,7 +135,7 @@ fn listed(names: &[String]) -> String {
 }
 
 fn voice(args: &RunArgs) -> Voice {
-    match (args.quiet, args.verbose) {
+    match (args.how.quiet, args.how.verbose) {
         (true, _) => Voice::Quiet,
         (_, true) => Voice::Verbose,
         _ => Voice::Plain,

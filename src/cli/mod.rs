@@ -54,8 +54,8 @@ pub fn main(program: &'static Program) -> ExitCode {
     std::panic::set_hook(Box::new(panics::remember));
     signals::tame();
     let start = || match &arguments.command {
-        Command::Run(args) => threads::start(args.threads, program.runs),
-        Command::Assign(args) => threads::start(args.threads, program.runs),
+        Command::Run(args) => threads::start(args.how.threads, program.runs),
+        Command::Assign(args) => threads::start(args.how.threads, program.runs),
         _ => Ok(()), // Few of them need any.
     };
     let outcome = panics::caught(|| start().and_then(|()| dispatch(&arguments)))

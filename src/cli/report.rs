@@ -12,12 +12,7 @@ use crate::views::report::{FILE, is_of, write};
 /// dcpipe report
 pub fn report(args: &ReportArgs) -> Result<(), CliError> {
     let store = existing(&args.store)?;
-    let name = match &args.run {
-        Some(name) => name.clone(),
-        None => runs::last(store.root())?,
-    };
-    runs::check(store.root(), &name)?;
-    let plan = runs::plan(store.root(), &name)?;
+    let (name, plan) = runs::named(store.root(), args.run.as_ref())?;
     let to = args.output.clone().unwrap_or_else(|| args.out.join(&name).join(FILE));
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.map_or(Ok(()), std::fs::create_dir_all).map_err(|error| {
@@ -31,13 +26,13 @@ pub fn report(args: &ReportArgs) -> Result<(), CliError> {
 /// stays. A report never makes a run fail.
 pub fn after_run(space: &Workspace, args: &RunArgs, outcome: &Outcome) {
     let plan = &space.loaded.plan;
-    let to = args.out.join(&plan.name).join(FILE);
+    let to = args.how.out.join(&plan.name).join(FILE);
     let has_gallery = plan.order().iter().any(|id| plan.node(*id).stage.def().output.name == GALLERY.name);
     if !has_gallery || (outcome.ran == 0 && is_of(plan, &outcome.digests, &to)) {
         return;
     }
     match write(plan, &space.store, None, &to) {
-        Ok(bytes) if !args.quiet && !args.json => {
+        Ok(bytes) if !args.how.quiet && !args.how.json => {
             text::note(&format!("report: {} ({})", to.display(), text::bytes(bytes)));
         }
         Ok(_) => {}

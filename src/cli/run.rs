@@ -1,6 +1,7 @@
 //! run: runs a pipeline, or finds that the store has all of it.
 
 use crate::base::clock::unix_ms;
+use crate::base::shell::shell;
 use crate::cli::args::RunArgs;
 use crate::cli::error::CliError;
 use crate::cli::listeners::Listeners;
@@ -13,7 +14,6 @@ use crate::engine::crew::{Crew, Hire, IN_FLIGHT, Reports};
 use crate::engine::{Cancel, EngineError, Executor, Settings};
 use crate::store::StoreError;
 use crate::views::End;
-use crate::views::export::shell;
 use std::cell::OnceCell;
 use std::path::{Component, Path, PathBuf};
 
@@ -49,8 +49,8 @@ pub fn until_stopped(work: impl FnOnce(&Cancel, &OnceCell<Variables>) -> Result<
 fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> Result<(), CliError> {
     let mut space = Workspace::open_while(Some(&args.pipeline), &args.place, &|| !cancel.is_requested())?;
     let _ = environment.set(space.environment.clone());
-    apart("--out", &args.out.join(&space.loaded.plan.name), space.store.root())?;
-    space.store.look_closely(args.verify.policy(), unix_ms());
+    apart("--out", &args.how.out.join(&space.loaded.plan.name), space.store.root())?;
+    space.store.look_closely(args.how.verify.policy(), unix_ms());
     let done = on(&space, args, Some(&last_run(args, &space)), cancel);
     space.store.close();
     done
@@ -59,7 +59,7 @@ fn until(args: &RunArgs, cancel: &Cancel, environment: &OnceCell<Variables>) -> 
 /// Runs on an open store, and exports the results. The store remembers `last` as its last run.
 pub fn on(space: &Workspace, args: &RunArgs, last: Option<&LastRun>, cancel: &Cancel) -> Result<(), CliError> {
     let plan = &space.loaded.plan;
-    (this().set_threads)(threads::count(args.threads)?);
+    (this().set_threads)(threads::count(args.how.threads)?);
     let mut to = Vec::new();
     for name in &args.to {
         to.extend(plan.find(name).map_err(EngineError::from)?);
@@ -95,7 +95,7 @@ fn workers(args: &RunArgs, space: &Workspace, reports: Reports) -> Process {
         run: space.loaded.plan.name.clone(),
         device: space.device.clone(),
     };
-    let (store, threads, closely) = (space.store.root().to_owned(), args.threads, args.verify);
+    let (store, threads, closely) = (space.store.root().to_owned(), args.how.threads, args.how.verify);
     let start = move || {
         let mut command = native::worker(threads).map_err(|error| EngineError::NoCrew { why: error.to_string() })?;
         command.args(work::arguments(&store, threads, closely));

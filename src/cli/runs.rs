@@ -27,6 +27,14 @@ pub fn last(store: &Path) -> Result<String, CliError> {
     named.ok_or_else(|| CliError::Usage(format!("no run is named, and {}; name a run", there_are(store))))
 }
 
+/// The name and the plan of the run that is named, or else of the store's last run.
+pub fn named(store: &Path, name: Option<&String>) -> Result<(String, Plan), CliError> {
+    let name = name.cloned().map_or_else(|| last(store), Ok)?;
+    check(store, &name)?;
+    let plan = plan(store, &name)?;
+    Ok((name, plan))
+}
+
 /// Refuses a name without a run.
 pub fn check(store: &Path, name: &str) -> Result<(), CliError> {
     if names(store).iter().any(|known| known == name) {

@@ -17,10 +17,8 @@ use std::process::{Command, Stdio};
 /// dcpipe serve
 pub fn serve(args: &ServeArgs) -> Result<(), CliError> {
     check_there(&args.store)?;
-    let name = args.run.clone().map_or_else(|| runs::last(&args.store), Ok)?;
-    runs::check(&args.store, &name)?;
-    let plan = runs::plan(&args.store, &name)?;
-    drop(plan); // It loads, so the server can start; it reads the plan again whenever that changes.
+    // The plan loads, so the server can start; it reads the plan again whenever that changes.
+    let (name, _) = runs::named(&args.store, args.run.as_ref())?;
     let store = std::path::absolute(&args.store).unwrap_or_else(|_| args.store.clone());
     let load = {
         let (store, name) = (store.clone(), name.clone());

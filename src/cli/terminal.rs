@@ -72,10 +72,13 @@ impl Terminal {
         }
     }
 
-    fn bar(bars: &MultiProgress, name: &str, above: Option<&ProgressBar>) -> ProgressBar {
+    fn bar(bars: &MultiProgress, name: &str, below: Option<&ProgressBar>) -> ProgressBar {
         let style = ProgressStyle::with_template("{prefix:14} {spinner} {wide_msg}").ok();
         let bar = ProgressBar::no_length();
-        let bar = above.map_or_else(|| bars.add(bar.clone()), |below| bars.insert_before(below, bar.clone()));
+        let bar = match below {
+            Some(below) => bars.insert_before(below, bar),
+            None => bars.add(bar),
+        };
         bar.set_style(style.unwrap_or_else(ProgressStyle::default_spinner));
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(std::time::Duration::from_millis(200));

@@ -5,7 +5,7 @@
 
 use super::distance::distance;
 use super::table::Table;
-use crate::base::ClusterId;
+use crate::base::ImageId;
 use anyhow::{Context, Result, ensure};
 use faiss::Index;
 use faiss::index::flat::FlatIndex;
@@ -58,14 +58,14 @@ pub fn exact(vectors: &[&[f32]], dims: usize, n: usize, step: &mut Step<'_>) -> 
 }
 
 /// The same among the members of a vector's own cluster and of `cells` others. Those are the clusters with the nearest
-/// centroids. `members` are the rows of each cluster.
+/// centroids. `members` are the rows of each cluster, in any order.
 ///
 /// # Errors
 /// As [`exact`].
 pub fn among_cells(
     vectors: &[&[f32]],
     (centroids, dims): (&[f32], usize),
-    members: &[Vec<usize>],
+    members: &[Vec<ImageId>],
     (n, cells): (usize, usize),
     step: &mut Step<'_>,
 ) -> Result<Found> {
@@ -88,12 +88,13 @@ pub fn among_cells(
             if nth > cells && candidates.len() > n {
                 break;
             }
-            candidates.extend_from_slice(&members[*other]);
+            candidates.extend(members[*other].iter().map(|row| row.index()));
         }
         let ranked = members[*cluster].par_iter().map(|row| {
-            let vector = table.row(*row);
-            let nearest = nearest(&table, vector, candidates.iter().copied().filter(|id| id != row), n + SPARE);
-            Ok((*row, rank(&table, vector, nearest.into_iter(), n)?))
+            let row = row.index();
+            let vector = table.row(row);
+            let nearest = nearest(&table, vector, candidates.iter().copied().filter(|id| *id != row), n + SPARE);
+            Ok((row, rank(&table, vector, nearest.into_iter(), n)?))
         });
         for (row, near) in ranked.collect::<Result<Vec<_>>>()? {
             for (at, (far, id)) in near.into_iter().enumerate() {
@@ -174,13 +175,6 @@ fn squared(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
-/// The rows of each of `k` clusters.
-pub fn members(clusters: &[ClusterId], k: usize) -> Vec<Vec<usize>> {
-    let mut members = vec![Vec::new(); k];
-    clusters.iter().enumerate().for_each(|(row, cluster)| members[cluster.index()].push(row));
-    members
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,12 +209,12 @@ mod tests {
         let pieces = [&numbers[..100 * dims], &numbers[100 * dims..]];
         assert_eq!(exact(&pieces, dims, n, &mut |_| Ok(())).unwrap(), due);
         // One cell holds everything, and then nothing is missed.
-        let clusters: Vec<_> = (0..300).map(|row| ClusterId(row % 2)).collect();
+        let members = [0, 1].map(|odd| (odd..300).step_by(2).map(ImageId).collect::<Vec<_>>());
         let cells = (&numbers[..2 * dims], dims);
-        let found = among_cells(&pieces, cells, &members(&clusters, 2), (n, 1), &mut |_| Ok(())).unwrap();
+        let found = among_cells(&pieces, cells, &members, (n, 1), &mut |_| Ok(())).unwrap();
         assert_eq!(found, due);
         assert_eq!(recall(&pieces, dims, &found, n, &mut |_| Ok(())).unwrap(), 1.0);
-        let half = among_cells(&pieces, cells, &members(&clusters, 2), (n, 0), &mut |_| Ok(())).unwrap();
+        let half = among_cells(&pieces, cells, &members, (n, 0), &mut |_| Ok(())).unwrap();
         let share = recall(&pieces, dims, &half, n, &mut |_| Ok(())).unwrap();
         assert!((0.3..0.7).contains(&share), "{share}");
         assert!(exact(&[&numbers[..n * dims]], dims, n, &mut |_| Ok(())).is_err());

@@ -139,25 +139,22 @@ fn weights(distances: &[f32]) -> Vec<f32> {
 
 /// The places, stretched to the square in which a layout starts.
 fn spread(start: &[[f32; 2]]) -> Vec<[f64; 2]> {
-    unit(&start.iter().map(|place| place.map(f64::from)).collect::<Vec<_>>())
-        .into_iter()
-        .map(|place| place.map(|axis| (f64::from(axis) - 0.5) * 2.0 * START))
-        .collect()
+    unit(start).into_iter().map(|place| place.map(|axis| (f64::from(axis) - 0.5) * 2.0 * START)).collect()
 }
 
 /// The places between 0 and 1, both axes on one scale, in the middle of the shorter one.
-pub fn unit(places: &[[f64; 2]]) -> Vec<[f32; 2]> {
+pub fn unit<T: Copy + Into<f64>>(places: &[[T; 2]]) -> Vec<[f32; 2]> {
     let range = |axis: usize| {
-        let all = places.iter().map(|place| place[axis]);
+        let all = places.iter().map(|place| place[axis].into());
         all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(at), high.max(at)))
     };
     let ranges = [range(0), range(1)];
     let longest = ranges.iter().map(|(low, high)| high - low).fold(0.0, f64::max);
     let side = if longest > 0.0 { longest } else { 1.0 };
-    let place = |place: &[f64; 2]| {
+    let place = |place: &[T; 2]| {
         [0, 1].map(|axis| {
             let (low, high) = ranges[axis];
-            ((place[axis] - f64::midpoint(low, high)) / side + 0.5) as f32
+            ((place[axis].into() - f64::midpoint(low, high)) / side + 0.5) as f32
         })
     };
     places.iter().map(place).collect()
@@ -219,5 +216,6 @@ mod tests {
     fn places_keep_their_shape_in_the_unit_square() {
         assert_eq!(unit(&[[0.0, 5.0], [4.0, 7.0]]), [[0.0, 0.25], [1.0, 0.75]]);
         assert_eq!(unit(&[[3.0, 3.0]]), [[0.5, 0.5]]);
+        assert!(unit::<f32>(&[]).is_empty());
     }
 }

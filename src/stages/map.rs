@@ -131,7 +131,7 @@ fn between(neighbors: &Neighbors, chosen: &[usize], laid: &[[f32; 2]], start: &[
         }
         open.into_iter().zip(found).for_each(|(row, place)| places[row] = place);
     }
-    let axes = unit(&start.iter().map(|place| place.map(f64::from)).collect::<Vec<_>>());
+    let axes = unit(start);
     places.into_iter().zip(axes).map(|(place, axes)| place.unwrap_or(axes)).collect()
 }
 

@@ -5,7 +5,7 @@ use crate::format::centroids::CENTROIDS;
 use crate::format::neighbors::{NEIGHBORS as KIND, Neighbors as Table};
 use crate::format::rows::PART;
 use crate::format::{Centroids, Clusters, clusters, vectors};
-use crate::learn::neighbors::{among_cells, exact, members, recall};
+use crate::learn::neighbors::{among_cells, exact, recall};
 use crate::stages::{CLUSTERS, NEIGHBORS, VECTORS};
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
@@ -93,10 +93,9 @@ impl Stage for Neighbors {
                 clusters.cluster_id.len()
             );
             ensure!(centroids.dims == dims, "centroids of {} dimensions, vectors of {dims}", centroids.dims);
-            let members = members(&clusters.cluster_id, centroids.sizes.len());
             let cells = (&centroids.centroids[..], dims);
             let limits = (n, self.cells as usize);
-            let found = among_cells(&vectors, cells, &members, limits, &mut |done| tell(cx, done, rows))?;
+            let found = among_cells(&vectors, cells, &clusters.members(), limits, &mut |done| tell(cx, done, rows))?;
             cx.metric("recall", recall(&vectors, dims, &found, n, &mut |done| tell(cx, done, rows))?);
             found
         };

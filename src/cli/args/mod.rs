@@ -103,6 +103,13 @@ pub struct RunArgs {
     /// Stop when NODE (such as features@3), or that node of every epoch, is done (repeatable)
     #[arg(long, value_name = "NODE")]
     pub to: Vec<String>,
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// How a run works and speaks, whatever it runs.
+#[derive(Args, Debug, Clone)]
+pub struct How {
     /// Folder for the results: they go to DIR/NAME/
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,

@@ -1,6 +1,6 @@
 //! views: the arguments of the commands that show a run, hand it on, or apply it.
 
-use super::Closely;
+use super::How;
 use crate::views::export::What;
 use clap::Args;
 use std::net::SocketAddr;
@@ -29,27 +29,11 @@ pub struct AssignArgs {
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,
-    /// Folder for the results: they go to DIR/NAME/
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub out: PathBuf,
     /// Device for the network: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// Print events as JSON lines on standard output
-    #[arg(long)]
-    pub json: bool,
-    /// Print less
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Print more: hits, and why each node runs
-    #[arg(short, long)]
-    pub verbose: bool,
-    /// What to check of an object before its use
-    #[arg(long, value_name = "HOW", default_value = "size")]
-    pub verify: Closely,
-    /// Threads for computing; the default is all cores
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub how: How,
 }
 
 /// dcpipe report

@@ -33,16 +33,16 @@ fn until(args: &AssignArgs, cancel: &Cancel) -> Result<(), CliError> {
     let run = runs::plan(&args.store, &args.run)?;
     let name = args.name.clone().unwrap_or_else(|| format!("{}-assign", args.run));
     check_name(&args.store, &args.run, &name)?;
-    apart("--out", &args.out.join(&name), store.root())?;
+    apart("--out", &args.how.out.join(&name), store.root())?;
     let output = args.output.as_deref().map(|path| Output::at(path, store.root())).transpose()?;
     let images = folder(&args.images)?;
 
-    store.look_closely(args.verify.policy(), unix_ms());
+    store.look_closely(args.how.verify.policy(), unix_ms());
     let model = Model::of(&store, &args.run, &run, args.epoch)?;
     check_sets(&args.sets, &run.node(model.route.dataset).noun)?;
     let key = |id| model.key_text(id);
     let loaded = model.route.load(&run, &name, &images, &key, &args.sets, (this().stages)())?;
-    if !args.quiet {
+    if !args.how.quiet {
         text::note(&model.told());
     }
     let device = resolve_device(&args.device)?;
@@ -58,12 +58,7 @@ fn as_run(args: &AssignArgs, name: &str) -> RunArgs {
         pipeline: args.store.join("runs").join(name).join(RESOLVED),
         place: Place { sets: Vec::new(), store: args.store.clone(), name: None, device: args.device.clone() },
         to: Vec::new(),
-        out: args.out.clone(),
-        json: args.json,
-        quiet: args.quiet,
-        verbose: args.verbose,
-        verify: args.verify,
-        threads: args.threads,
+        how: args.how.clone(),
     }
 }
 
@@ -105,18 +100,18 @@ fn folder(images: &Path) -> Result<String, CliError> {
 fn finish(space: &Workspace, args: &AssignArgs, output: Option<&Output>) -> Result<(), CliError> {
     let (assigned, scanned) = (made_by(space, "assign")?, made_by(space, "scan")?);
     let name = &space.loaded.plan.name;
-    let in_results = args.out.join(name).join(ASSIGNMENTS).join(TABLE.file);
+    let in_results = args.how.out.join(name).join(ASSIGNMENTS).join(TABLE.file);
     if let Some(output) = output {
         output.write(&space.store, &assigned.artifact)?;
     }
-    if !args.quiet {
+    if !args.how.quiet {
         let path = args.output.as_deref().unwrap_or(&in_results).display();
         let images = scanned.facts.get("images").copied().unwrap_or_default();
         let left_out: u64 =
             scanned.facts.iter().filter(|(fact, _)| fact.starts_with("left_out.")).map(|(_, n)| n).sum();
         let without = match left_out {
             0 => String::new(),
-            _ => format!("; {left_out} left out, which {} lists", args.out.join(name).join(BAD.file).display()),
+            _ => format!("; {left_out} left out, which {} lists", args.how.out.join(name).join(BAD.file).display()),
         };
         let noun = if images == 1 { "image" } else { "images" };
         text::note(&format!("{path}: the clusters of {images} {noun}{without}"));

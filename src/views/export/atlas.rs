@@ -1,9 +1,10 @@
 //! atlas: one Parquet with thumbnails and a map, for Embedding Atlas, Spotlight, Hugging Face datasets and pandas.
 
+use super::Job;
 use super::originals::Lost;
 use super::source::{NO_VECTORS, Source, cluster_name};
 use super::thumbnails::Thumbnails;
-use super::{Job, shell};
+use crate::base::shell::shell;
 use crate::base::{ClusterId, ImageId};
 use crate::format::atlas::{ATLAS, AtlasWriter, CHUNK, Has, LABELS, Label, Row, write_labels};
 use rayon::prelude::*;

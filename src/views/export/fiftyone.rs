@@ -1,7 +1,8 @@
 //! fiftyone: labels.csv, which FiftyOne imports, and a script that opens it with the map.
 
 use super::source::NO_VECTORS;
-use super::{Job, csv, originals, shell};
+use super::{Job, csv, originals};
+use crate::base::shell::shell;
 use std::io::Write;
 
 const SCRIPT: &str = include_str!("open_fiftyone.py");

@@ -4,6 +4,7 @@ use super::Job;
 use super::names::{of_cluster, safe};
 use super::originals::{Lost, place};
 use crate::base::ClusterId;
+use crate::base::shell::shell;
 use rayon::prelude::*;
 
 /// Writes `cluster-0007/12-NAME.jpg` for every image: its rank in the cluster, and its own name.
@@ -32,5 +33,5 @@ pub(super) fn write(job: &Job<'_>) -> anyhow::Result<Vec<String>> {
     }
     let how = if options.copy || originals.root().is_none() { "were left out" } else { "have links that lead nowhere" };
     lost.told(how, total)?.into_iter().for_each(|text| job.note(text));
-    Ok(vec![format!("ls {}", super::shell(&job.to.display().to_string()))])
+    Ok(vec![format!("ls {}", shell(&job.to.display().to_string()))])
 }

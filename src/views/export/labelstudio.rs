@@ -1,9 +1,10 @@
 //! labelstudio: tasks for Label Studio whose predictions are the clusters, and what lets it read local files.
 
+use super::Job;
 use super::names::percent;
 use super::originals::paths;
 use super::source::cluster_name;
-use super::{Job, shell};
+use crate::base::shell::shell;
 use crate::base::{ClusterId, ImageId};
 use anyhow::ensure;
 use serde_json::json;

@@ -14,11 +14,11 @@ mod target;
 mod tensorboard;
 mod thumbnails;
 
+use crate::base::shell::shell;
 use crate::engine::Plan;
 use crate::store::Store;
 use crate::views::made::records;
 use anyhow::ensure;
-pub use names::shell;
 use source::Source;
 use std::cell::RefCell;
 use std::fs::File;

@@ -1,9 +1,10 @@
 //! montage: the montages of the gallery, a JPEG file for each cluster.
 
+use super::Job;
 use super::names::of_cluster;
 use super::source::Source;
-use super::{Job, shell};
 use crate::base::ClusterId;
+use crate::base::shell::shell;
 use crate::format::gallery::{MONTAGES, STATS, Stats};
 use crate::views::made::{Made, NO_GALLERY};
 use anyhow::Context;

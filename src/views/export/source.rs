@@ -10,6 +10,7 @@ use crate::format::noun::{self, CLUSTERS, CROPS, DATASET, GALLERY, VECTORS};
 use crate::format::projection::{PROJECTION, open_projection};
 use crate::format::rows::PART;
 use crate::format::{Clusters, Rows, crops, vectors};
+use crate::learn::projection::unit;
 use crate::stages::originals::Originals;
 use crate::store::{Record, Store};
 use crate::views::made::{Made, NO_GALLERY, made};
@@ -119,12 +120,12 @@ impl<'a> Source<'a> {
         if let Some(vectors) = self.vectors()? {
             let axes = |row: &[f32]| [row[0], row.get(1).copied().unwrap_or(0.0)];
             let rows = vectors.iter().flat_map(|(_, numbers)| numbers.chunks_exact(vectors.width()));
-            return Ok(Some(within_one(rows.map(axes).collect())));
+            return Ok(Some(unit(&rows.map(axes).collect::<Vec<_>>())));
         }
         let map = self.gallery().map(|gallery| gallery.part(self.store, MAP.file)).transpose()?.flatten();
         let points = map.map(|map| open_map(&map, self.clusters.k.into())).transpose()?.unwrap_or_default();
         let is_whole = points.len() == self.images() && points.iter().map(|point| point.image).eq(self.ids());
-        Ok(is_whole.then(|| within_one(points.into_iter().map(|point| point.at).collect())))
+        Ok(is_whole.then(|| unit(&points.into_iter().map(|point| point.at).collect::<Vec<_>>())))
     }
 
     /// What people call each cluster: `12: dog 83 %` after its commonest label, or `12` without labels.
@@ -196,28 +197,4 @@ fn nearest<'m, 'p>(plan: &Plan, made: &'m [Made<'p>], of: NodeId, noun: &Noun) -
         next.extend(inputs.filter(|from| seen.insert(*from)));
     }
     None
-}
-
-fn within_one(points: Vec<[f32; 2]>) -> Vec<[f32; 2]> {
-    let range = |axis: usize| {
-        let values = points.iter().map(|point| point[axis]).filter(|value| value.is_finite());
-        values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
-    };
-    let (x, y) = (range(0), range(1));
-    let scale = (x.1 - x.0).max(y.1 - y.0);
-    let scale = if scale.is_finite() && scale > 0.0 { scale } else { 1.0 };
-    points.into_iter().map(|[at_x, at_y]| [(at_x - x.0) / scale, (at_y - y.0) / scale]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn points_keep_their_shape_within_zero_and_one() {
-        let found = within_one(vec![[-2.0, 1.0], [2.0, 2.0], [0.0, 1.5]]);
-        assert_eq!(found, [[0.0, 0.0], [1.0, 0.25], [0.5, 0.125]]);
-        assert_eq!(within_one(vec![[3.0, 3.0]; 2]), [[0.0, 0.0]; 2]);
-        assert!(within_one(Vec::new()).is_empty());
-    }
 }

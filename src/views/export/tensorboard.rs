@@ -1,7 +1,8 @@
 //! tensorboard: the numbers of every epoch, the largest clusters as pictures, and the projector's files.
 
 use super::montage::montages;
-use super::{Job, projector, shell};
+use super::{Job, projector};
+use crate::base::shell::shell;
 use crate::format::noun::GALLERY;
 use crate::format::tfevents::EventWriter;
 use crate::image::{Limits, Picture, decode, encode_jpeg};
