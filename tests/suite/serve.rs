@@ -12,7 +12,7 @@ use dcpipe::format::{BadImage, Centroids, Clusters, Dataset, Image};
 use dcpipe::image::{Limits, decode};
 use dcpipe::pipeline::{load, load_text};
 use dcpipe::views::serve::{Place, Server, Site, Stop};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -174,6 +174,33 @@ fn pages_of_a_cluster_have_each_member_once_and_every_original_is_the_file() {
         assert!(original.head.contains("content-type: image/jpeg"), "{}", original.head);
         let thumb = decode(&served.get(&format!("/thumb/2/{id}")).body, &Limits::default()).unwrap();
         assert_eq!((thumb.width, thumb.height), (128, 128));
+    }
+}
+
+#[test]
+fn a_text_finds_every_image_that_has_it_in_its_path_and_its_cluster() {
+    let space = ran();
+    let served = Served::of(&space);
+    let dataset = Dataset::open(&part(&space, "dataset@0", IMAGES.file)).unwrap();
+    let clusters = Clusters::open(&part(&space, "clusters@2", "clusters.parquet")).unwrap();
+    let last = dataset.image(ImageId(dataset.len() as u32 - 1)).path.to_uppercase();
+    for text in ["jpg", "A", &last, "<", "\u{202e}", "%", "no such name", "../"] {
+        let coded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let due: Vec<Value> = (0..)
+            .zip(dataset.iter())
+            .filter(|(_, image)| image.path.to_lowercase().contains(&text.to_lowercase()))
+            .map(|(id, image): (usize, _)| {
+                json!([id, image.path, image.label, clusters.distance[id], clusters.cluster_id[id]])
+            })
+            .collect();
+        let mut rows = Vec::new();
+        while rows.len() < due.len() {
+            let page = served.json(&format!("/find/2?text={coded}&from={}&count=5", rows.len()));
+            assert_eq!(page["total"], due.len(), "{text}");
+            rows.extend(page["rows"].as_array().unwrap().clone());
+        }
+        assert_eq!(rows, due, "{text}");
+        assert_eq!(served.json(&format!("/find/2?text={coded}&from=9999"))["total"], due.len(), "{text}");
     }
 }
 

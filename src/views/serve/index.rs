@@ -94,6 +94,22 @@ impl Index {
         }
     }
 
+    /// The cluster and the squared distance of each of some images; none of an image that is in no cluster.
+    pub(super) fn clusters_of(&self, images: &[ImageId]) -> Vec<Option<(ClusterId, f32)>> {
+        let mut ranks: Vec<usize> = (0..images.len()).collect();
+        ranks.sort_unstable_by_key(|rank| images[*rank]);
+        let mut found = vec![None; images.len()];
+        for (at, image) in self.images.iter().enumerate() {
+            let from = ranks.partition_point(|rank| images[*rank].0 < *image);
+            for rank in ranks[from..].iter().take_while(|rank| images[**rank].0 == *image) {
+                // The last cluster that starts here or before holds the place; empty ones before it start here, too.
+                let cluster = self.starts.partition_point(|start| *start as usize <= at) - 1;
+                found[*rank] = Some((ClusterId(cluster as u32), self.distances[at]));
+            }
+        }
+        found
+    }
+
     /// What can be said of the clusters without a gallery: sizes and mean distances.
     pub(super) fn stats(&self, epoch: Epoch, tile: u32, columns: u32) -> Stats {
         let of = |id: u32| {
@@ -143,6 +159,11 @@ mod tests {
                 random.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
                 prop_assert_eq!(random, due);
             }
+            let asked: Vec<ImageId> = (0..=images.len() as u32).rev().chain(0..2).map(ImageId).collect();
+            let due: Vec<_> = asked.iter().map(|image| images.get(image.index()))
+                .map(|known| known.map(|(cluster, far)| (ClusterId(*cluster), f32::from(*far))))
+                .collect();
+            prop_assert_eq!(index.clusters_of(&asked), due);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! GET /state                   Epochs, the run at this moment, and a version that changes with /data.
 //! GET /data?epoch=N            What report.html holds in itself, without pictures.
 //! GET /members/EPOCH/CLUSTER   A page of a cluster's images: order=near, far or random; seed=N, from=N, count=N.
+//! GET /find/EPOCH?text=TEXT    A page of the images whose path has the text: from=N, count=N.
 //! GET /sheet/EPOCH/CLUSTER     A cluster's montage, or its nearest members.
 //! GET /thumb/EPOCH/IMAGE       A small square.
 //! GET /original/EPOCH/IMAGE    The file itself.
@@ -13,6 +14,7 @@
 //! The server reads and never writes. It knows images by id alone, and sends a file only if that has the digest that was
 //! scanned.
 
+mod find;
 mod index;
 mod live;
 mod recent;

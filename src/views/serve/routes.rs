@@ -1,4 +1,4 @@
-//! routes: which address gets which answer. Images are asked for by epoch and id; no address holds a path.
+//! routes: which address gets which answer. Images are asked for by epoch and id; no address holds a path to open.
 
 use super::index::Order;
 use super::site::{Asked, NotThere, Site};
@@ -7,6 +7,7 @@ use crate::image::Format;
 use crate::views::report::{SCRIPT, STYLE, framed};
 use bytes::Bytes;
 use hyper::StatusCode;
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 use std::net::IpAddr;
 
@@ -16,7 +17,7 @@ const HEAD: &str = "<link rel=\"stylesheet\" href=\"page.css\">\n<link rel=\"sty
 const END: &str = "<script src=\"page.js\"></script>\n<script src=\"serve.js\"></script>";
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
     Page,
     Style,
@@ -27,6 +28,8 @@ pub(super) enum Ask {
     State,
     Data(Option<u32>),
     Members(u32, ClusterId, Asked),
+    /// Images whose path has a text: the text, the first to list, how many.
+    Find(u32, String, usize, usize),
     Sheet(u32, ClusterId),
     Thumb(u32, ImageId),
     Original(u32, ImageId),
@@ -58,7 +61,8 @@ impl Reply {
     }
 }
 
-/// What an address asks for; none if it is no address of this server. Nothing in it is ever decoded or joined to a path.
+/// What an address asks for; none if it is no address of this server. Nothing in it is ever joined to a path, and only the
+/// text to find is decoded.
 pub(super) fn ask(path: &str, query: Option<&str>) -> Option<Ask> {
     let steps: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     let of = |key: &str| -> Option<&str> {
@@ -67,6 +71,7 @@ pub(super) fn ask(path: &str, query: Option<&str>) -> Option<Ask> {
     };
     // A number that is none is refused, not passed over.
     let number = |key: &str| of(key).map_or(Some(None), |text| digits(text).map(Some));
+    let page = || Some((number("from")?.unwrap_or(0) as usize, (number("count")?.unwrap_or(60) as usize).min(PAGE)));
     Some(match steps[..] {
         [""] => Ask::Page,
         ["page.css"] => Ask::Style,
@@ -83,10 +88,14 @@ pub(super) fn ask(path: &str, query: Option<&str>) -> Option<Ask> {
                 Some("random") => Order::Random,
                 Some(_) => return None,
             };
-            let [seed, from, count] = ["seed", "from", "count"].map(number);
-            let (from, count) = (from?.unwrap_or(0) as usize, (count?.unwrap_or(60) as usize).min(PAGE));
-            let asked = Asked { order, seed: seed?.unwrap_or(0).into(), from, count };
+            let (from, count) = page()?;
+            let asked = Asked { order, seed: number("seed")?.unwrap_or(0).into(), from, count };
             Ask::Members(digits(epoch)?, ClusterId(digits(cluster)?), asked)
+        }
+        ["find", epoch] => {
+            let text = percent_decode_str(of("text")?).decode_utf8().ok()?;
+            let (from, count) = page()?;
+            Ask::Find(digits(epoch)?, text.into_owned(), from, count)
         }
         ["sheet", epoch, cluster] => Ask::Sheet(digits(epoch)?, ClusterId(digits(cluster)?)),
         ["thumb", epoch, image] => Ask::Thumb(digits(epoch)?, ImageId(digits(image)?)),
@@ -113,6 +122,7 @@ pub(super) fn answer(site: &Site, ask: Ask) -> Reply {
             Ask::State => Reply::of(JSON, site.state()?.to_string()),
             Ask::Data(epoch) => Reply::of(JSON, (*site.data(epoch)?).clone()),
             Ask::Members(epoch, cluster, asked) => Reply::of(JSON, site.members(epoch, cluster, asked)?.to_string()),
+            Ask::Find(epoch, text, from, count) => Reply::of(JSON, site.find(epoch, &text, from, count)?.to_string()),
             Ask::Sheet(epoch, cluster) => Reply::of(JPEG, site.sheet(epoch, cluster)?),
             Ask::Thumb(epoch, image) => Reply::of(JPEG, site.thumb(epoch, image)?),
             Ask::Original(epoch, image) => {
@@ -203,5 +213,11 @@ mod tests {
             assert!(!matches!(ask("/data", Some(query)), Some(Ask::Data(Some(_)))), "{query}");
         }
         assert_eq!(ask("/members/1/2", Some("order=sideways")), None);
+        let find = |query| ask("/find/2", Some(query));
+        assert_eq!(find("text=a%20%C3%A9%26&from=3"), Some(Ask::Find(2, "a \u{e9}&".to_owned(), 3, 60)));
+        assert_eq!(find("text=x&count=9999"), Some(Ask::Find(2, "x".to_owned(), 0, PAGE)));
+        for query in ["", "from=3", "text=%FF", "text=x&from=-1"] {
+            assert_eq!(find(query), None, "{query}");
+        }
     }
 }

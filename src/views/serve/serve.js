@@ -10,7 +10,7 @@ const PER_PAGE = 60;
 const AWAKE = 1500; // milliseconds between two looks at the run
 let [epoch, known, asked] = [null, null, 0]; // null: the newest epoch
 
-$("search").placeholder = "cluster or label";
+$("search").placeholder = "cluster, label or path";
 
 // The run at this moment.
 const bar = $("summary").insertAdjacentElement("afterend", make("section", { id: "live", "aria-label": "The run at this moment" }));
@@ -55,6 +55,7 @@ const load = async (wanted) => {
   if (next.failed) return;
   known = next.version;
   show(next);
+  find();
 };
 const look = async () => {
   if (!document.hidden) {
@@ -71,40 +72,64 @@ const look = async () => {
   setTimeout(look, AWAKE);
 };
 
-// All members of a cluster, a page at a time.
-const members = (c) => {
-  const [of, seed] = [gallery.epoch, 1 + Math.floor(Math.random() * 1e9)];
-  let [from, rows, turn] = [0, [], 0];
-  const order = make("select", { onchange: () => go(0) }, ...[["near", "nearest first"], ["far", "farthest first"], ["random", "random"]]
-    .map(([value, title]) => make("option", { value }, title)));
+// Pages of images, which `get(from)` asks for; `above` stands before the buttons.
+const original = (of, [image, path, label, distance]) => make("a", { href: `original/${of}/${image}`, target: "_blank", rel: "noopener", title: path },
+  make("img", { src: `thumb/${of}/${image}`, alt: path, loading: "lazy", width: 128, height: 128,
+    onerror: (event) => { event.target.classList.add("lost"); } }),
+  make("span", {}, (distance === null ? "" : distance.toFixed(3)) + (label ? " · " + label : "")));
+const pages = (get, above, tile, shown) => {
+  let [from, total, turn] = [0, 0, 0];
   const place = make("output", {});
   const step = (title, to) => make("button", { type: "button", onclick: () => go(to()) }, title);
-  const last = () => Math.max(0, Math.floor((c.size - 1) / PER_PAGE) * PER_PAGE);
+  const last = () => Math.max(0, Math.floor((total - 1) / PER_PAGE) * PER_PAGE);
   const steps = [step("First", () => 0), step("Previous", () => from - PER_PAGE), step("Next", () => from + PER_PAGE), step("Last", last)];
-  const [grid, list] = [make("div", { class: "grid" }), make("details", {}, make("summary", {}, "Paths"), make("div", {}))];
-  const tools = make("div", {});
-  const tile = ([image, path, label, distance]) => make("a", { href: `original/${of}/${image}`, target: "_blank", rel: "noopener", title: path },
-    make("img", { src: `thumb/${of}/${image}`, alt: path, loading: "lazy", width: 128, height: 128,
-      onerror: (event) => { event.target.classList.add("lost"); } }),
-    make("span", {}, distance.toFixed(3) + (label ? " · " + label : "")));
+  const grid = make("div", { class: "grid" });
   const go = async (to) => {
     const mine = ++turn;
-    const at = Math.min(Math.max(0, to), last());
-    const told = await ask(`members/${of}/${c.id}?order=${order.value}&seed=${seed}&from=${at}&count=${PER_PAGE}`)
-      .catch((error) => ({ rows: [], total: 0, error: error.message }));
+    const told = await get(Math.max(0, to)).catch((error) => ({ rows: [], total: 0, from: 0, error: error.message }));
     if (mine !== turn) return;
-    [from, rows] = [at, told.rows];
-    place.textContent = told.error || (told.total === 0 ? "no images" :
-      `${number(from + 1)} to ${number(from + rows.length)} of ${number(told.total)} images`);
+    [from, total] = [told.from, told.total];
+    const rows = told.rows;
+    place.textContent = told.error || (total === 0 ? "no images" :
+      `${number(from + 1)} to ${number(from + rows.length)} of ${number(total)} images`);
     steps.forEach((button, nth) => { button.disabled = nth < 2 ? from === 0 : from >= last(); });
     grid.replaceChildren(...rows.map(tile));
+    shown(rows);
+  };
+  return { parts: [make("div", { class: "bar" }, ...above, ...steps, place), grid], go };
+};
+
+// All members of a cluster.
+const members = (c) => {
+  const [of, seed] = [gallery.epoch, 1 + Math.floor(Math.random() * 1e9)];
+  const order = make("select", { onchange: () => listed.go(0) }, ...[["near", "nearest first"], ["far", "farthest first"], ["random", "random"]]
+    .map(([value, title]) => make("option", { value }, title)));
+  const list = make("details", {}, make("summary", {}, "Paths"), make("div", {}));
+  const tools = make("div", {});
+  const get = (from) => ask(`members/${of}/${c.id}?order=${order.value}&seed=${seed}&from=${from}&count=${PER_PAGE}`);
+  const listed = pages(get, [make("label", {}, "Order ", order)], (row) => original(of, row), (rows) => {
     tools.replaceChildren(copies(c, rows));
     list.querySelector("div").replaceChildren(table(["image", "path", "label", "distance"],
       rows.map(([image, path, label, distance]) => [figure(String(image)), path, label, figure(distance.toFixed(4))])));
-  };
-  go(0);
-  return [make("div", { class: "bar" }, make("label", {}, "Order ", order), ...steps, place), grid, tools, list];
+  });
+  listed.go(0);
+  return [...listed.parts, tools, list];
 };
+
+// Images whose path has what is searched for.
+const found = make("section", { id: "found", hidden: true, "aria-label": "Images found by their path" });
+$("cards").insertAdjacentElement("beforebegin", found);
+let typing = 0;
+const find = () => {
+  const [text, of] = [$("search").value.trim(), gallery && gallery.epoch];
+  found.hidden = text === "" || of === null;
+  if (found.hidden) return;
+  const listed = pages((from) => ask(`find/${of}?text=${encodeURIComponent(text)}&from=${from}&count=${PER_PAGE}`), [],
+    (row) => make("div", {}, original(of, row), row[4] === null ? "in no cluster" : link(row[4], "cluster " + row[4])), () => {});
+  found.replaceChildren(make("h3", {}, `Images with “${text}” in their path`), ...listed.parts, make("h3", {}, "Clusters"));
+  listed.go(0);
+};
+$("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(find, 250); });
 details.members = members;
 details.tile = (id, image) => make("img", { src: `thumb/${gallery.epoch}/${image}`, alt: "The image", width: 72, height: 72 });
 look();

@@ -1,5 +1,6 @@
 //! site: what the server answers with, from the newest snapshot of a run and from what was opened for it.
 
+use super::find::named;
 use super::index::{Index, Order};
 use super::live::Live;
 use super::recent::{Recent, held};
@@ -302,6 +303,21 @@ impl Site {
         };
         let rows = page.iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(json!({ "total": size, "from": asked.from, "rows": rows }))
+    }
+
+    /// Images whose path has `text`, whatever its case, in the order of the ids: a page of them, with their clusters.
+    pub(super) fn find(&self, epoch: u32, text: &str, from: usize, count: usize) -> anyhow::Result<Value> {
+        let now = self.now()?;
+        let of = sources(&now, epoch)?;
+        let (index, thumbs) = (self.index(&now, of)?, self.thumbs(&now, of)?);
+        let dataset = &thumbs.originals.dataset;
+        let (total, page) = named(dataset, text, from, count);
+        let rows = page.iter().zip(index.clusters_of(&page)).map(|(image, of)| {
+            let known = dataset.image(*image);
+            let (cluster, distance) = of.unzip();
+            json!([image, known.path, known.label, distance, cluster])
+        });
+        Ok(json!({ "total": total, "from": from, "rows": rows.collect::<Vec<_>>() }))
     }
 
     /// A cluster's montage, or a sheet of its nearest members.
