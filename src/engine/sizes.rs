@@ -7,6 +7,11 @@ pub type Sizes = Vec<(&'static str, u64)>;
 pub struct InputSizes<'a>(pub(super) &'a dyn Fn(&str) -> Option<&'a Sizes>);
 
 impl InputSizes<'_> {
+    /// Whether something is at a port.
+    pub fn has(&self, port: &str) -> bool {
+        self.0(port).is_some()
+    }
+
     /// A size of what is at a port.
     pub fn get(&self, port: &str, size: &str) -> Option<u64> {
         self.0(port)?.iter().find(|(name, _)| *name == size).map(|(_, value)| *value)

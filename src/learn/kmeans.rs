@@ -1,8 +1,10 @@
 //! kmeans: Lloyd's loop with faiss's semantics, one iteration at a time, with the same bits on any number of threads.
 
 use super::assign::{Assigner, Assignment, assign};
+use super::distance::length;
 use super::empty_clusters::split_empty;
 use super::order::draw_front;
+use super::spread::spread;
 use super::sums::Sums;
 use super::table::Table;
 use crate::base::{ClusterId, Seed};
@@ -34,6 +36,9 @@ pub struct Lloyd {
     pub dims: usize,
     /// How many iterations are done.
     pub iteration: u32,
+    /// Whether centroids are brought to length 1, as faiss's spherical k-means does: then the nearest of a vector of length
+    /// 1 is the one with the largest cosine.
+    pub spherical: bool,
     /// The last iteration's assignment; empty before the first. Only the report's `moved` depends on it.
     pub previous: Vec<ClusterId>,
 }
@@ -50,11 +55,27 @@ impl Lloyd {
         // DIVERGES: faiss permutes by a Mersenne twister whose range reduction changed between its versions.
         let mut order: Vec<usize> = (0..rows).collect();
         draw_front(&mut order, k, &mut seed.stream("centroids", 0));
-        let mut centroids = Vec::with_capacity(k * dims);
-        for row in &order[..k] {
-            centroids.extend_from_slice(table.row(*row));
-        }
-        Self::from_centroids(centroids, dims)
+        Self::from_rows(&table, &order[..k])
+    }
+
+    /// Starts from `k` of the vectors that lie far apart, drawn by k-means++.
+    ///
+    /// # Errors
+    /// Refuses what [`Lloyd::from_permutation`] refuses; `step` may end it.
+    pub fn from_spread(
+        vectors: &[&[f32]],
+        dims: usize,
+        k: usize,
+        seed: &Seed,
+        step: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Self> {
+        let rows = spread(vectors, dims, k, seed, step)?;
+        Self::from_rows(&Table::new(vectors, dims)?, &rows)
+    }
+
+    fn from_rows(table: &Table<'_>, rows: &[usize]) -> Result<Self> {
+        let centroids = rows.iter().flat_map(|row| table.row(*row)).copied().collect();
+        Self::from_centroids(centroids, table.dims())
     }
 
     /// Starts from given centroids (k x `dims`), which must be finite.
@@ -64,7 +85,15 @@ impl Lloyd {
         if let Some(at) = centroids.iter().position(|value| !value.is_finite()) {
             anyhow::bail!("centroid {} has the value {} in dimension {}", at / dims, centroids[at], at % dims);
         }
-        Ok(Self { centroids, k, dims, iteration: 0, previous: Vec::new() })
+        Ok(Self { centroids, k, dims, iteration: 0, spherical: false, previous: Vec::new() })
+    }
+
+    /// The same clustering by cosine. The vectors must have length 1.
+    #[must_use]
+    pub fn by_cosine(mut self) -> Self {
+        self.spherical = true;
+        to_length_one(&mut self.centroids, self.dims);
+        self
     }
 
     /// Assigns, means, splits: one iteration over the vectors (n x dims, in one slice or several).
@@ -82,6 +111,9 @@ impl Lloyd {
     pub fn advance(&mut self, sums: &Sums, moved: u64) -> IterationReport {
         sums.mean(&mut self.centroids);
         let splits = split_empty(&mut self.centroids, self.dims, &sums.counts);
+        if self.spherical {
+            to_length_one(&mut self.centroids, self.dims);
+        }
         let report = IterationReport {
             iteration: self.iteration,
             objective: sums.objective(),
@@ -103,5 +135,49 @@ impl Lloyd {
             return clusters.len() as u64;
         }
         self.previous.iter().zip(clusters).filter(|(before, after)| before != after).count() as u64
+    }
+}
+
+/// Brings each row to length 1; a row of zeros stays.
+fn to_length_one(rows: &mut [f32], dims: usize) {
+    for row in rows.chunks_mut(dims) {
+        let length = length(row);
+        if length > 0.0 {
+            row.iter_mut().for_each(|number| *number = (f64::from(*number) / length) as f32);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::draw::between;
+    use crate::learn::nearest::FaissAssigner;
+
+    #[test]
+    fn by_cosine_each_vector_goes_to_the_centroid_of_the_largest_cosine() {
+        const DIMS: usize = 5;
+        let mut stream = Seed::of_node(4, "test").stream("cosine", 0);
+        let mut vectors: Vec<f32> = (0..300 * DIMS).map(|_| between(&mut stream, -1.0, 1.0) as f32).collect();
+        to_length_one(&mut vectors, DIMS);
+        let mut lloyd = Lloyd::from_permutation(&[&vectors], DIMS, 9, &Seed::of_node(4, "test")).unwrap().by_cosine();
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        for _ in 0..4 {
+            let before = lloyd.centroids.clone();
+            lloyd.step(&[&vectors], &mut FaissAssigner::default()).unwrap();
+            let mut sums = vec![0.0; 9 * DIMS];
+            for (vector, cluster) in vectors.chunks(DIMS).zip(&lloyd.previous) {
+                let cosine = |centroid: &[f32]| dot(vector, centroid);
+                let best = before.chunks(DIMS).map(cosine).fold(f64::MIN, f64::max);
+                assert!(best - cosine(&before[cluster.index() * DIMS..][..DIMS]) < 1e-6);
+                let sum: &mut [f32] = &mut sums[cluster.index() * DIMS..][..DIMS];
+                sum.iter_mut().zip(vector).for_each(|(sum, number)| *sum += number);
+            }
+            to_length_one(&mut sums, DIMS);
+            for (centroid, due) in lloyd.centroids.chunks(DIMS).zip(sums.chunks(DIMS)) {
+                assert!((length(centroid) - 1.0).abs() < 1e-6);
+                assert!(centroid.iter().zip(due).all(|(is, due)| (is - due).abs() < 1e-5), "{centroid:?} {due:?}");
+            }
+        }
     }
 }

@@ -26,6 +26,7 @@ pub mod projection;
 pub mod sampler;
 pub mod sgd;
 mod sobel;
+pub mod spread;
 pub mod sums;
 mod table;
 pub mod tensors;

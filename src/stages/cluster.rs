@@ -1,6 +1,6 @@
 //! cluster: vectors -> clusters: k-means, with every image's cluster, the centroids, and how it went.
 
-use crate::engine::{Context, Facts, InputSizes, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Context, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::centroids::CENTROIDS;
 use crate::format::clusters::{self, ITERATIONS, write_iterations};
 use crate::format::rows::PART;
@@ -9,10 +9,40 @@ use crate::format::{self, Centroids, Iteration, vectors};
 use crate::learn::kmeans::Lloyd;
 use crate::learn::nearest::assigner_on;
 use crate::stages::{CLUSTERS, VECTORS};
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+
+/// What makes a vector near to a centroid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Euclidean distance, as published.
+    #[default]
+    L2,
+    /// The angle: centroids have length 1, and so must the vectors, as `whiten` makes them.
+    Cosine,
+}
+
+/// Where k-means begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Init {
+    /// At k of the vectors, each as likely as any other, as published.
+    #[default]
+    #[serde(rename = "random")]
+    Random,
+    /// At k of the vectors that lie far apart (k-means++). This costs about as much as one more iteration for each core.
+    #[serde(rename = "kmeans++")]
+    Spread,
+    /// At the centroids of the clusters at the port `initial`.
+    #[serde(rename = "given")]
+    Given,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 /// Groups the vectors by k-means, as faiss does: random vectors to begin with, empty clusters refilled by splitting.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +55,12 @@ pub struct Cluster {
     #[serde(default = "default_iterations")]
     #[schemars(range(min = 1, max = 10000))]
     pub iterations: u32,
+    /// What makes a vector near to a centroid.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metric: Metric,
+    /// Where k-means begins.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub init: Init,
 }
 
 fn default_iterations() -> u32 {
@@ -34,7 +70,10 @@ fn default_iterations() -> u32 {
 impl Stage for Cluster {
     const VERB: &'static str = "cluster";
     const VERSION: u32 = 1;
-    const INPUTS: &'static [Port] = &[Port::required("vectors", VECTORS.name).reading(&[PART])];
+    const INPUTS: &'static [Port] = &[
+        Port::required("vectors", VECTORS.name).reading(&[PART]),
+        Port::optional("initial", CLUSTERS.name).reading(CENTROIDS.files()),
+    ];
     const OUTPUT: Noun = CLUSTERS;
     const POOL: Pool = Pool::Cpu;
     const KEEP: Keep = Keep::All;
@@ -47,7 +86,31 @@ impl Stage for Cluster {
     }
 
     fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
-        inputs.get("vectors", "images").map_or(Ok(()), |images| self.check_k(images))
+        inputs.get("vectors", "images").map_or(Ok(()), |images| self.check_k(images))?;
+        match (self.init, inputs.has("initial")) {
+            (Init::Given, false) => {
+                bail!("init is given, and nothing is at the port initial; add initial: NODE to from")
+            }
+            (Init::Random | Init::Spread, true) => {
+                bail!("clusters are at the port initial, and init does not read them; set init: given")
+            }
+            _ => {}
+        }
+        let k = u64::from(self.k);
+        inputs.get("initial", "k").filter(|given| *given != k).map_or(Ok(()), |given| {
+            bail!("the clusters at the port initial are {given}, and k is {k}; set k: {given}")
+        })?;
+        match (inputs.get("vectors", "dims"), inputs.get("initial", "dims")) {
+            (Some(dims), Some(given)) if dims != given => {
+                bail!("the clusters at the port initial have {given} dimensions, the vectors have {dims}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
+        let k = [("k", u64::from(self.k))];
+        k.into_iter().chain(inputs.handed_on("vectors", "dims")).collect()
     }
 
     fn estimate(&self, facts: &Facts) -> Option<u64> {
@@ -58,6 +121,9 @@ impl Stage for Cluster {
         let table = vectors::open(&cx.input("vectors")?.parts(PART)?)?;
         let vectors: Vec<&[f32]> = table.iter().map(|(_, numbers)| numbers).collect();
         let dims = table.width();
+        if self.metric == Metric::Cosine {
+            of_length_one(&vectors, dims)?;
+        }
         let mut assigner = assigner_on(cx.device())?;
         let (mut lloyd, mut iterations) = self.start(cx, &vectors, dims)?;
         let every = iterations_between_saves(table.rows() * dims, self.k as usize);
@@ -84,6 +150,21 @@ impl Stage for Cluster {
         cx.write_part(CENTROIDS.file, |out| centroids.write(out).map(drop))?;
         cx.write_part(ITERATIONS.file, |out| write_iterations(out, &iterations).map(drop))
     }
+}
+
+/// By cosine, vectors of other lengths would not go to the centroid of the smallest angle.
+fn of_length_one(vectors: &[&[f32]], dims: usize) -> anyhow::Result<()> {
+    const TOLERANCE: f64 = 1e-3;
+    for (row, vector) in vectors.iter().flat_map(|slice| slice.chunks(dims)).enumerate() {
+        let length = vector.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
+        // An image whose feature is the mean of all has no direction, and a vector of zeros.
+        ensure!(
+            length == 0.0 || (length - 1.0).abs() < TOLERANCE,
+            "metric cosine needs vectors of length 1, and vector {row} has length {length:.4}. whiten makes such; for \
+             others set metric: l2"
+        );
+    }
+    Ok(())
 }
 
 /// Multiplications that a save may be far from the last: seconds of one core.
@@ -119,6 +200,26 @@ impl Cluster {
         Ok(())
     }
 
+    fn first(&self, cx: &Context<'_>, vectors: &[&[f32]], dims: usize) -> anyhow::Result<Lloyd> {
+        let k = self.k as usize;
+        match self.init {
+            Init::Random => Lloyd::from_permutation(vectors, dims, k, cx.seed()?),
+            Init::Spread => Lloyd::from_spread(vectors, dims, k, cx.seed()?, &mut |drawn| {
+                cx.progress(drawn as u64, u64::from(self.k), "first centroids");
+                cx.checkpoint()
+            }),
+            Init::Given => {
+                let given = Centroids::open(&cx.input("initial")?.part(CENTROIDS.file)?)?;
+                let (of, has) = (given.centroids.len() / given.dims.max(1), given.dims);
+                ensure!(
+                    of == k && has == dims,
+                    "the clusters at the port initial are {of} of {has} dimensions; these are {k} of {dims}"
+                );
+                Lloyd::from_centroids(given.centroids, dims)
+            }
+        }
+    }
+
     /// The first centroids, or those that an interrupted run came to, with how it went so far.
     fn start(&self, cx: &mut Context<'_>, vectors: &[&[f32]], dims: usize) -> anyhow::Result<(Lloyd, Vec<Iteration>)> {
         let saved = cx.saved((1..=self.iterations).rev().map(name_of))?;
@@ -129,10 +230,13 @@ impl Cluster {
                 if let Some(Err(error)) = other {
                     cx.note(format!("what an interrupted run saved cannot be read ({error:#}); starting anew"));
                 }
-                return Ok((Lloyd::from_permutation(vectors, dims, self.k as usize, cx.seed()?)?, Vec::new()));
+                let lloyd = self.first(cx, vectors, dims)?;
+                return Ok((if self.metric == Metric::Cosine { lloyd.by_cosine() } else { lloyd }, Vec::new()));
             }
         };
         let mut lloyd = Lloyd::from_centroids(state.centroids.into_owned(), state.dims)?;
+        // The saved centroids have length 1 already; another division could change a bit.
+        lloyd.spherical = self.metric == Metric::Cosine;
         lloyd.iteration = state.iterations.len() as u32;
         lloyd.previous = state.previous.into_owned();
         Ok((lloyd, state.iterations.into_owned()))

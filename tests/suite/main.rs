@@ -8,6 +8,7 @@ mod browser;
 mod cache;
 mod cli;
 mod clustering;
+mod clusterings;
 mod crash;
 mod endings;
 mod epochs;

@@ -10,7 +10,7 @@ use dcpipe::engine::{
     Cancel, Context, EngineError, Event, Executor, Keep, Noun, Observer, Plan, Pool, Port, Settings, Stage,
 };
 use dcpipe::format::{RowsWriter, vectors};
-use dcpipe::stages::cluster::Cluster;
+use dcpipe::stages::cluster::{Cluster, Init, Metric};
 use dcpipe::store::{Disk, Store};
 use rand::RngExt;
 use schemars::JsonSchema;
@@ -36,7 +36,11 @@ impl Stage for Points {
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let mut stream = Seed::of_node(1, "points").stream("points", 0);
-        let numbers: Vec<f32> = (0..self.rows * self.dims).map(|_| stream.random::<f32>()).collect();
+        let mut numbers: Vec<f32> = (0..self.rows * self.dims).map(|_| stream.random::<f32>()).collect();
+        for row in numbers.chunks_mut(self.dims) {
+            let length = row.iter().map(|number| number * number).sum::<f32>().sqrt();
+            row.iter_mut().for_each(|number| *number /= length);
+        }
         cx.write_part("part-00000.arrow", |out| {
             let mut writer = RowsWriter::create(out, vectors::plan(self.dims, ImageId(0), self.rows))?;
             writer.push(&numbers)?;
@@ -96,7 +100,11 @@ fn leftovers(space: &TestSpace) -> (usize, usize) {
 }
 
 fn clustering() -> Plan {
-    let cluster = Cluster { k: 40, iterations: 300 };
+    clustering_by(Metric::L2, Init::Random)
+}
+
+fn clustering_by(metric: Metric, init: Init) -> Plan {
+    let cluster = Cluster { k: 40, iterations: 300, metric, init };
     Draft::new()
         .node("vectors", Points { rows: 3000, dims: 16 }, &[])
         .node("clusters", cluster, &[("vectors", "vectors")])
@@ -105,17 +113,24 @@ fn clustering() -> Plan {
 
 #[test]
 fn a_clustering_stopped_at_any_iteration_resumes_to_the_same_bytes() {
-    let undisturbed = TestSpace::new().run(&clustering()).digests();
-    for stop in [1, 4, 9] {
+    for (metric, init, stop) in [
+        (Metric::L2, Init::Random, 1),
+        (Metric::L2, Init::Random, 4),
+        (Metric::L2, Init::Random, 9),
+        (Metric::Cosine, Init::Random, 3),
+        (Metric::L2, Init::Spread, 3),
+    ] {
+        let clustering = || clustering_by(metric, init);
+        let undisturbed = TestSpace::new().run(&clustering()).digests();
         let space = TestSpace::new();
-        let is_at = move |event: &Event| matches!(event, Event::Progress { done, .. } if *done >= stop);
+        let is_at = move |event: &Event| matches!(event, Event::Progress { done, unit, .. } if unit == "iterations" && *done >= stop);
         let stopped = run_until(&space, &clustering(), is_at);
         assert!(matches!(stopped.result, Err(EngineError::Interrupted)), "{:?}", stopped.result);
         let saved = put_down(&stopped.events, false);
         assert_eq!(saved.len(), 1, "{saved:?}");
         let rest = space.run(&clustering());
         assert_eq!(put_down(&rest.events, true), saved);
-        assert_eq!(rest.digests(), undisturbed, "stopped at iteration {stop}");
+        assert_eq!(rest.digests(), undisturbed, "{metric:?} {init:?} stopped at iteration {stop}");
         assert_eq!(leftovers(&space), (0, 0));
     }
 }

@@ -1,0 +1,61 @@
+//! clusterings: k-means by cosine, from centroids that lie far apart, and from given ones.
+
+use crate::space::Space;
+use bytes::Bytes;
+use dcpipe::format::centroids::CENTROIDS;
+use dcpipe::format::clusters::{CLUSTERS, ITERATIONS, open_iterations};
+use dcpipe::format::{Centroids, Clusters};
+
+const MORE: &str = "  again: { stage: cluster, from: { vectors: vectors, initial: clusters }, with: { k: 7, iterations: 1, init: given } }\n";
+
+fn space() -> Space {
+    let space = Space::filled();
+    space.write("tiny.yaml", std::fs::read_to_string(space.path("tiny.yaml")).unwrap() + MORE);
+    space
+}
+
+fn part(space: &Space, node: &str, name: &str) -> Bytes {
+    space.store().map(space.record(node).artifact.part(name).unwrap()).unwrap()
+}
+
+#[test]
+fn a_clustering_from_given_centroids_begins_where_those_ended() {
+    let space = space();
+    space.run(&["run", "tiny.yaml", "-q", "--to", "again@1"]).ok();
+    let before = Clusters::open(&part(&space, "clusters@1", CLUSTERS.file)).unwrap();
+    let due: f64 = before.distance.iter().map(|distance| f64::from(*distance)).sum();
+    let first = open_iterations(&part(&space, "again@1", ITERATIONS.file)).unwrap()[0].objective;
+    assert!((first - due).abs() < 1e-4 * due, "{first} {due}");
+}
+
+#[test]
+fn by_cosine_every_centroid_has_length_one_and_other_inits_are_other_keys() {
+    let space = space();
+    let mut keys = vec![];
+    for sets in [&["clusters.metric=cosine"][..], &["clusters.init=kmeans++"], &[]] {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let args: Vec<&str> = ["run", "tiny.yaml", "-q", "--to", "clusters@1"].into_iter().chain(sets).collect();
+        space.run(&args).ok();
+        keys.push(space.store().node_keys("tiny")["clusters@1"]);
+        let centroids = Centroids::open(&part(&space, "clusters@1", CENTROIDS.file)).unwrap();
+        let lengths = centroids.centroids.chunks(centroids.dims).map(|c| c.iter().map(|n| n * n).sum::<f32>().sqrt());
+        let are_one = lengths.clone().all(|length| (length - 1.0).abs() < 1e-5);
+        assert_eq!(are_one, keys.len() == 1, "{:?}", lengths.collect::<Vec<_>>());
+    }
+    keys.dedup();
+    assert_eq!(keys.len(), 3, "{keys:?}");
+}
+
+#[test]
+fn given_centroids_that_do_not_fit_are_refused_before_anything_runs() {
+    let space = space();
+    for (set, told) in [
+        ("again.init=random", "init does not read them; set init: given"),
+        ("clusters.init=given", "nothing is at the port initial; add initial: NODE to from"),
+        ("again.k=8", "the clusters at the port initial are 7, and k is 8; set k: 7"),
+    ] {
+        space.run(&["plan", "tiny.yaml", "--set", set]).complains_of(&[told]);
+        let run = space.run(&["run", "tiny.yaml", "--json", "--set", set]).complains_of(&[told]);
+        assert!(run.ran().is_empty(), "{:?}", run.ran());
+    }
+}
