@@ -12,7 +12,7 @@ use std::io::Write;
 
 /// The table of images.
 pub static IMAGES: Kind = Kind {
-    noun: "images",
+    name: "images",
     version: 1,
     file: "images.parquet",
     container: Container::Parquet,
@@ -178,7 +178,7 @@ impl Dataset {
 
 /// The table of files that are not in the dataset.
 pub static BAD: Kind = Kind {
-    noun: "bad",
+    name: "bad",
     version: 1,
     file: "bad.parquet",
     container: Container::Parquet,
