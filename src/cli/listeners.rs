@@ -115,7 +115,9 @@ impl<'a> Listeners<'a> {
         match Journal::append_to(results.folder()) {
             Ok(journal) => others.push(Box::new(journal)),
             Err(error) => {
-                text::note(&format!("this run writes no events.jsonl, so dcpipe log cannot show it: {error}"));
+                text::note(&format!(
+                    "this run writes no journal (events.jsonl), so dcpipe log cannot show it: {error}"
+                ));
             }
         }
         if args.how.json {

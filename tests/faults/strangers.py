@@ -1,4 +1,4 @@
-"""strangers: families 18, 27 and 28: another format, files of others, history that is torn."""
+"""strangers: families 18, 27 and 28: another format, files of others, journals that are torn."""
 
 import shutil
 
@@ -100,16 +100,16 @@ def gone(path):
 
 
 def family_28(bench):
-    """History that is torn, gone or not ours."""
-    group = bench.group(28, "the event log, the results' list, what a run references: torn, gone, mixed, a folder",
-                        "everything but history works; results that no list names are exported again; gc deletes "
+    """Journals, lists and references that are torn, gone or not ours."""
+    group = bench.group(28, "the journal, the results' list, what a run references: torn, gone, mixed, a folder",
+                        "everything but log works; results that no list names are exported again; gc deletes "
                         "nothing that an unreadable file may name")
     for name in ("events.jsonl", ".index.json", "nodes.json", "last.json", "pipeline.yaml"):
         for harm in (torn, interleaved, empty, gone, as_folder):
-            group.case(f"{name} {harm.__name__.replace('_', ' ')}", history(bench, name, harm))
+            group.case(f"{name} {harm.__name__.replace('_', ' ')}", journals(bench, name, harm))
 
 
-def history(bench, name, harm):
+def journals(bench, name, harm):
     space = bench.finished()
     in_store = {"nodes.json": "runs/tiny", "last.json": "runs", "pipeline.yaml": "runs/tiny"}
     path = (space.store / in_store[name] if name in in_store else space.results) / name

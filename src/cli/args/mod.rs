@@ -251,7 +251,7 @@ pub struct LogArgs {
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,
-    /// Folder of the results, as in run: the history is DIR/NAME/events.jsonl
+    /// Folder of the results, as in run: the journal is DIR/NAME/events.jsonl
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
     /// List all runs of that name instead of showing the last
