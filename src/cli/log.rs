@@ -10,6 +10,7 @@ use crate::engine::journal::FILE;
 use crate::engine::past::{self, End, Past, PastNode, PastRun};
 use crate::engine::slowest::slowest_path;
 use crate::engine::{NodeId, Plan};
+use crate::store::blocked;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -37,8 +38,10 @@ pub fn log(args: &LogArgs) -> Result<(), CliError> {
     let plan = runs::plan(&args.store, &name).map_err(|error| error.to_string());
     if let Some(file) = &args.trace {
         let text = trace::of(run, plan.as_ref().ok());
-        std::fs::write(file, text)
-            .map_err(|error| CliError::Files(format!("could not write {}: {error}", file.display())))?;
+        std::fs::write(file, text).map_err(|error| {
+            let why = file.parent().map_or_else(|| error.to_string(), |folder| blocked::why(folder, &error));
+            CliError::Files(format!("could not write {}: {why}; name another file with --trace", file.display()))
+        })?;
         return text::out(&format!("wrote {}; open it in ui.perfetto.dev or chrome://tracing\n", file.display()));
     }
     if args.json {
@@ -128,7 +131,7 @@ fn tell(run: &PastRun, told: &mut String) {
     let (warnings, others): (Vec<_>, Vec<_>) = run.notes.iter().partition(|(_, note)| note.starts_with(WARNING));
     for (node, note) in warnings.into_iter().chain(others).take(NOTES_SHOWN) {
         let about = if node.is_empty() { String::new() } else { format!("{node}: ") };
-        let _ = writeln!(told, "    note: {about}{note}");
+        let _ = writeln!(told, "    note: {about}{}", note.replace('\n', "\n    "));
     }
 }
 
