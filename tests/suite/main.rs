@@ -8,6 +8,7 @@ mod browser;
 mod cache;
 mod cli;
 mod clustering;
+mod collapse;
 mod crash;
 mod endings;
 mod epochs;
