@@ -1,4 +1,4 @@
-//! words: how many sentences are too long and how many idioms stand for a glossary word; the numbers may only fall.
+//! words: how many sentences are too long and how many idioms stand for a glossary word; the first number may only fall.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 const LONGEST_SENTENCE: usize = 20;
 /// How many sentences of src/, tests/faults/ and docs/faults.md are longer. Lower it when you mend one; never raise it.
 const LONG_SENTENCES: usize = 63;
-/// How many idioms there are. Lower it when you mend one; never raise it.
-const IDIOMS_LEFT: usize = 0;
 
 /// What is written where the glossary has a word: references, retained, evicted, rebuild, checkpoint, resume, export,
 /// discard, journal.
@@ -163,7 +161,7 @@ fn sentences_and_idioms_become_fewer() {
     println!("{} sentences over {LONGEST_SENTENCE} words, {} idioms", long.len(), idiomatic.len());
     println!("{}\n{}", told(&long), told(&idiomatic));
     assert!(long.len() <= LONG_SENTENCES, "{} long sentences, {LONG_SENTENCES} are allowed", long.len());
-    assert!(idiomatic.len() <= IDIOMS_LEFT, "{} idioms, {IDIOMS_LEFT} are allowed", idiomatic.len());
+    assert!(idiomatic.is_empty(), "{} idioms stand where the glossary has a word", idiomatic.len());
 }
 
 #[test]

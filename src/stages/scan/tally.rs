@@ -111,7 +111,7 @@ impl Tally {
             0 => {}
             1 => lines.push("1 link leads back to a folder above it; the scan does not follow it".to_owned()),
             loops => {
-                lines.push(format!("{loops} links lead back to folders above them; the scan does not follow them"))
+                lines.push(format!("{loops} links lead back to folders above them; the scan does not follow them"));
             }
         }
         if !self.passed_over.is_empty() {
