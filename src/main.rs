@@ -1,5 +1,5 @@
-//! main: the program that people call. All that needs no network it does itself, without loading libtorch, which takes
-//! longer than everything else that it does; `dcpipe-native`, which stands beside it, works for it.
+//! main: the program that people call. It does all that needs no network itself. Loading libtorch would take longer
+//! than everything else, so `dcpipe-native` beside it does the work.
 
 fn main() -> std::process::ExitCode {
     dcpipe::cli::main(&dcpipe::cli::LIGHT)

@@ -189,7 +189,7 @@ fn tell_metrics(args: &DiffArgs, store: &Store, pairs: &[Pair], told: &mut Strin
     for pair in pairs {
         let Some((noun, _)) = pair.node.split_once('@') else { continue };
         let there =
-            |record: &Record| record.artifact.kind == METRICS.noun && store.stand(&record.artifact) == Stand::Whole;
+            |record: &Record| record.artifact.kind == METRICS.name && store.stand(&record.artifact) == Stand::Whole;
         let newer = last.get(noun).is_none_or(|known| epoch(&known.node) <= epoch(&pair.node));
         if newer && pair.both().is_some_and(|(one, other)| there(one) && there(other)) {
             last.insert(noun, pair);

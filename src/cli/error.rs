@@ -63,6 +63,7 @@ impl CliError {
                 | StoreError::DamagedRecord { .. }
                 | StoreError::UnknownFormat { .. }
                 | StoreError::NotAStore { .. }
+                | StoreError::NotAFolder { .. }
                 | StoreError::Unreadable { .. }
                 | StoreError::Stuck { .. }
                 | StoreError::NoRoots { .. } => 5,

@@ -106,16 +106,15 @@ impl<'a> Listeners<'a> {
         let plan = &space.loaded.plan;
         write_resolved(&space.store, &plan.name, &space.loaded.resolved)?;
         let results = Results::open(scope, &args.how.out.join(&plan.name), plan, &space.store, cancel.clone())
-            .map_err(|error| {
-                let out = args.how.out.display();
-                CliError::Files(format!("could not prepare {out}: {error:#}; name another folder with --out"))
-            })?;
+            .map_err(|error| CliError::Files(format!("{error:#}")))?;
         let refusal = Refusal::default();
         let mut others: Vec<Box<dyn Observer + 'a>> = Vec::new();
         match Journal::append_to(results.folder()) {
             Ok(journal) => others.push(Box::new(journal)),
             Err(error) => {
-                text::note(&format!("this run writes no events.jsonl, so dcpipe log cannot show it: {error}"));
+                text::note(&format!(
+                    "this run writes no journal (events.jsonl), so dcpipe log cannot show it: {error}"
+                ));
             }
         }
         if args.how.json {

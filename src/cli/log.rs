@@ -6,10 +6,11 @@ use crate::cli::changes::phrase;
 use crate::cli::error::CliError;
 use crate::cli::{runs, text, trace};
 use crate::engine::event::WARNING;
-use crate::engine::history::{self, End, History, PastNode, PastRun};
 use crate::engine::journal::FILE;
+use crate::engine::past::{self, End, Past, PastNode, PastRun};
 use crate::engine::slowest::slowest_path;
 use crate::engine::{NodeId, Plan};
+use crate::store::blocked;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -27,18 +28,20 @@ const NOTES_SHOWN: usize = 5;
 pub fn log(args: &LogArgs) -> Result<(), CliError> {
     let name = args.name.clone().map_or_else(|| runs::last(&args.store), Ok)?;
     let journal = args.out.join(&name).join(FILE);
-    let history = history::read(&journal).map_err(|error| nothing(&name, &journal, &error.to_string()))?;
-    let Some(last) = history.runs.last() else { return Err(nothing(&name, &journal, "no run is in it")) };
+    let past = past::read(&journal).map_err(|error| nothing(&name, &journal, &error.to_string()))?;
+    let Some(last) = past.runs.last() else { return Err(nothing(&name, &journal, "no run is in it")) };
     if args.all {
-        return text::out(&all(&history, args.json));
+        return text::out(&all(&past, args.json));
     }
-    let run = history.runs.iter().rfind(|run| did_something(run)).filter(|_| had_nothing_to_do(last)).unwrap_or(last);
+    let run = past.runs.iter().rfind(|run| did_something(run)).filter(|_| had_nothing_to_do(last)).unwrap_or(last);
     // Its own error says enough: the plan is only needed for what is told beside the journal.
     let plan = runs::plan(&args.store, &name).map_err(|error| error.to_string());
     if let Some(file) = &args.trace {
         let text = trace::of(run, plan.as_ref().ok());
-        std::fs::write(file, text)
-            .map_err(|error| CliError::Files(format!("could not write {}: {error}", file.display())))?;
+        std::fs::write(file, text).map_err(|error| {
+            let why = file.parent().map_or_else(|| error.to_string(), |folder| blocked::why(folder, &error));
+            CliError::Files(format!("could not write {}: {why}; name another file with --trace", file.display()))
+        })?;
         return text::out(&format!("wrote {}; open it in ui.perfetto.dev or chrome://tracing\n", file.display()));
     }
     if args.json {
@@ -53,9 +56,8 @@ pub fn log(args: &LogArgs) -> Result<(), CliError> {
         Ok(plan) => tell_slowest(run, plan, &mut told),
         Err(error) => drop(writeln!(told, "\nwhich nodes waited for which is not known: {error}")),
     }
-    if history.unread > 0 {
-        let _ =
-            writeln!(told, "\npassed over, as it could not be read: {} of the journal", count(history.unread, "line"));
+    if past.unread > 0 {
+        let _ = writeln!(told, "\nskipped {} of the journal: torn, or of a newer dcpipe", count(past.unread, "line"));
     }
     tell_strangers(run, plan.as_ref().ok(), &mut told);
     text::out(&told)
@@ -63,8 +65,8 @@ pub fn log(args: &LogArgs) -> Result<(), CliError> {
 
 fn nothing(name: &str, journal: &Path, why: &str) -> CliError {
     CliError::Artifact(format!(
-        "there is no history of {name}: {}: {why}. If its results are elsewhere, name their folder with --out. If the \
-         file was deleted, only history is lost: the next dcpipe run begins a new one",
+        "cannot read the journal of {name}, {}: {why}. If the results are elsewhere, name their folder with --out. If the \
+         journal was deleted, nothing else is lost: the next dcpipe run begins a new one",
         journal.display()
     ))
 }
@@ -90,12 +92,12 @@ fn ending(run: &PastRun) -> &'static str {
     }
 }
 
-fn all(history: &History, json: bool) -> String {
+fn all(past: &Past, json: bool) -> String {
     if json {
-        return history.runs.iter().map(|run| format!("{}\n", head_as_json(run))).collect();
+        return past.runs.iter().map(|run| format!("{}\n", head_as_json(run))).collect();
     }
     let mut rows = vec![["began", "ran", "hit", "failed", "took", "end"].map(str::to_owned).to_vec()];
-    rows.extend(history.runs.iter().map(|run| {
+    rows.extend(past.runs.iter().map(|run| {
         let counts = [run.finished(), run.hit(), run.failures.len()].map(|n| n.to_string());
         let mut row = vec![utc(run.began_unix_ms)];
         row.extend(counts);
@@ -129,7 +131,7 @@ fn tell(run: &PastRun, told: &mut String) {
     let (warnings, others): (Vec<_>, Vec<_>) = run.notes.iter().partition(|(_, note)| note.starts_with(WARNING));
     for (node, note) in warnings.into_iter().chain(others).take(NOTES_SHOWN) {
         let about = if node.is_empty() { String::new() } else { format!("{node}: ") };
-        let _ = writeln!(told, "    note: {about}{note}");
+        let _ = writeln!(told, "    note: {about}{}", note.replace('\n', "\n    "));
     }
 }
 

@@ -7,6 +7,7 @@ use crate::cli::workspace::Workspace;
 use crate::cli::{runs, text};
 use crate::engine::Outcome;
 use crate::format::noun::GALLERY;
+use crate::store::blocked;
 use crate::views::report::{FILE, is_of, write};
 
 /// dcpipe report
@@ -15,8 +16,8 @@ pub fn report(args: &ReportArgs) -> Result<(), CliError> {
     let (name, plan) = runs::named(store.root(), args.run.as_ref())?;
     let to = args.output.clone().unwrap_or_else(|| args.out.join(&name).join(FILE));
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.map_or(Ok(()), std::fs::create_dir_all).map_err(|error| {
-        CliError::Files(format!("could not make the folder of {}: {error}; name another with -o", to.display()))
+    folder.map_or(Ok(()), blocked::make).map_err(|why| {
+        CliError::Files(format!("could not make the folder of {}: {why}; name another file with -o", to.display()))
     })?;
     let bytes = write(&plan, &store, args.epoch, &to).map_err(|error| CliError::Files(format!("{error:#}")))?;
     text::out(&format!("{} ({})\n", to.display(), text::bytes(bytes)))

@@ -24,7 +24,7 @@ pub fn names(store: &Path) -> Vec<String> {
 /// The name of the store's last run.
 pub fn last(store: &Path) -> Result<String, CliError> {
     let named = last_run(store).ok().and_then(|last| Some(last.run).filter(|run| !run.is_empty()).or(last.name));
-    named.ok_or_else(|| CliError::Usage(format!("no run is named, and {}; name a run", there_are(store))))
+    named.ok_or_else(|| CliError::Usage(format!("no run is named, and {}", there_are(store))))
 }
 
 /// The name and the plan of the run that is named, or else of the store's last run.
@@ -45,8 +45,13 @@ pub fn check(store: &Path, name: &str) -> Result<(), CliError> {
 
 fn there_are(store: &Path) -> String {
     match names(store).as_slice() {
-        [] => format!("nothing has run on the store {}", store.display()),
-        names => format!("the store {} has {}", store.display(), names.join(", ")),
+        [] => format!(
+            "nothing has run on the store {}. Run a pipeline first, or name another store with --store",
+            store.display()
+        ),
+        names => {
+            format!("the store {} has {}. Name one of them, or another --store", store.display(), names.join(", "))
+        }
     }
 }
 
@@ -63,7 +68,7 @@ pub fn plan(store: &Path, name: &str) -> Result<Plan, CliError> {
     let path = store.join("runs").join(name).join(RESOLVED);
     if !path.is_file() {
         return Err(CliError::Usage(format!(
-            "the pipeline of run {name} is not known: there is no file {}",
+            "the pipeline of run {name} is not known: there is no file {}. Run its pipeline again, which writes that file",
             path.display()
         )));
     }

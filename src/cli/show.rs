@@ -7,13 +7,15 @@ use crate::cli::text;
 use crate::cli::workspace::Workspace;
 use crate::engine::forecast::forecast;
 use crate::engine::{EngineError, NodeId};
-use crate::format::dataset::PACK;
+use crate::format::dataset::{Dataset, IMAGES, PACK};
 use crate::format::{Description, describe};
 use crate::store::{Record, Stand, Store};
 use std::fmt::Write;
 
 /// How many parts of a family are described in full; the others are only named.
 const DESCRIBED: usize = 4;
+/// How many files of the same bytes are named in a line.
+const SAME: usize = 8;
 
 /// dcpipe show
 pub fn show(args: &ShowArgs) -> Result<(), CliError> {
@@ -86,12 +88,32 @@ fn parts(store: &Store, record: &Record, noun: Noun, rows: usize, told: &mut Str
             let _ = writeln!(told, "  {lost}");
             continue;
         }
-        match describe(&part.name, &store.map(part)?, rows) {
-            Ok(description) => tell(&description, told),
-            Err(error) => return Err(CliError::Artifact(format!("{}: {error}", part.name))),
+        let bytes = store.map(part)?;
+        let unfit = |error| CliError::Artifact(format!("{}: {error}", part.name));
+        tell(&describe(&part.name, &bytes, rows).map_err(unfit)?, told);
+        if part.name == IMAGES.file && record.facts.contains_key("copies") {
+            tell_copies(&Dataset::open(&bytes).map_err(unfit)?, rows, told);
         }
     }
     Ok(())
+}
+
+/// Which images have the same bytes: the first groups, as many as `show` shows rows.
+fn tell_copies(dataset: &Dataset, rows: usize, told: &mut String) {
+    let groups = dataset.copies();
+    let files: usize = groups.iter().map(|group| group.len() - 1).sum();
+    let what = if files == 1 { "1 file is a copy of another" } else { "files are copies of others" };
+    let count = if files == 1 { String::new() } else { format!("{files} ") };
+    let _ = writeln!(told, "\n  {count}{what}; files of a line have the same bytes");
+    for group in groups.iter().take(rows) {
+        let paths: Vec<_> = group.iter().take(SAME).map(|id| dataset.image(*id).path).collect();
+        let rest = group.len() - paths.len();
+        let more = if rest > 0 { format!(", and {rest} more") } else { String::new() };
+        let _ = writeln!(told, "    {}{more}", paths.join(", "));
+    }
+    if groups.len() > rows {
+        let _ = writeln!(told, "    {} more lines with --rows {}", groups.len() - rows, groups.len());
+    }
 }
 
 fn tell(description: &Description, told: &mut String) {

@@ -1,7 +1,7 @@
 //! trace: a run as a Chrome trace: one row per pool, and more if nodes of a pool overlap.
 
 use crate::cli::changes::phrase;
-use crate::engine::history::{PastNode, PastRun};
+use crate::engine::past::{PastNode, PastRun};
 use crate::engine::{Plan, Pool};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use crate::cli::args::VerifyArgs;
 use crate::cli::error::CliError;
 use crate::cli::text;
 use crate::cli::workspace::open_store;
-use crate::store::Store;
+use crate::store::{Store, blocked};
 use std::io::{IsTerminal, Write};
 
 /// How many unknown files are named.
@@ -73,7 +73,10 @@ pub fn check_there(path: &std::path::Path) -> Result<(), CliError> {
     match path.join("FORMAT").try_exists() {
         Ok(true) => Ok(()),
         Ok(false) => Err(CliError::Usage(format!("there is no store at {store}; name one with --store"))),
-        Err(error) => Err(CliError::Usage(format!("could not look into the store {store}: {error}"))),
+        Err(error) => {
+            let why = blocked::why(path, &error);
+            Err(CliError::Usage(format!("could not look into the store {store}: {why}; name another with --store")))
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Workspace {
         let loaded = pipeline::load(&pipeline, &sets, (this().stages)(), &environment);
         if let Some(name) = not_text.take() {
             return Err(CliError::Usage(format!(
-                "{}: the variable {name} of the environment is not UTF-8; rename what it names, or give another value \
+                "{}: the variable {name} of the environment is not UTF-8. Rename what it names, or give another value \
                  with --set vars.{name}=VALUE",
                 pipeline.display()
             )));

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 /// The table of new images.
 pub static ASSIGNMENTS: Kind = Kind {
-    noun: "assignments",
+    name: "assignments",
     version: 1,
     file: "assignments.parquet",
     container: Container::Parquet,

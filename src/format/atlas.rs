@@ -18,7 +18,7 @@ const ALWAYS: usize = 9;
 
 /// The table of images.
 pub static ATLAS: Kind = Kind {
-    noun: "atlas",
+    name: "atlas",
     version: 1,
     file: "atlas.parquet",
     container: Container::Pictures,
@@ -42,7 +42,7 @@ pub static ATLAS: Kind = Kind {
 
 /// The table of names on the map.
 pub static LABELS: Kind = Kind {
-    noun: "atlas-labels",
+    name: "atlas-labels",
     version: 1,
     file: "labels.parquet",
     container: Container::Parquet,

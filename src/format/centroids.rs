@@ -11,7 +11,7 @@ use std::io::Write;
 
 /// The table of centroids.
 pub static CENTROIDS: Kind = Kind {
-    noun: "centroids",
+    name: "centroids",
     version: 1,
     file: "centroids.arrow",
     container: Container::Arrow,

@@ -16,7 +16,7 @@ const CLAIMED_K: usize = 1 << 16;
 
 /// The table of assignments.
 pub static CLUSTERS: Kind = Kind {
-    noun: "clusters",
+    name: "clusters",
     version: 1,
     file: "clusters.parquet",
     container: Container::Parquet,
@@ -99,7 +99,7 @@ impl Clusters {
 
 /// The table of k-means iterations.
 pub static ITERATIONS: Kind = Kind {
-    noun: "iterations",
+    name: "iterations",
     version: 1,
     file: "iterations.parquet",
     container: Container::Parquet,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 /// One part of the crops. It does not say which images it holds. So the same images make the same part, wherever they
 /// are in a dataset.
 pub static CROPS: Kind = Kind {
-    noun: "crops",
+    name: "crops",
     version: 2,
     file: FIRST_PART,
     container: Container::Arrow,
@@ -21,7 +21,7 @@ pub static CROPS: Kind = Kind {
 
 /// The format of earlier programs, which is still read.
 pub static CROPS_1: Kind = Kind {
-    noun: "crops",
+    name: "crops",
     version: 1,
     file: FIRST_PART,
     container: Container::Arrow,

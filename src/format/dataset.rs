@@ -12,7 +12,7 @@ use std::io::Write;
 
 /// The table of images.
 pub static IMAGES: Kind = Kind {
-    noun: "images",
+    name: "images",
     version: 1,
     file: "images.parquet",
     container: Container::Parquet,
@@ -165,6 +165,17 @@ impl Dataset {
         (0..self.len()).map(|row| self.image(ImageId(row as u32)))
     }
 
+    /// Images of the same bytes, in groups of two or more by their ids. The groups are in the order of their first ids.
+    pub fn copies(&self) -> Vec<Vec<ImageId>> {
+        let mut by_digest: BTreeMap<&Digest, Vec<ImageId>> = BTreeMap::new();
+        for (row, digest) in self.digests.iter().enumerate() {
+            by_digest.entry(digest).or_default().push(ImageId(row as u32));
+        }
+        let mut groups: Vec<_> = by_digest.into_values().filter(|group| group.len() > 1).collect();
+        groups.sort_unstable();
+        groups
+    }
+
     /// The labels, sorted; a label id is a rank among them.
     pub fn labels(&self) -> &[String] {
         &self.labels
@@ -178,7 +189,7 @@ impl Dataset {
 
 /// The table of files that are not in the dataset.
 pub static BAD: Kind = Kind {
-    noun: "bad",
+    name: "bad",
     version: 1,
     file: "bad.parquet",
     container: Container::Parquet,

@@ -11,7 +11,7 @@ pub enum FormatError {
         /// What does not fit.
         reason: String,
     },
-    /// A whole file, but of another noun or version.
+    /// A whole file, but of another kind or version.
     #[error("read {expected}: the file says that it holds {found}; open it with the version that wrote it")]
     OtherKind {
         /// The schema that was expected.

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// One part of the features. Like a part of the crops, it does not say which images it holds.
 pub static FEATURES: Kind = Kind {
-    noun: "features",
+    name: "features",
     version: 2,
     file: FIRST_PART,
     container: Container::Arrow,
@@ -25,7 +25,7 @@ pub static FEATURES: Kind = Kind {
 
 /// The format of earlier programs, which is still read.
 pub static FEATURES_1: Kind = Kind {
-    noun: "features",
+    name: "features",
     version: 1,
     file: FIRST_PART,
     container: Container::Arrow,

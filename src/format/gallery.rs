@@ -15,7 +15,7 @@ const COLUMNS_KEY: &str = "dcpipe.columns";
 
 /// The table of clusters.
 pub static STATS: Kind = Kind {
-    noun: "cluster-stats",
+    name: "cluster-stats",
     version: 1,
     file: "cluster_stats.parquet",
     container: Container::Parquet,
@@ -38,7 +38,7 @@ pub static STATS: Kind = Kind {
 
 /// The table of the members that a montage shows.
 pub static MEMBERS: Kind = Kind {
-    noun: "cluster-members",
+    name: "cluster-members",
     version: 1,
     file: "cluster_members.parquet",
     container: Container::Parquet,
@@ -57,7 +57,7 @@ pub static MEMBERS: Kind = Kind {
 
 /// The table of points of the map.
 pub static MAP: Kind = Kind {
-    noun: "map-points",
+    name: "map-points",
     version: 1,
     file: "map.parquet",
     container: Container::Parquet,

@@ -1,10 +1,10 @@
-//! kind: what a file holds: its noun, version, columns and metadata.
+//! kind: what a file holds: its name, version, columns and metadata.
 
 use super::error::{FormatError, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The metadata key that names noun and version in every file.
+/// The metadata key that names kind and version in every file.
 pub const SCHEMA_KEY: &str = "dcpipe.schema";
 
 /// The number types that columns are made of.
@@ -151,11 +151,11 @@ pub enum Container {
     Safetensors,
 }
 
-/// A kind of file: one noun, one version.
+/// A kind of file: one name, one version.
 #[derive(Debug)]
 pub struct Kind {
-    /// The noun.
-    pub noun: &'static str,
+    /// Its name, such as `clusters`.
+    pub name: &'static str,
     /// Counts up with every change of the columns.
     pub version: u32,
     /// The file's name within its artifact.
@@ -173,7 +173,7 @@ pub struct Kind {
 impl Kind {
     /// The value of [`SCHEMA_KEY`], such as `clusters/v1`.
     pub fn tag(&self) -> String {
-        format!("{}/v{}", self.noun, self.version)
+        format!("{}/v{}", self.name, self.version)
     }
 
     /// The name of its file, as a list of one.
@@ -181,7 +181,7 @@ impl Kind {
         std::slice::from_ref(&self.file)
     }
 
-    /// Refuses a file of another noun or version, or with other columns.
+    /// Refuses a file of another kind or version, or with other columns.
     pub(super) fn check(&self, metadata: &Metadata, columns: &[(String, ColumnType)]) -> Result<()> {
         let expected = self.tag();
         let found = metadata.get(SCHEMA_KEY).cloned().unwrap_or_else(|| format!("no {SCHEMA_KEY}"));

@@ -14,7 +14,7 @@ const CLASSES_KEY: &str = "dcpipe.classes";
 
 /// The table of positions.
 pub static MANIFEST: Kind = Kind {
-    noun: "manifest",
+    name: "manifest",
     version: 1,
     file: "manifest.parquet",
     container: Container::Parquet,

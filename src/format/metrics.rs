@@ -9,7 +9,7 @@ use std::io::Write;
 
 /// The table of named numbers.
 pub static METRICS: Kind = Kind {
-    noun: "metrics",
+    name: "metrics",
     version: 1,
     file: "metrics.parquet",
     container: Container::Parquet,
@@ -50,7 +50,7 @@ pub fn open_metrics(bytes: &Bytes) -> Result<Vec<Metric>> {
 
 /// The table of training steps.
 pub static STEPS: Kind = Kind {
-    noun: "steps",
+    name: "steps",
     version: 1,
     file: "steps.parquet",
     container: Container::Parquet,

@@ -1,6 +1,6 @@
-//! format: columns: one noun per file, written front to back and read in place.
+//! format: columns: one kind per file, written front to back and read in place.
 //!
-//! The room knows nothing of the store: writers take any output, readers take mapped bytes. Every file names its noun
+//! The room knows nothing of the store: writers take any output, readers take mapped bytes. Every file names its kind
 //! and version. Nothing in it depends on when or where it was made: the same rows are the same bytes. Bytes that do not
 //! fit give a [`FormatError`].
 

@@ -11,7 +11,7 @@ use std::io::Write;
 
 /// The table of neighbours.
 pub static NEIGHBORS: Kind = Kind {
-    noun: "neighbors",
+    name: "neighbors",
     version: 1,
     file: "neighbors.arrow",
     container: Container::Arrow,

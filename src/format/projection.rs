@@ -9,7 +9,7 @@ use std::io::Write;
 
 /// The table of places.
 pub static PROJECTION: Kind = Kind {
-    noun: "projection",
+    name: "projection",
     version: 1,
     file: "projection.parquet",
     container: Container::Parquet,

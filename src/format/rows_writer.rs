@@ -15,7 +15,7 @@ const IDS: usize = 8192;
 /// The content of a part, known before its first row, so that it can be written front to back.
 #[derive(Clone, Debug)]
 pub struct RowsPlan {
-    /// The noun.
+    /// The kind of file.
     pub kind: &'static Kind,
     /// Numbers per image.
     pub width: usize,

@@ -44,7 +44,7 @@ pub static KINDS: &[&Kind] = &[
 
 /// The path of a kind's page under `schemas/`.
 pub fn page_name(kind: &Kind) -> String {
-    format!("{}.v{}.txt", kind.noun, kind.version)
+    format!("{}.v{}.txt", kind.name, kind.version)
 }
 
 /// The page of a kind; a review of a format reads its diff.

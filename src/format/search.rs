@@ -12,7 +12,7 @@ use std::io::Write;
 
 /// The tensors of the state.
 pub static SEARCH: Kind = Kind {
-    noun: "search",
+    name: "search",
     version: 1,
     file: "search.safetensors",
     container: Container::Safetensors,

@@ -28,7 +28,7 @@ const fn with_epoch<const N: usize>(fields: &[Field]) -> [Field; N] {
 
 /// Every image with its cluster.
 pub static CLUSTERS: Kind = Kind {
-    noun: "clusters-view",
+    name: "clusters-view",
     version: 1,
     file: clusters::CLUSTERS.file,
     container: Container::Parquet,
@@ -47,7 +47,7 @@ pub static CLUSTERS: Kind = Kind {
 
 /// How k-means went.
 pub static ITERATIONS: Kind = Kind {
-    noun: "iterations-view",
+    name: "iterations-view",
     version: 1,
     file: clusters::ITERATIONS.file,
     container: Container::Parquet,
@@ -58,7 +58,7 @@ pub static ITERATIONS: Kind = Kind {
 
 /// The reading order.
 pub static MANIFEST: Kind = Kind {
-    noun: "manifest-view",
+    name: "manifest-view",
     version: 1,
     file: manifest::MANIFEST.file,
     container: Container::Parquet,
@@ -69,7 +69,7 @@ pub static MANIFEST: Kind = Kind {
 
 /// The numbers about a clustering.
 pub static METRICS: Kind = Kind {
-    noun: "metrics-view",
+    name: "metrics-view",
     version: 1,
     file: metrics::METRICS.file,
     container: Container::Parquet,
@@ -80,7 +80,7 @@ pub static METRICS: Kind = Kind {
 
 /// The loss of every training step.
 pub static STEPS: Kind = Kind {
-    noun: "steps-view",
+    name: "steps-view",
     version: 1,
     file: metrics::STEPS.file,
     container: Container::Parquet,

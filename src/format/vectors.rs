@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 /// One part of the vectors.
 pub static VECTORS: Kind = Kind {
-    noun: "vectors",
+    name: "vectors",
     version: 1,
     file: FIRST_PART,
     container: Container::Arrow,

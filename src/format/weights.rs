@@ -11,7 +11,7 @@ use std::io::Write;
 
 /// Trunk, batch-norm statistics and head.
 pub static WEIGHTS: Kind = Kind {
-    noun: "weights",
+    name: "weights",
     version: 1,
     file: "weights.safetensors",
     container: Container::Safetensors,
@@ -26,7 +26,7 @@ pub static WEIGHTS: Kind = Kind {
 
 /// What the optimizer keeps from step to step.
 pub static MOMENTUM: Kind = Kind {
-    noun: "momentum",
+    name: "momentum",
     version: 1,
     file: "momentum.safetensors",
     container: Container::Safetensors,

@@ -10,7 +10,7 @@ use std::io::Write;
 
 /// The table of components.
 pub static WHITENING: Kind = Kind {
-    noun: "whitening",
+    name: "whitening",
     version: 1,
     file: "whitening.arrow",
     container: Container::Arrow,
@@ -25,7 +25,7 @@ pub static WHITENING: Kind = Kind {
 
 /// The feature mean.
 pub static MEAN: Kind = Kind {
-    noun: "mean",
+    name: "mean",
     version: 1,
     file: "mean.arrow",
     container: Container::Arrow,

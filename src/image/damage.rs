@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// What happens to a file whose picture is damaged inside, and which Pillow takes (with a warning, or without a word).
+/// What happens to a file that is damaged inside, and that Pillow takes, with a warning or without.
 ///
 /// A missing end marker is no damage where every pixel is there. A picture that ends early is refused in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,7 +48,7 @@ pub(super) fn mended_png(bytes: &[u8], on_damage: OnDamage) -> Result<Cow<'_, [u
         }
         at = end;
     }
-    // Nothing but (a part of) the end marker is missing: whether all pixels are there is for the decoder to see.
+    // Only the end marker or a part of it is missing. The decoder sees whether all pixels are there.
     let rest = bytes.get(at..).unwrap_or_default();
     if pixels && END.starts_with(rest) {
         mended.to_mut().truncate(at);

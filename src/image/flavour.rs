@@ -25,7 +25,8 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|four| u32::from_le_bytes(*four))
 }
 
-/// A first frame that is not the whole screen: Pillow fills the rest with a colour of the palette, or widens the screen.
+/// A first frame that is not the whole screen. Pillow fills the rest with a colour of the palette, or widens the
+/// screen.
 fn gif(bytes: &[u8]) -> Option<String> {
     let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 6 << (flags & 7) };
     let mut at = 13 + table(*bytes.get(10)?);
@@ -107,7 +108,7 @@ fn has_delta(bytes: &[u8], nibbles: bool) -> Option<bool> {
     }
 }
 
-/// A first frame that is blended with the background, which libwebp rounds otherwise. And a picture that goes on
+/// A first frame that is blended with the background, which libwebp rounds otherwise. And a picture that continues
 /// behind the end that the file's header gives.
 fn webp(bytes: &[u8]) -> Result<(), BadImage> {
     let end = u32_at(bytes, 4).unwrap_or(0) as usize + 8;
@@ -116,7 +117,7 @@ fn webp(bytes: &[u8]) -> Result<(), BadImage> {
         let next = at.saturating_add(8).saturating_add(length as usize);
         if matches!(name, b"VP8 " | b"VP8L" | b"ALPH" | b"ANMF") && next > end && next <= bytes.len() {
             return Err(BadImage::Corrupt(
-                "the picture goes on behind the end that the header of the file gives".into(),
+                "the picture continues behind the end that the header of the file gives".into(),
             ));
         }
         if name == b"ANMF" {

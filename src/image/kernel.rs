@@ -11,7 +11,7 @@ pub(super) const SPILL: usize = 16;
 
 const LOW: u32 = 11;
 
-/// Weights of the column pass, laid out for two pixels and four taps at a time.
+/// Weights of the column pass, arranged for two pixels and four taps at a time.
 pub(super) struct Columns {
     /// First byte of each pixel's taps; an odd last pixel has a twin.
     first: Vec<usize>,

@@ -1,8 +1,8 @@
 //! list: which files under a folder are images, in the order that makes their ids.
 //!
-//! The order is torchvision's `ImageFolder`: folders at the top are classes, sorted by name; within a class all its
-//! folders sorted by their whole path (so `a/b-c` before `a/b/c`), and in each the files sorted by name. Images that
-//! lie at the top itself, which `ImageFolder` does not see, come last and have no label: a stray file shifts no id.
+//! The order is torchvision's `ImageFolder`. Folders at the top are classes, sorted by name. Within a class its folders
+//! are sorted by their whole path, so `a/b-c` comes before `a/b/c`. In each the files are sorted by name. `ImageFolder`
+//! does not see images at the top itself. They come last and have no label, so a stray file shifts no id.
 
 use crate::image::names::{ENDINGS, Named};
 use rayon::prelude::*;

@@ -1,7 +1,7 @@
 //! image: the room of pixels. Bytes of a file become a `Picture`, a picture becomes a view of fixed size.
 //!
-//! Everything here equals Pillow and torchvision sample for sample, because the published method's numbers were made
-//! with them: JPEG by libjpeg-turbo's defaults, resizing in Pillow's fixed point, crops by torchvision's rounding.
+//! Everything here equals Pillow and torchvision sample for sample: the published numbers were made with them. JPEG is
+//! decoded by libjpeg-turbo's defaults, resizing is Pillow's fixed point, crops have torchvision's rounding.
 
 pub mod demo;
 

@@ -1,4 +1,4 @@
-//! names: what the name of an entry says: an image, a picture of a kind that is not read, or nothing for a data set.
+//! names: what an entry's name says: an image, a picture of a kind not read, or neither.
 
 /// File name endings of images, in any case: torchvision's IMG_EXTENSIONS, GIF, and two more of JPEG.
 pub(super) const ENDINGS: [&str; 12] =

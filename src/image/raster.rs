@@ -79,8 +79,8 @@ fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<impl Ima
         reader.limits(bounds);
         reader.into_decoder().map_err(|error| bad(&error, bytes, format))
     };
-    // A PNG's colour profile and texts are packed, a thousandfold if need be: they get no room that its pixels have. Nor
-    // has what else is in a file more than its own pixels, whatever the limit: the limit is another when it is read again.
+    // A PNG's colour profile and texts are packed, up to a thousandfold. They get no room that its pixels have. Nor has
+    // what else is in a file more than its own pixels, whatever the limit: the limit is another when it is read again.
     let (width, height) = within(if format == Format::Png { 0 } else { limits.max_pixels })?.dimensions();
     limits.check(width, height)?;
     within(u64::from(width) * u64::from(height))

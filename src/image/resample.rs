@@ -11,8 +11,8 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// Pillow's choice for a whole image. Since Pillow 13 (its pull request 9549) rows go first where the height
-    /// shrinks by more than twice what the width does, in pixels; found by trying 1,100 shapes. Before 13: never.
+    /// Pillow's choice for a whole image. Before Pillow 13 (its pull request 9549) columns always came first. Now rows
+    /// do where the height shrinks by more than twice as many pixels as the width. Trying 1,100 shapes showed it.
     pub(super) fn of(width: u32, height: u32, new_width: u32, new_height: u32) -> Self {
         let (down, across) = (i64::from(height) - i64::from(new_height), i64::from(width) - i64::from(new_width));
         if down > 0 && down > 2 * across { Self::RowsFirst } else { Self::ColumnsFirst }

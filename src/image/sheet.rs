@@ -13,7 +13,7 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// A sheet with room for so many tiles of `tile` x `tile` pixels, `columns` in a row; neither may be 0.
+    /// A sheet with room for so many tiles of `tile` x `tile` pixels, `columns` in a row. Neither may be 0.
     pub fn new(tiles: usize, tile: u32, columns: u32) -> Self {
         let (width, height) = (columns * tile, tiles.div_ceil(columns as usize) as u32 * tile);
         let rgb = vec![128; width as usize * height as usize * 3];

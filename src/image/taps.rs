@@ -19,8 +19,8 @@ pub(super) struct Taps {
 impl Taps {
     /// Bilinear with antialiasing, from `input` samples to `output` samples, computed for `wanted` of them.
     ///
-    /// The centres are those of the whole axis: a box around the wanted part would move them by a rounding error,
-    /// and one sample in a thousand by 1. At input = output every weight is 0 or 1, so no pass need be skipped.
+    /// The centres are those of the whole axis. A box around the wanted part would move them by a rounding error, and
+    /// one sample in a thousand by 1. At input = output every weight is 0 or 1, so no pass need be skipped.
     pub(super) fn bilinear(input: u32, output: u32, wanted: Range<u32>) -> Self {
         let scale = f64::from(input) / f64::from(output);
         let support = scale.max(1.0);

@@ -65,8 +65,9 @@ impl Contingency {
         self.nmi(|a, b| (a * b).sqrt())
     }
 
-    /// Mutual information in nats that two groupings of these sizes share by chance: the mean over all permutations of
-    /// the images. The overlap of two groups is then hypergeometric (Vinh, Epps and Bailey 2010, equation 24a).
+    /// Mutual information in nats that two groupings of these sizes share by chance. It is the mean over all
+    /// permutations of the images. The overlap of two groups is then hypergeometric (Vinh, Epps and Bailey 2010,
+    /// equation 24a).
     pub fn expected_information(&self) -> f64 {
         let (in_a, in_b) = (counted(&self.a), counted(&self.b));
         let pairs = in_a.iter().flat_map(|(x, times)| in_b.iter().map(move |(y, others)| (*x, *y, times * others)));
@@ -251,8 +252,8 @@ fn counted(sizes: &[u64]) -> BTreeMap<u64, u64> {
     counted
 }
 
-/// The mean term of the mutual information for a group of `x` and a group of `y` among `images`, over all permutations.
-/// Probabilities follow from each other, from the likeliest overlap to both sides, so that no factorial is needed.
+/// The mean over all permutations of the term for a group of `x` and a group of `y` among `images`. Probabilities
+/// follow from each other, from the likeliest overlap to both sides, so that no factorial is needed.
 fn shared_by_chance(x: u64, y: u64, images: u64) -> f64 {
     /// Below this share of the likeliest overlap's probability the others do not count.
     const TINY: f64 = 1e-18;

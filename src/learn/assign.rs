@@ -170,7 +170,7 @@ impl Least {
     }
 }
 
-/// How far a score in single precision can be from the distance that it stands for.
+/// How far a score in single precision can be from its exact value.
 struct Bound {
     dims: usize,
     /// Length of each centroid.

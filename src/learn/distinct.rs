@@ -1,9 +1,9 @@
-//! distinct: rows that are equal to the bit are one row, so that a crowd of them costs no more than one.
+//! distinct: rows equal to the bit count as one row, so that many of them cost no more than one.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-/// Rows of numbers, each there once, with the two lowest ids that it stands for.
+/// Rows of numbers, each there once, with the two lowest ids that have it.
 pub(super) struct Distinct<'a> {
     /// The rows one after the other; borrowed where all are different.
     pub numbers: Cow<'a, [f32]>,

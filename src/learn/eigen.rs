@@ -28,8 +28,8 @@ const VALUE_ERROR: f64 = 1e-6;
 const ANGLE: f64 = 1e-4;
 /// Residual, as a share of the largest eigenvalue, that is rounding and cannot be made smaller.
 const NOISE: f64 = 1e-14;
-/// Share of the largest eigenvalue below which the last one wanted is taken to be none: the space is exhausted, and what
-/// is found of it is rounding, which converges to nothing.
+/// Share of the largest eigenvalue below which the last one wanted counts as none. The space is exhausted; the rest is
+/// rounding, which converges to nothing.
 const EXHAUSTED: f64 = 1e-10;
 /// Residual, as a share of the largest eigenvalue, that is good enough of an exhausted space.
 const EXHAUSTED_NOISE: f64 = 1e-12;

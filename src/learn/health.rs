@@ -21,7 +21,7 @@ pub struct Signs {
 pub const PREFIX: &str = "warning.";
 
 /// Share of empty clusters that is too many. faiss refills a cluster that is empty during the search, so that few are
-/// left at its end; the threshold is ours.
+/// left at its end. The threshold is ours.
 const EMPTY: f64 = 0.1;
 /// Share of k below which the perplexity is low. The natural sizes on 500 clusters of a skewed set have a perplexity of
 /// 0.44 k. The threshold is ours, and well below.

@@ -25,7 +25,7 @@ pub struct IterationReport {
     pub moved: u64,
 }
 
-/// The state of a clustering between two iterations; nothing else decides how it goes on.
+/// The state of a clustering between two iterations; nothing else decides the rest of it.
 #[derive(Clone, Debug)]
 pub struct Lloyd {
     /// k x dims.

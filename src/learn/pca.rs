@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 const ROWS: usize = 2048;
 /// Dimensions per block of the scatter matrix, of which only those on and above the diagonal are held.
 const SIDE: usize = 512;
-/// Share of the largest eigenvalue below which a direction is taken to be empty and is not blown up any further.
+/// Share of the largest eigenvalue below which a direction counts as empty, and is not scaled up further.
 const FLOOR: f64 = 1e-10;
 
 /// Sum of the outer products of rows, as they come.
@@ -23,7 +23,7 @@ pub struct Scatter {
     sum: Tensor,
     /// Blocks (i, i..) of the sum of outer products of the shifted rows, double.
     bands: Vec<Tensor>,
-    /// Rows that are not yet in the sums, so that these do not depend on how the rows were handed in.
+    /// Rows that are not yet in the sums. So these do not depend on how the rows came.
     pending: Vec<f32>,
 }
 
@@ -53,7 +53,8 @@ impl Scatter {
         self.rows + (self.pending.len() / self.dims) as u64
     }
 
-    /// Adds rows (n x dims, any n); refuses a number that is not finite, naming its row, counted from the first added.
+    /// Adds rows (n x dims, any n). Refuses a number that is not finite, and names its row, counted from the first
+    /// added.
     pub fn add(&mut self, rows: &[f32]) -> Result<()> {
         ensure!(rows.len().is_multiple_of(self.dims), "{} numbers are no whole rows of {}", rows.len(), self.dims);
         if let Some(at) = rows.par_iter().position_first(|value| !value.is_finite()) {
@@ -240,7 +241,7 @@ impl Whitening {
         self.eigenvalues.len()
     }
 
-    /// Projects `rows` (n x D) and normalises each to unit length into `out` (n x d); a row at the mean gives zeros.
+    /// Projects `rows` (n x D) and normalises each to unit length into `out` (n x d). A row at the mean gives zeros.
     ///
     /// Refuses a row that is not finite, naming it.
     pub fn apply(&self, rows: &[f32], out: &mut [f32]) -> Result<()> {

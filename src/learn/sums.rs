@@ -15,7 +15,7 @@ const LARGEST: f32 = 4.0;
 /// Most rows that may be summed in all.
 const MOST_ROWS: u64 = (1 << 31) - 1;
 
-/// Rows that are put in the order of their clusters at a time: near enough to each other to be read from a mapped file.
+/// Rows that are put in the order of their clusters at a time. A mapped file has them near to each other.
 const TOGETHER: usize = 65_536;
 
 /// Totals per cluster over some of the rows; those of several machines can be merged in any order.
@@ -30,7 +30,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Sums the vectors (n x `dims`, in one slice or several) by their assignment to one of `k`; refuses a coordinate
+    /// Sums the vectors (n x `dims`, in one slice or several) by their assignment to one of `k`. Refuses a coordinate
     /// beyond +-4.
     pub fn of(vectors: &[&[f32]], dims: usize, assignment: &Assignment, k: usize) -> Result<Self> {
         let table = Table::new(vectors, dims)?;

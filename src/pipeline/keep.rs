@@ -1,4 +1,4 @@
-//! keep: which bytes stay, `[features, vectors]` or `{ features: { last: 2 }, weights: { every: 50 }, manifest: all }`.
+//! keep: which bytes a run retains, `[features, vectors]` or `{ features: { last: 2 }, manifest: all }`.
 
 use crate::base::tree::{Entry, Span, Tree, Value};
 use crate::engine::Keep;

@@ -24,7 +24,7 @@ pub struct Loaded {
 /// answers for variables that the file does not define.
 ///
 /// # Errors
-/// Where the file cannot be read or anything in it or in `sets` is wrong, with the place and what to do.
+/// If the file is unreadable, or anything in it or in `sets` is wrong: the place and what to do.
 pub fn load(
     path: &Path,
     sets: &[String],

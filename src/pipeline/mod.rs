@@ -1,7 +1,7 @@
 //! pipeline: the plan as written. A YAML file, variables and overrides in; an [`engine::Plan`](crate::engine::Plan) out.
 //!
-//! The steps stand in their order: `yaml` (a tree that knows the place of every value), `spec` (the file exactly as written),
-//! `set` (overrides), `vars` and `schedule` (values), `params` (stages), `resolve` (names, ports, circles), `unroll`
+//! The steps in their order: `yaml` (a tree that knows the place of every value), `spec` (the file as written), `set`
+//! (overrides). Then `vars` and `schedule` (values), `params` (stages), `resolve` (names, ports, circles), `unroll`
 //! (epochs). Whatever is wrong is found before the next step begins, and every complaint points at its line.
 
 mod assign;

@@ -119,7 +119,7 @@ fn stages(section: Section, node: &NodeSpec, def: &StageDef, with: &[Entry]) -> 
 
 fn name(spec: &Spec, stem: &str) -> Result<String, Fault> {
     let rule =
-        "a name is up to 64 letters, digits, dots, - and _, and begins with a letter or digit; it names a folder";
+        "a name has up to 64 letters, digits, dots, - and _. It begins with a letter or digit, and names a folder";
     let (span, name) = match &spec.name {
         None => (spec.start, stem),
         Some(Tree { span, value: Value::Text(name) }) => (*span, name.as_str()),

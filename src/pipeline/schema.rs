@@ -74,8 +74,7 @@ fn keep() -> Value {
         json!({ "type": "object", "additionalProperties": false, "required": [word],
                                     "properties": { word: epochs } })
     };
-    json!({ "description": "Nodes whose bytes stay otherwise than the stage has it: a list keeps them for good; a map says \
-                            all, until_used, { last: N } epochs or { every: N } epochs.",
+    json!({ "description": "Nodes whose bytes a run retains otherwise than the stage says. A list keeps them for good. A map says all, until_used, { last: N } epochs or { every: N } epochs.",
             "anyOf": [
                 { "type": ["array", "null"], "uniqueItems": true, "items": { "type": "string" } },
                 { "type": "object", "additionalProperties":

@@ -160,7 +160,7 @@ impl<'a> Vars<'a> {
     fn at_home(&self, text: &str, span: Span) -> Result<String, Fault> {
         let Some(rest) = text.strip_prefix("~/") else { return Ok(text.to_owned()) };
         let home = (self.environment)("HOME").filter(|home| !home.is_empty()).ok_or_else(|| {
-            Fault::new(span, "~/ begins with the home folder, and the environment has no HOME")
+            Fault::new(span, "a leading ~/ is the home folder, and the environment has no HOME")
                 .hint("write the whole path, or `export HOME=DIR`".to_owned())
         })?;
         Ok(format!("{}/{rest}", home.trim_end_matches('/')))

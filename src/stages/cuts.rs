@@ -1,4 +1,4 @@
-//! cuts: where a list of images is cut into shards: by the images' own digests, so that one image more moves few cuts.
+//! cuts: cuts a list of images into shards by their digests, so that one image more moves few cuts.
 
 use crate::base::Digest;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! described: a stage that says everything about itself and cannot run, so that nothing of what it would run is linked.
+//! described: a stage that describes itself and cannot run, so that the linker drops what it would run.
 
 use crate::base::Digest;
 use crate::engine::{Before, Device, Facts, InputSizes, Inputs, Keep, Noun, Pool, Port, Sizes, Stage, Work};
@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-// `S` in all but `run`; its keys and its schema are those of `S`, where a doc comment would stand as a description.
+// `S` in all but `run`, with the keys and the schema of `S`. A doc comment would become the schema's description.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct Described<S>(S);

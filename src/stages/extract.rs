@@ -86,7 +86,7 @@ impl Stage for Extract {
         Before { version: 1, format: 1, numerics: self.numerics(device) }
     }
 
-    /// A shard for each part of the crops, so that a part that is the same again makes the same features.
+    /// A shard for each part of the crops, so that an unchanged part makes the same features.
     fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {
         let parts = &inputs.at("crops")?.artifact.parts;
         let first = parts.first().context("the crops have no parts")?;

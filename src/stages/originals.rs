@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Beginnings of the names of a dataset's parts that lead to its images; the list of what could not be used does not.
+/// Beginnings of the names of those parts of a dataset that lead to its images.
 pub const IMAGES: &[&str] = &["images."];
 
 /// The images of a dataset, by id.
@@ -33,8 +33,8 @@ impl Originals {
     /// The images of a table whose paths begin at `root`, or whose bytes are in `pack`. A table of which one path leads
     /// out of the data set's folder is refused whole.
     ///
-    /// Links below the folder are followed wherever they lead, as the scan has followed them: what comes through this
-    /// door has the digest that was scanned, or does not come through.
+    /// Links below the folder are followed wherever they lead, as the scan followed them. Only bytes of the scanned
+    /// digest come through this door.
     pub fn of(dataset: Dataset, root: Option<PathBuf>, pack: Option<Bytes>) -> anyhow::Result<Self> {
         if let Some((row, image)) = dataset.iter().enumerate().find(|(_, image)| !is_below(image.path)) {
             bail!(
@@ -50,7 +50,8 @@ impl Originals {
     pub fn picture(&self, id: ImageId) -> anyhow::Result<Picture> {
         let bytes = self.bytes(id)?;
         let image = self.dataset.image(id);
-        // The scan has judged the size and the damage; what passed there is not refused here, and nothing larger is made room for.
+        // The scan has judged size and damage. This refuses nothing that passed there, and makes room for nothing
+        // larger.
         let limits = Limits { max_pixels: u64::from(image.width) * u64::from(image.height) };
         let picture = image::decode_or_take(&bytes, &limits, OnDamage::Take)
             .with_context(|| format!("image {id} ({})", image.path))?;
@@ -102,13 +103,17 @@ impl Originals {
             }
             return Ok(bytes);
         }
-        let Some(root) = &self.root else { bail!("nothing says where the images of this dataset are") };
+        let Some(root) = &self.root else {
+            bail!(
+                "this dataset names no folder of images, and holds none itself: connect it to a node of the stage scan, \
+                 then run the same command"
+            );
+        };
         let path = root.join(image.path);
         let bytes = match read(&path, image.bytes) {
             Ok(bytes) => bytes.filter(|bytes| Digest::of(bytes) == image.digest),
             Err(error) => bail!(
-                "image {id}: could not read {}: {error}. The scan has read it: put it back or make it readable, or run the \
-                 same command again, which scans the folder as it is now",
+                "image {id}: could not read {}: {error}. The scan has read it: put it back or make it readable. Or run the same command again, which scans the folder as it is",
                 path.display()
             ),
         };

@@ -172,7 +172,7 @@ impl Stage for Train {
 /// In the files of a save: the key of the node whose it is.
 const OWNER_KEY: &str = "dcpipe.save";
 
-/// Where an epoch begins, or goes on.
+/// Where an epoch begins, or resumes.
 struct Start {
     shape: NetShape,
     state: StateDict,
@@ -208,7 +208,7 @@ fn name_of(steps: u64) -> String {
     format!("after step {steps}")
 }
 
-/// Weights, batch-norm statistics, head, momentum and losses: all that decides how the epoch goes on. What is drawn is
+/// Weights, batch-norm statistics, head, momentum and losses: all that decides the rest of the epoch. What is drawn is
 /// drawn by position.
 fn save(cx: &mut Context<'_>, done: u64, shape: &NetShape, trainer: &Trainer, steps: &[Step]) -> anyhow::Result<()> {
     let metadata: Metadata = [(OWNER_KEY.to_owned(), cx.key().to_string())].into();

@@ -38,6 +38,16 @@ pub enum StoreError {
         /// One of its files.
         entry: String,
     },
+    /// A file where the store's folder is wanted.
+    #[error(
+        "the store {root} cannot be a folder: {file} is a file. Name another folder with --store, or move that file away"
+    )]
+    NotAFolder {
+        /// The store's folder.
+        root: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
     /// A gc that would delete everything.
     #[error(
         "refusing to empty {root}: it has no runs and no pins. Run the pipelines that you want to keep, or delete the \
@@ -125,11 +135,11 @@ fn advice(action: &str, error: &io::Error) -> &'static str {
         "; give this user the right to write there, or name another store with --store"
     } else if action == "create" && matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory)
     {
-        "; a file has the name of this folder or of one above it: move that file away, then run the same command"
+        "; a file has the name of this folder or of one above it. Move it away, then run the same command"
     } else if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP)) {
         "; the store's file system has no locks: name a store on another one with --store"
     } else if error.raw_os_error() == Some(libc::EFBIG) {
-        "; ulimit -f or the file system limits the size of files: raise it, or name another store with --store, then run \
+        "; ulimit -f or the file system limits the size of files. Raise it, or name another store with --store, then run \
          the same command"
     } else if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
         "; raise the limit of open files (ulimit -n), then run the same command"

@@ -5,7 +5,7 @@
 //!   FORMAT              "dcpipe-store 1 blake3"; anything else is refused
 //!   objects/ab/<hex>    immutable bytes, mode 0444, named by the BLAKE3 of the bytes
 //!   records/ab/<hex>    one per key, holds its key text; written last
-//!   runs/<name>/        node -> key of the last run of that name, how far it came, what it keeps
+//!   runs/<name>/ node -> key of the last run of that name, how far it came, what it keeps
 //!   stat/               what scan knows of files by size, mtime, ctime and inode; a cache that may be deleted
 //!   locks/              locked by the kernel while a process works; the files themselves mean nothing
 //!   tmp/                nothing here is ever trusted
@@ -17,6 +17,7 @@
 //! place. Objects are written before their record, and gc deletes them after it. A missing object is an eviction, a wrong
 //! one is damage. Records outlive objects. `docs/format.md` names the test of each of these sentences.
 
+pub mod blocked;
 pub mod disk;
 mod durable;
 pub mod error;

@@ -1,5 +1,6 @@
 //! open: opens a store, makes one where there is none, and refuses what is not one.
 
+use crate::store::blocked::in_the_way;
 use crate::store::durable::Settled;
 use crate::store::io::Lock;
 use crate::store::policy::Checks;
@@ -142,6 +143,10 @@ fn knows_format(io: &dyn StoreIo, root: &Path) -> Result<bool, StoreError> {
         Ok(text) if text.is_empty() => {}
         Ok(text) => return Err(unknown(String::from_utf8_lossy(&text).trim().chars().take(80).collect())),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            let file = in_the_way(root).unwrap_or_else(|| root.to_owned());
+            return Err(StoreError::NotAFolder { root: root.to_owned(), file });
+        }
         Err(error) => return Err(StoreError::io("read", &path, error)),
     }
     // Never turn an existing folder into a store by accident.

@@ -5,12 +5,13 @@ use crate::base::{Digest, Part, StageKey};
 use crate::engine::{Cancel, Event, Node, NodeId, Observer, Plan};
 use crate::format::Dataset;
 use crate::format::dataset::{IMAGES, PACK};
+use crate::store::blocked::make;
 use crate::store::{Record, Stand, Store};
 use crate::views::list::List;
 use crate::views::places::Shelf;
 use crate::views::turn::Turn;
 use crate::views::{files, places};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,7 @@ impl<'scope> Results<'scope> {
         cancel: Cancel,
     ) -> anyhow::Result<Self> {
         places::check(plan)?;
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        make(folder).map_err(|why| anyhow!("could not make {}: {why}; name another with --out", folder.display()))?;
         let turn = Turn::take(folder).with_context(|| format!("locking {}", folder.display()))?;
         let mut keeper = Keeper {
             folder: folder.to_owned(),

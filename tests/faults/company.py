@@ -65,9 +65,9 @@ def family_13(bench):
 
 
 def beside(bench, command, there):
-    """Another command again and again while a run goes on."""
+    """Another command again and again while a run works."""
     group = bench.group(13, f"a run, and {command} again and again beside it",
-                        "both do their work; nothing is missed or made twice")
+                        "both end well; no node is missed or made twice")
     if not there:
         group.skip(f"there is no dcpipe {command} yet")
         return

@@ -17,7 +17,7 @@ READERS = {
 
 
 def ran(ended):
-    """What ran, but for the first weights: those are evicted, and made again for whoever needs them."""
+    """What ran, but for the first weights: those are evicted, and rebuilt for the node that needs them."""
     return [node for node in ended.ran() if node != "weights@0"]
 
 
@@ -84,7 +84,7 @@ def other_mode(path):
 
 
 class Harm:
-    """What is done to a file: whether its size or kind shows it, and whether its bytes are wrong at all."""
+    """What is done to a file, whether its size or kind shows it, and whether its bytes are wrong."""
 
     def __init__(self, inflict, shows, wrong, happens):
         self.inflict, self.shows, self.wrong, self.happens = inflict, shows, wrong, happens
@@ -98,10 +98,10 @@ HARMS = {
     "a link": Harm(link, True, True, SEEN),
     "a folder": Harm(folder, True, True, SEEN),
     "a pipe": Harm(fifo, True, True, SEEN),
-    "one bit flipped": Harm(flip, False, True, "a plain run looks at sizes only; verify and run --verify full name it "
-                                               "and move it to quarantine; then made again"),
+    "one bit flipped": Harm(flip, False, True, "a plain run looks at sizes only. verify and run --verify full name it "
+                                               "and move it to quarantine; then a run rebuilds it"),
     "of another mode": Harm(other_mode, False, False, "nothing"),
-    "gone": Harm(os.remove, False, False, "made again when needed: no damage"),
+    "missing": Harm(os.remove, False, False, "no damage: a run rebuilds it when a node needs it"),
 }
 
 
@@ -161,7 +161,7 @@ def needed(bench, base, node, part, harm, told):
     harm.inflict(space.object_of(part))
     closely = ["--verify", "full"] if harm.wrong and not harm.shows else []
     needs = space.run("run", *closely, patience=bench.reference.patience)
-    told.next.add("makes it again" if node in needs.ran() else "reads it")
+    told.next.add("rebuilds it" if node in needs.ran() else "reads it")
     wrong = oracle.manner(needs, {DONE})
     if needs.digests() != bench.reference.digests:
         wrong.append("other bytes than undisturbed")
@@ -174,7 +174,7 @@ def needed(bench, base, node, part, harm, told):
 
 def swapped(bench):
     group = bench.group(10, "two objects, or two records, in each other's place",
-                        "as an object of another size; a record under another name is not believed")
+                        "an object counts as one of another size; a record under another name counts as damaged")
     base = bench.finished()
     pairs = [("vectors@1", "features@1"), ("clusters@1", "manifest@1"), ("crops@0", "weights@1"),
              ("dataset@0", "metrics@1")]
@@ -201,7 +201,7 @@ def swapped(bench):
 
 
 def records(bench, name, harm):
-    unharmed = name in ("gone", "of another mode")
+    unharmed = name in ("missing", "of another mode")
     happens = harm.happens if unharmed else "named, moved to quarantine, its node runs again"
     group = bench.group(10, f"a record that is {name}", happens)
     base = bench.finished()
@@ -244,7 +244,7 @@ def records(bench, name, harm):
 def family_11(bench):
     """Files cut within their foot, and under the hands of who reads them."""
     group = bench.group(11, "an Arrow, Parquet or safetensors object cut at steps of 64 bytes in its last KiB",
-                        "show says that it is damaged, and leaves it there; the next run makes it again")
+                        "show reports the damage and moves nothing; the next run rebuilds it")
     base = bench.finished()
     for node, reader in (("vectors@1", "clusters@1"), ("clusters@1", "manifest@1"), ("weights@1", None)):
         part = base.record_of(node)[1]["artifact"]["parts"][0]
@@ -268,7 +268,7 @@ def family_11(bench):
 
 def cut_while_mapped(bench):
     group = bench.group(11, "an object that is cut while a run has it mapped",
-                        "the run rebuilds it, or ends with 5 and a line that says so; the next makes it again")
+                        "the run rebuilds it, or ends with 5 and a line that says so. Then the next run rebuilds it")
     for node, reader in (("crops@0", "features@1"), ("features@1", "vectors@1")):
         space = bench.finished()
         part = space.record_of(node)[1]["artifact"]["parts"][0]

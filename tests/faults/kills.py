@@ -93,7 +93,7 @@ def family_3(bench):
 def family_4(bench):
     """Random kills over one run of a real pipeline."""
     group = bench.group(4, "SIGKILL at random moments of one CIFAR run",
-                        "it goes on; work done twice is at most a shard a kill")
+                        "the same command resumes. Each kill repeats at most a shard of work")
     folder = bench.cifar()
     kills = 20 if bench.quick else 200
     sets = [f"vars.images={folder}", "epochs=2"] + (["clusters.k=20", "vectors.dims=20"] if bench.drawn_cifar else [])
@@ -107,7 +107,7 @@ def family_4(bench):
     once = work(undisturbed_events(undisturbed))
     undisturbed.remove()
     disturbed, chance, total = space("cifar-killed"), random.Random(bench.seed), collections.Counter()
-    sent, committed, put_down, wrong = 0, set(), collections.Counter(), []
+    sent, committed, parts, wrong = 0, set(), collections.Counter(), []
     while not wrong:
         run = disturbed.start()
         if sent < kills:
@@ -121,16 +121,16 @@ def family_4(bench):
         total += work(ended.events())
         for event in ended.of("node_started"):
             if event["reason"]["kind"] == "evicted":
-                put_down = collections.Counter({key: n for key, n in put_down.items() if key[0] != event["node"]})
+                parts = collections.Counter({key: n for key, n in parts.items() if key[0] != event["node"]})
             elif event["node"] in committed:
                 wrong.append(f"{event['node']} had a record and ran again")
-        put_down.update((event["node"], event["part"]) for event in ended.of("put_down") if not event["hit"])
-        wrong += [f"{node} made {part} {count} times" for (node, part), count in put_down.items() if count > 1]
+        parts.update((event["node"], event["part"]) for event in ended.of("put_down") if not event["hit"])
+        wrong += [f"{node} made {part} {count} times" for (node, part), count in parts.items() if count > 1]
         committed = disturbed.committed()
         if ended.code == DONE:
             break
     for node in once:
-        # What is begun when the kill comes is lost, up to a shard or a save.
+        # A kill loses what has begun, up to a shard or the work since a checkpoint.
         limit = once[node] + sent * LARGEST_SHARD.get(node.split("@")[0], SHARD)
         if total[node] > limit:
             wrong.append(f"{node} did {total[node]} units, an undisturbed run {once[node]}")
@@ -138,17 +138,17 @@ def family_4(bench):
     again = {node: max(0, total[node] - once[node]) / LARGEST_SHARD.get(node.split("@")[0], SHARD) for node in total}
     shards = sum(again.values())
     if shards > sent:
-        wrong.append(f"{shards:.0f} shards were done again for {sent} kills")
+        wrong.append(f"{sent} kills repeated {shards:.0f} shards")
     share = sum(total.values()) / max(1, sum(once.values())) - 1
     most = max(again, key=again.get)
     wrong += bench.after(disturbed, reference=reference)
     group.case(f"{sent} kills", wrong)
-    group.tell(f"{sent} kills in {reference.seconds:.0f} s of work; {share:.0%} of it, {shards:.0f} shards, was done "
-               f"again, {again[most]:.0f} of them of {most}")
+    group.tell(f"{sent} kills in {reference.seconds:.0f} s of work; they repeated {share:.0%} of it, {shards:.0f} shards, "
+               f"{again[most]:.0f} of them of {most}")
     disturbed.remove()
 
 
-# Images of a shard or between two saves; a part of the crops holds 128 MiB.
+# Images of a shard or between two checkpoints; a part of the crops holds 128 MiB.
 SHARD, LARGEST_SHARD = 4096, {"crops": 10_922}
 
 
@@ -171,7 +171,7 @@ def work(events):
 def family_5(bench):
     """Signals, and readers that go away."""
     group = bench.group(5, "SIGINT, SIGTERM, SIGHUP, SIGUSR1 once",
-                        "it stops at the next checkpoint with 75 and prints the command to resume")
+                        "the run stops at the next checkpoint with 75 and prints the command to resume")
     nodes = ["weights@0", "features@1", "weights@1"]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         for node in nodes[:1] if bench.quick else nodes:
@@ -184,14 +184,14 @@ def family_5(bench):
             wrong += oracle.manner(ended, {INTERRUPTED}, ["Resume with the same command"])
             group.case(f"{number.name} in {node}", wrong + bench.after(space))
             space.remove()
-    group = bench.group(5, "SIGHUP to a run under nohup", "it goes on to its end")
+    group = bench.group(5, "SIGHUP to a run under nohup", "the run ends as undisturbed")
     space = bench.space()
     run = space.start(before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     run.until(r'"node_started","node":"features@1"')
     run.signal(signal.SIGHUP)
     group.case("in features@1", oracle.manner(run.wait(bench.reference.patience), {DONE}) + bench.after(space))
     space.remove()
-    group = bench.group(5, "SIGINT twice", "it stops at once with 130")
+    group = bench.group(5, "SIGINT twice", "the run stops at once with 130")
     for pause in (0.0, 0.05):
         space = bench.space()
         run = space.start()
@@ -206,7 +206,7 @@ def family_5(bench):
         ended = run.wait(bench.reference.patience)
         group.case(f"after {pause} s", oracle.manner(ended, {AT_ONCE, INTERRUPTED}) + bench.after(space))
         space.remove()
-    group = bench.group(5, "SIGSTOP for a while, then SIGCONT", "it goes on as if nothing had been")
+    group = bench.group(5, "SIGSTOP for a while, then SIGCONT", "the run ends as undisturbed")
     space = bench.space()
     run = space.start()
     for pattern in ("crops@0", "features@1", "clusters@1", "weights@1"):

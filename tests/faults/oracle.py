@@ -18,7 +18,7 @@ class Reference:
         if ended.code != 0:
             raise SystemExit(f"the undisturbed run fails: {ended}")
         self.digests, self.seconds = ended.digests(), ended.seconds
-        self.laid_out = space.laid_out()
+        self.exported = space.exported()
         self.nodes = sorted(self.digests)
         self.records = len(space.records())
         # The slowest of ten, and the ten seconds that nothing may hang.
@@ -31,7 +31,7 @@ def has_command(name):
 
 
 def manner(ended, codes, words=()):
-    """(f), (g): the exit code, a message of one line that names what is wrong, no word of a bug, no hang."""
+    """(f), (g): the exit code, a line that names what is wrong, no word of a bug, no hang."""
     wrong = []
     if codes is not None and ended.code not in codes:
         wrong.append(f"ended with {ended.code} and not {codes}: {ended.err.strip()[-600:]}")
@@ -62,9 +62,9 @@ def after(space, reference, verify, damaged=(), may_run=(), check_committed=True
     wrong += manner(again, {DONE})  # (b)
     if again.code != 0:
         return wrong
-    laid_out = space.laid_out()
-    if laid_out != reference.laid_out:  # (c)
-        differ = sorted(set(laid_out.items()) ^ set(reference.laid_out.items()))
+    exported = space.exported()
+    if exported != reference.exported:  # (c)
+        differ = sorted(set(exported.items()) ^ set(reference.exported.items()))
         wrong.append(f"other results than undisturbed: {[path for path, _ in differ][:8]}")
     if again.digests() != reference.digests:  # (c)
         differ = [node for node in reference.nodes if again.digests().get(node) != reference.digests[node]]

@@ -19,7 +19,7 @@ def image_files(space):
 def family_15(bench):
     """Times of files, and the clock."""
     group = bench.group(15, "files from the future, from 1970, all of one moment, touched backwards",
-                        "the data set is looked at again, and nothing else runs")
+                        "the run scans the data set again, and runs nothing else")
     moments = {"the year 2099": 4_070_908_800, "1970": 0, "one moment": 1_600_000_000,
                "an hour back": time.time() - 3600}
     for name, moment in moments.items():
@@ -35,7 +35,7 @@ def family_15(bench):
         space.remove()
     changed_within_a_tick(bench)
     changed_unseen(bench)
-    group = bench.group(15, "the date jumps by a year between two runs and in the middle of one", "nothing is noticed")
+    group = bench.group(15, "the date jumps by a year between two runs and in the middle of one", "the run ends as undisturbed")
     library = next((path for path in Path("/usr/lib").rglob("libfaketime.so.1")), None)
     if not library:
         group.skip("faketime is not installed")
@@ -50,7 +50,7 @@ def family_15(bench):
 
 def changed_within_a_tick(bench):
     group = bench.group(15, "a file that changes within the tick in which it was scanned, under its old size and time",
-                        "it is read again with the next scan, since young files are not remembered")
+                        "the next scan reads it again: a scan remembers no file younger than the tick")
     space = bench.space()
     space.own_images()
     first, other, source = image_files(space)[0], image_files(space)[1], image_files(space)[2]
@@ -74,7 +74,7 @@ def changed_within_a_tick(bench):
 
 def changed_unseen(bench):
     group = bench.group(15, "a file that changes under its old size, time and inode, long after its scan",
-                        "its ctime tells, which nobody can set: scanned again, and what it changes runs")
+                        "its ctime, which no program sets, changes: the run scans again, and runs what depends on it")
     space = bench.finished()
     space.own_images()
     first, source = image_files(space)[0], image_files(space)[2]

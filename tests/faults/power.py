@@ -1,4 +1,4 @@
-"""power: family 1 on a real file system: an ext4 is shut down under a run, as by a power cut, and mounted again."""
+"""power: family 1 on a real file system: an ext4 goes down under a run, as by a power cut."""
 
 import fcntl
 import os

@@ -33,7 +33,7 @@ def sweep(bench, group, calls, act, words=()):
     for number in bench.numbers(total):
         space = bench.space()
         ended = traced(bench, space, calls, act(number))
-        # With 6 ends a run whose worker could not open the store: nobody can work there.
+        # A run ends with 6 when its worker cannot open the store.
         wrong = oracle.manner(ended, {FAILED, ENVIRONMENT, DONE}, words if ended.code != DONE else ())
         group.case(f"{number} of {total}", wrong + bench.after(space))
         space.remove()
@@ -47,16 +47,16 @@ def family_7(bench):
             if error == errno.EDQUOT and what not in ("write", "mkdir"):
                 continue
             group = bench.group(7, f"{name} at the N-th {what}",
-                                "it fails with a line that says where and what to do, or goes on where it can")
+                                "the run fails with a line that says where and what to do, or continues where it can")
             sweep(bench, group, calls, lambda number: at(number, error), words=[os.strerror(error)])
     group = bench.group(7, "ENOSPC for every change from the N-th on",
-                        "it fails; with room again the same command goes on")
+                        "the run fails; with room again the same command resumes")
     full = [os.strerror(errno.ENOSPC)]
     sweep(bench, group, sum(NEEDS_ROOM.values(), []), lambda number: from_(number, errno.ENOSPC), words=full)
     real_disk(bench)
     limits(bench)
     group = bench.group(7, "ENOLCK at the N-th flock",
-                        "it fails and says that there are no locks, or goes on where it can")
+                        "the run fails and says that there are no locks, or continues where it can")
     # Advice for the store and for the results in other words, each with what to name instead.
     sweep(bench, group, ["flock"], lambda number: at(number, errno.ENOLCK), words=[os.strerror(errno.ENOLCK), "name a"])
 
@@ -80,7 +80,7 @@ def mounted(folder, options):
 def real_disk(bench):
     """A store on a file system of k MiB, k growing."""
     group = bench.group(7, "a disk of k MiB that is really full",
-                        "the node fails with a line; with room again the same command goes on")
+                        "the node fails with a line; with room again the same command resumes")
     why = private_mounts()
     if why:
         group.skip(why)
@@ -107,7 +107,7 @@ def limits(bench):
                         "EFBIG is an error of the node like any other, not a signal")
     for size in (0, 4096, 1 << 20, 50 << 20):
         limited(bench, group, f"--fsize={size}", {FAILED})
-    group = bench.group(7, "a limit of descriptors (ulimit -n)", "it says that too many files are open, or runs")
+    group = bench.group(7, "a limit of descriptors (ulimit -n)", "the run says that too many files are open, or ends well")
     for count in (3, 6, 10, 14, 18, 24, 32, 64):
         limited(bench, group, f"--nofile={count}", None)
 
@@ -142,7 +142,7 @@ def family_8(bench):
     }
     for what, (calls, picks) in whats.items():
         group = bench.group(8, f"EIO at the N-th {what}",
-                            "it fails with a line that names the file, or goes on where nothing is lost")
+                            "the run fails with a line that names the file, or continues where nothing is lost")
         why = tracer.available()
         if why:
             group.skip(why)
@@ -190,7 +190,7 @@ def family_9(bench):
         ("every other fsync is interrupted (EINTR)", ["fsync", "fdatasync"], second(errno.EINTR)),
         ("every other flock is interrupted (EINTR)", ["flock"], second(errno.EINTR)),
     ):
-        group = bench.group(9, name, "nothing is noticed")
+        group = bench.group(9, name, "the run ends as undisturbed")
         if why:
             group.skip(why)
             continue
@@ -203,7 +203,7 @@ def family_9(bench):
 def family_19(bench):
     """Memory runs out."""
     group = bench.group(19, "a limit of address space (ulimit -v)",
-                        "it ends with an error or is ended; the next run goes on")
+                        "the run ends with an error, or the kernel kills it. The next run resumes")
     if not shutil.which("prlimit"):
         group.skip("prlimit is not installed")
         return
@@ -221,7 +221,7 @@ def family_19(bench):
 
 def memory_group(bench):
     """A cgroup whose memory is too small: the kernel kills the process."""
-    group = bench.group(19, "a cgroup's memory limit", "the kernel kills it; the next run goes on")
+    group = bench.group(19, "a cgroup's memory limit", "the kernel kills the run; the next one resumes")
     folder = "/sys/fs/cgroup/dcpipe-faults"
     try:
         with open("/sys/fs/cgroup/cgroup.subtree_control") as file:

@@ -125,7 +125,7 @@ class Bench:
         return oracle.after(space, reference or self.reference, self.verify, **more)
 
     def numbers(self, total):
-        """Which of the N-th calls are hit: all, or so many spread over the run, the first and the last among them."""
+        """Which of the N-th calls are hit: all, or some spread over the run, with the first and the last."""
         most = 3 if self.quick else 8
         if self.every or total <= most:
             return list(range(1, total + 1))

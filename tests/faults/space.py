@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Another program than the one that was built, such as a copy that stays as it is while one goes on building.
+# Another program than the one that was built, such as a copy that no build changes.
 PROGRAM = Path(os.environ.get("DCPIPE_PROGRAM", ROOT / "target/release/dcpipe"))
 TINY = ROOT / "tests/data/walk/tiny.yaml"
 GENERATE = """name: drawn
@@ -97,7 +97,7 @@ class Space:
         return Started(argv, self.folder, env or environment(), before)
 
     def records(self):
-        """Path -> the JSON of every record that reads as one; shards have a line of their own in their key text."""
+        """Path -> the JSON of every record that reads as one. Shards have a line more in their key text."""
         found = {}
         for path in sorted((self.store / "records").glob("*/*")):
             try:
@@ -125,7 +125,7 @@ class Space:
     def object_of(self, part):
         return self.store / "objects" / part["object"][:2] / part["object"]
 
-    def laid_out(self):
+    def exported(self):
         """Path below the results -> what is in it; without what tells of the runs themselves."""
         own = ("events.jsonl", ".index.json", ".lock")
         files = [path for path in self.results.rglob("*") if path.is_file() and path.name not in own]

@@ -1,4 +1,4 @@
-"""strangers: families 18, 27 and 28: another format, files of others, history that is torn."""
+"""strangers: families 18, 27 and 28: another format, files of others, journals that are torn."""
 
 import shutil
 
@@ -14,7 +14,7 @@ def tree(folder):
 
 def family_18(bench):
     """A store of another format."""
-    group = bench.group(18, "a FORMAT of the future, or of something else", "refused by name with 5, and left alone")
+    group = bench.group(18, "a FORMAT of the future, or of something else", "refused by name with 5, and not touched")
     commands = (("run", []), ("plan", []), ("ls", []), ("show", ["clusters@1"]), ("why", ["clusters@1"]))
     commands += (("verify", []), ("gc", [])) if bench.verify and bench.gc else ()
     others = ("dcpipe-store 2 blake3\n", "dcpipe-store 1 sha256\n", FORMAT.strip() + " zstd\n", "\0\0\0\0", "x" * 5000)
@@ -32,9 +32,9 @@ def family_18(bench):
         (space.store / "FORMAT").write_text(FORMAT)
         group.case(repr(text[:30]), wrong + bench.after(space))
         space.remove()
-    group = bench.group(18, "FORMAT is empty or gone",
-                        "a store that was never finished: it is one again, and what is in it holds")
-    for name in ("empty", "gone"):
+    group = bench.group(18, "FORMAT is empty or missing",
+                        "the run writes FORMAT again, and uses what the store holds")
+    for name in ("empty", "missing"):
         space = bench.finished()
         (space.store / "FORMAT").unlink()
         if name == "empty":
@@ -95,21 +95,21 @@ def as_folder(path):
     (path / "x").mkdir(parents=True)
 
 
-def gone(path):
+def missing(path):
     path.unlink()
 
 
 def family_28(bench):
-    """History that is torn, gone or not ours."""
-    group = bench.group(28, "the event log, the results' list, what a run references: torn, gone, mixed, a folder",
-                        "everything but history works; results that no list names are exported again; gc deletes "
+    """Journals, lists and references that are torn, missing or not ours."""
+    group = bench.group(28, "the journal, the results' list, what a run references: torn, missing, mixed, a folder",
+                        "everything but log works. A run exports results again that no list names. gc deletes "
                         "nothing that an unreadable file may name")
     for name in ("events.jsonl", ".index.json", "nodes.json", "last.json", "pipeline.yaml"):
-        for harm in (torn, interleaved, empty, gone, as_folder):
-            group.case(f"{name} {harm.__name__.replace('_', ' ')}", history(bench, name, harm))
+        for harm in (torn, interleaved, empty, missing, as_folder):
+            group.case(f"{name} {harm.__name__.replace('_', ' ')}", journals(bench, name, harm))
 
 
-def history(bench, name, harm):
+def journals(bench, name, harm):
     space = bench.finished()
     in_store = {"nodes.json": "runs/tiny", "last.json": "runs", "pipeline.yaml": "runs/tiny"}
     path = (space.store / in_store[name] if name in in_store else space.results) / name
@@ -119,8 +119,8 @@ def history(bench, name, harm):
     for command, more in (("plan", []), ("ls", []), ("why", named), ("show", named)):
         ended = space.run(command, *more)
         wrong += [f"{command}: {what}" for what in oracle.manner(ended, {DONE})]
-    # Who removes what a run was after lets go of it.
-    if bench.gc and (name, harm) != ("nodes.json", gone):
+    # Deleting the list of a run's references discards them.
+    if bench.gc and (name, harm) != ("nodes.json", missing):
         wrong += [f"gc: {what}" for what in oracle.manner(space.run("gc"), {DONE, FAILED, DAMAGED})]
     ended = space.run(patience=bench.reference.patience)
     wrong += oracle.manner(ended, {DONE, FAILED} if harm is as_folder else {DONE})

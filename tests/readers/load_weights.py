@@ -1,10 +1,11 @@
 """Load dcpipe's weights into a torch module, strictly, and compare FC2 features.
 
-  python tests/readers/load_weights.py FILE.safetensors --arch alexnet --sobel --input 64 --k 100 \
-         [--crops crops/part-0.arrow --features features/epoch=0001/part-0.arrow]
+  python tests/readers/load_weights.py FILE.safetensors --arch alexnet --sobel --input 64 \
+         [--crops crops/part-00000.arrow --features features/epoch=0001/part-00000.arrow]
 
-Needs torch, safetensors, numpy, and for the comparison pyarrow. Exit code 1 when something differs.
-FEATURES must be what these weights gave: those of the epoch after the one that trained them.
+VGG16's convolutions and batch norms are loaded into torchvision's network as well. Needs torch, torchvision, safetensors,
+numpy, and for the comparison pyarrow. Exit code 1 when something differs. FEATURES must be what these weights gave: those of
+the epoch after the one that trained them.
 """
 import argparse
 import pathlib
@@ -12,6 +13,7 @@ import sys
 
 import numpy as np
 import torch
+import torchvision
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "golden"))
@@ -51,6 +53,13 @@ def main():
     net.load_state_dict(state, strict=True)
     net.eval()
     print(f"{args.file}: {len(state)} tensors, strict=True, k = {k}")
+    if args.arch == "vgg16":
+        theirs = torchvision.models.vgg16_bn().features
+        if args.sobel:
+            theirs[0] = torch.nn.Conv2d(2, 64, 3, padding=1)
+        inner = {name.removeprefix("features."): tensor for name, tensor in state.items() if name.startswith("features.")}
+        theirs.load_state_dict(inner, strict=True)
+        print(f"{len(inner)} of them in torchvision's vgg16_bn, strict=True")
     if not (args.crops and args.features):
         return 0
 

@@ -1,13 +1,12 @@
 """run_readme: runs the Python and SQL blocks of README.md, and looks for the files and columns that its table promises.
 
-    python tests/readers/run_readme.py README.md KEYS.json
+    python tests/readers/run_readme.py README.md
 
-Starts in a folder that has runs/cifar10, of three epochs. The readers have no torch. So numpy loads the weights, and `network`
-compares their names with those of KEYS.json, which torch wrote. Prints what it found; exit code 1 at the first failure.
-Needs: pandas pyarrow duckdb safetensors numpy.
+Starts in a folder that has runs/cifar10, of three epochs. `network` is the AlexNet that tests/golden/nets.py writes in plain
+PyTorch. Prints what it found; exit code 1 at the first failure.
+Needs: pandas pyarrow duckdb safetensors torch.
 """
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -16,30 +15,25 @@ import duckdb
 import pyarrow
 import pyarrow.ipc
 import pyarrow.parquet
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+from nets import Net  # noqa: E402
 
 RUN = Path("runs/cifar10")
-INSTEAD = {", torch\n": "\n", "safetensors.torch": "safetensors.numpy"}
+# Of pipelines/cifar10.yaml.
+INPUT, CLUSTERS = 64, 100
 
 
-class Network:
-    """Takes the weights of AlexNet, as torch names them."""
-
-    def __init__(self, keys):
-        self.names = set(json.loads(Path(keys).read_text())["alexnet True 64"])
-
-    def load_state_dict(self, weights):
-        assert set(weights) == self.names, f"other names: {sorted(set(weights) ^ self.names)}"
-
-
-def run_python(code, network):
-    for torch, numpy in INSTEAD.items():
-        assert torch in code, f"the Python block has no {torch!r} any more"
-        code = code.replace(torch, numpy)
+def run_python(code):
+    network = Net("alexnet", True, INPUT, CLUSTERS)
+    before = network.top_layer.weight.detach().clone()
     names = {"network": network}
     exec(code, names)
     images = pyarrow.parquet.read_metadata(RUN / "images.parquet").num_rows
     assert len(names["clusters"]) == 3 * images and 0 < len(names["paths"]) < images
     assert names["vectors"].num_rows == images and names["metrics"].notna().loc[3, ["nmi_label", "nmi_previous"]].all()
+    assert not torch.equal(before, network.top_layer.weight), "the block loads no weights"
     print(f"python: {len(names['paths'])} paths, {images} vectors")
 
 
@@ -72,12 +66,12 @@ def look_for_files(section):
     print(f"table: {found} files and folders")
 
 
-def main(readme, keys):
+def main(readme):
     text = Path(readme).read_text()
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)
     for language, code in blocks:
         if language == "python":
-            run_python(code, Network(keys))
+            run_python(code)
         elif language == "sql":
             run_sql(code)
         else:
@@ -86,6 +80,6 @@ def main(readme, keys):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 2:
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -184,7 +184,7 @@ fn a_place_that_cannot_be_written_is_named() {
         [["--store", "/proc/nowhere"], ["--store", "tiny.yaml"], ["--out", "/proc/nowhere"], ["--out", "tiny.yaml"]]
     {
         let run = space.run(&[&["run", "tiny.yaml"], &args[..]].concat());
-        assert!([1, 6].contains(&run.code.unwrap()), "{run:?}");
+        assert!([1, 5, 6].contains(&run.code.unwrap()), "{run:?}");
         run.complains_of(&[args[1]]);
     }
     space.run(&["run", "tiny.yaml", "--name", "../up"]).ended(3).complains_of(&["../up"]);
@@ -198,6 +198,29 @@ fn a_store_of_another_format_is_left_alone() {
     let space = Space::filled();
     space.write(".dcpipe/FORMAT", "dcpipe-store 2 blake4\n");
     space.run(&["run", "tiny.yaml"]).ended(5).complains_of(&["dcpipe-store 2 blake4"]);
+}
+
+#[test]
+fn a_file_where_a_folder_is_needed_is_named_with_the_option_that_names_another() {
+    let space = Space::after_a_run();
+    let is_a_file = "tiny.yaml is a file";
+    for store in ["tiny.yaml", "tiny.yaml/store"] {
+        let refused = space.run(&["run", "tiny.yaml", "--store", store]).ended(5);
+        refused.complains_of(&[&format!("the store {store} cannot be a folder"), is_a_file, "--store"]);
+        space.run(&["verify", "--store", store]).ended(2).complains_of(&[store, is_a_file, "--store"]);
+    }
+    let assign = ["assign", "tiny", "--images", "images", "-o", "tiny.yaml/a.csv"];
+    for (command, code, option) in [
+        (&["run", "tiny.yaml", "--out", "tiny.yaml"][..], 1, "--out"),
+        (&["report", "-o", "tiny.yaml/report.html"], 1, "-o"),
+        (&["export", "csv", "-o", "tiny.yaml/a/b"], 1, "-o"),
+        (&["log", "--trace", "tiny.yaml/trace.json"], 1, "--trace"),
+        (&assign, 1, "-o"),
+    ] {
+        let refused = space.run(command).ended(code).complains_of(&[is_a_file, option]);
+        assert!(!refused.stderr.contains("os error"), "{}", refused.stderr);
+    }
+    assert_eq!(fs::read_to_string(space.path("tiny.yaml")).unwrap(), TINY);
 }
 
 #[test]

@@ -143,6 +143,15 @@ fn dead_and_doubled_features_give_finite_vectors() {
 }
 
 #[test]
+fn fewer_rows_than_dimensions_leave_directions_without_variance_at_exactly_zero() {
+    let (rows, dims) = (40, 96);
+    let features = noise(4, rows * dims);
+    let vectors = apply(&fit(&features, dims, rows), &features);
+    // Less their mean, 40 rows span 39 directions. Solving for all eigenvectors of 96 x 96 would give the last one noise.
+    assert!(vectors.chunks(rows).all(|row| row[rows - 1] == 0.0 && (dot(row, row) - 1.0).abs() < 1e-6));
+}
+
+#[test]
 fn whitening_refuses_too_few_rows_and_numbers_that_are_not() {
     let error = check(200, 4096, 256).unwrap_err().to_string();
     assert!(error.contains("200 at most"), "{error}");

@@ -55,7 +55,7 @@ fn a_class_whose_name_is_not_utf8_counts_as_all_its_images() {
     assert_eq!(sets_named(&refused), ["dataset.max_bad_share=0.35"]);
     scan(&space, &sets_named(&refused))
         .ok()
-        .complains_of(&["60 images are read; ", "31 images are left out: 31 not utf8"]);
+        .complains_of(&["60 images are read\n", "31 images are left out: 31 not utf8"]);
     assert_eq!(bad(&space).len(), 31);
 }
 
@@ -108,7 +108,7 @@ fn what_systems_leave_behind_is_passed_over_and_runs_nothing_again() {
     // What it says where it scans.
     fs::write(space.path("images/new.jpg"), image(0).1).unwrap();
     scan(&space, &[]).ok().complains_of(&[
-        "61 images are read; 1 file is a copy of another; ",
+        "61 images are read\n  1 file is a copy of another; dcpipe show dataset names both\n",
         "5 entries are passed over by name: 1 .DS_Store, 1 ._*, 1 .ipynb_checkpoints, 1 Thumbs.db, 1 __MACOSX",
         "2 other files are no pictures: 1 .json, 1 .txt",
     ]);
@@ -116,7 +116,7 @@ fn what_systems_leave_behind_is_passed_over_and_runs_nothing_again() {
 }
 
 #[test]
-fn every_kind_of_entry_is_counted_in_one_line_and_shown_later() {
+fn every_kind_of_entry_is_counted_in_a_line_of_its_own_and_shown_later() {
     let space = Space::filled();
     for (number, name) in ["a.jfif", "b.JPE", "c.JfIf"].iter().enumerate() {
         space.write(&format!("images/ring/{name}"), image(number + 20).1);
@@ -131,16 +131,23 @@ fn every_kind_of_entry_is_counted_in_one_line_and_shown_later() {
     }
     space.write("images/ring/cut.jpg", &image(0).1[..400]);
     let run = scan(&space, &[]).ok();
-    let line = run.stderr.lines().find(|line| line.contains("images are read")).unwrap();
-    for words in [
-        "63 images are read; 3 files are copies of others; 1 image is left out: 1 truncated; ",
-        "12 pictures are skipped, of kinds that are not read: 2 heic, 1 avif, 1 ico, 1 jpeg 2000, 1 jpeg xl, 1 pcx, 1 pnm, 1 psd, 1 raw, 1 svg, 1 tga; ",
-        "2 entries are passed over by name: 1 .DS_Store, 1 ._*",
-        "5 other files are no pictures: 2 .txt, 1 without an ending, 1 .jpg~, 1 .json",
-        "bad.parquet in the results lists",
-    ] {
-        assert!(line.contains(words), "{words:?} is not in {line}");
+    let lines = [
+        "dataset@0: note: 63 images are read",
+        "  3 files are copies of others; dcpipe show dataset names them",
+        "  1 image is left out: 1 truncated; bad.parquet in the results lists what to do",
+        "    ring/cut.jpg: truncated: the file ends before the picture does",
+        "  12 pictures are skipped, of kinds that dcpipe does not read: 2 heic, 1 avif, 1 ico, 1 jpeg 2000, 1 jpeg xl, \
+         1 pcx, 1 pnm, 1 psd, 1 raw, 1 svg, 1 tga; bad.parquet in the results lists how to convert them",
+        "  2 entries are passed over by name: 1 .DS_Store, 1 ._*",
+        "  5 other files are no pictures: 2 .txt, 1 without an ending, 1 .jpg~, 1 .json",
+    ];
+    let told = run.stderr.lines().skip_while(|line| !line.contains("images are read"));
+    for (line, wanted) in told.zip(lines) {
+        assert!(line.starts_with(wanted), "{wanted:?} is not {line:?}");
     }
+    assert!(run.stderr.contains(lines[6]), "{}", run.stderr);
+    let logged = space.run(&["log"]).ok().stdout;
+    assert!(lines[1..].iter().all(|line| logged.contains(&format!("\n    {line}"))), "{logged}");
     let listed = bad(&space);
     assert_eq!(listed.len(), unread.len() + 1);
     for bad in &listed {
@@ -156,10 +163,14 @@ fn every_kind_of_entry_is_counted_in_one_line_and_shown_later() {
     {
         assert!(shown.contains(words), "{words:?} is not in {shown}");
     }
+    let shown = space.run(&["show", "dataset", "tiny.yaml", "--rows", "1"]).ok().stdout;
+    assert!(shown.contains("  3 files are copies of others; files of a line have the same bytes\n"), "{shown}");
+    assert!(shown.contains("/00.jpg, ring/a.jfif\n"), "{shown}");
+    assert!(shown.contains("    2 more lines with --rows 3\n"), "{shown}");
 }
 
 #[test]
-fn a_scan_that_fails_writes_its_whole_list_and_says_the_command_that_goes_on() {
+fn a_scan_that_fails_writes_its_whole_list_and_says_the_command_that_succeeds() {
     let space = Space::filled();
     for number in 0..9 {
         space.write(&format!("images/ring/cut{number}.jpg"), &image(number).1[..400]);

@@ -9,6 +9,7 @@ mod cache;
 mod cli;
 mod clustering;
 mod clusterings;
+mod collapse;
 mod crash;
 mod endings;
 mod epochs;

@@ -1,4 +1,4 @@
-//! readers: other programs read the results: pandas, pyarrow, DuckDB and DataFusion agree on every table, Pillow on crops.
+//! readers: other programs read the results: pandas, pyarrow, DuckDB and DataFusion every table, Pillow crops, torch weights.
 
 use crate::space::{Space, start};
 use std::path::Path;
@@ -37,6 +37,36 @@ fn crops_equal_pillow_sample_by_sample() {
     command.args(["runs/tiny", "images", "--short-side", "64", "--crop", "64"]);
     let read = start(command).wait().ok();
     assert!(read.stdout.starts_with("60 crops, 0 of 737,280 samples differ"), "{}", read.stdout);
+}
+
+#[test]
+fn torch_loads_the_weights_strictly_and_computes_the_features() {
+    let space = Space::after_a_run();
+    let check = |features: &str| {
+        let mut command = script(&space, "load_weights.py")?;
+        command.args(["runs/tiny/weights/epoch=0001.safetensors", "--arch", "alexnet", "--sobel", "--input", "64"]);
+        command.args(["--crops", "runs/tiny/crops/part-00000.arrow", "--features"]);
+        command.arg(format!("runs/tiny/features/{features}/part-00000.arrow"));
+        Some(start(command).wait())
+    };
+    let Some(read) = check("epoch=0002") else { return };
+    let told = read.ok().stdout;
+    assert!(told.contains(": 45 tensors, strict=True, k = 7\n60 images: ") && told.ends_with(": equal\n"), "{told}");
+    // Those are of the weights before.
+    let told = check("epoch=0001").unwrap().ended(1).stdout;
+    assert!(told.ends_with(": DIFFERENT\n"), "{told}");
+}
+
+#[test]
+fn torchvision_loads_the_convolutions_of_vgg16_strictly() {
+    let space = Space::filled();
+    let vgg16 = ["tiny.yaml", "--set", "once.weights.with.arch=vgg16"];
+    space.run(&[&["run", "-q", "--to", "weights@0"], &vgg16[..]].concat()).ok();
+    let paths = space.run(&[&["show", "weights@0", "--paths"], &vgg16[..]].concat()).ok().stdout;
+    let Some(mut command) = script(&space, "load_weights.py") else { return };
+    command.arg(paths.lines().next().unwrap()).args(["--arch", "vgg16", "--sobel", "--input", "64"]);
+    let told = start(command).wait().ok().stdout;
+    assert!(told.ends_with("91 of them in torchvision's vgg16_bn, strict=True\n"), "{told}");
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn every_command_of_the_readme_runs_and_its_snippets_read_the_results() {
         assert!(output.stdout.contains(word), "{command} does not say {word}:\n{}", output.stdout);
     }
     let Some(mut command) = script(&space, "run_readme.py") else { return };
-    command.arg(root().join("README.md")).arg(root().join("tests/golden/nets/keys.json"));
+    command.arg(root().join("README.md"));
     let told = start(command).wait().ok().stdout;
     for block in ["python: ", "sql: ", "table: "] {
         assert!(told.lines().any(|line| line.starts_with(block)), "{told}");

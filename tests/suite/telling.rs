@@ -5,8 +5,8 @@ use crate::toys::{Add, Draft, Number, TestSpace, cpu, little};
 use dcpipe::base::Digest;
 use dcpipe::engine::fate::Fate;
 use dcpipe::engine::forecast::forecast;
-use dcpipe::engine::history::{End, PastRun, read};
 use dcpipe::engine::journal::Journal;
+use dcpipe::engine::past::{End, PastRun, read};
 use dcpipe::engine::roots::{Cause, Tracer};
 use dcpipe::engine::slowest::slowest_path;
 use dcpipe::engine::{Event, NodeId, Observer, Plan};
@@ -71,9 +71,9 @@ fn a_journal_of_a_program_that_did_not_say_whose_lines_they_are_still_opens() {
     };
     let old: String = fs::read_to_string(&file).unwrap().lines().map(without).collect();
     fs::write(&file, old).unwrap();
-    let history = read(&file).unwrap();
-    assert_eq!(history.runs.iter().map(gist).collect::<Vec<_>>(), with);
-    assert_eq!((history.runs[0].end, history.unread), (Some(End::Complete), 0));
+    let past = read(&file).unwrap();
+    assert_eq!(past.runs.iter().map(gist).collect::<Vec<_>>(), with);
+    assert_eq!((past.runs[0].end, past.unread), (Some(End::Complete), 0));
     journal(folder.path(), &runs, &[true; 200]);
     assert_eq!(read(&file).unwrap().runs.len(), 4);
 }
@@ -90,11 +90,11 @@ fn a_journal_cut_off_anywhere_is_read_to_there_and_the_next_run_is_whole() {
     // Without its line end alone the last line would be whole.
     for cut in (0..whole.len() - 1).step_by(7) {
         fs::write(&file, &whole[..cut]).unwrap();
-        let history = read(&file).unwrap();
-        let seen = history.runs.first().map_or(0, PastRun::finished);
-        assert!(seen <= all.finished() && history.runs.iter().all(|run| run.end.is_none()), "cut at {cut}");
+        let past = read(&file).unwrap();
+        let seen = past.runs.first().map_or(0, PastRun::finished);
+        assert!(seen <= all.finished() && past.runs.iter().all(|run| run.end.is_none()), "cut at {cut}");
         let lines = whole[..cut].split(|b| *b == b'\n').filter(|line| line.ends_with(b"}")).count();
-        assert!(history.unread <= 1 && (lines == 0) == history.runs.is_empty(), "cut at {cut}");
+        assert!(past.unread <= 1 && (lines == 0) == past.runs.is_empty(), "cut at {cut}");
         journal(folder.path(), &[runs[1].clone(), Vec::new()], &[]);
         let last = read(&file).unwrap().runs.pop().unwrap();
         assert_eq!((last.end, last.finished(), last.hit()), (Some(End::Complete), ran, hit), "cut at {cut}");
@@ -338,7 +338,7 @@ fn log_tells_what_ran_and_the_slowest_path() {
     assert!(told.contains("23 ran, 0 hit, 0 failed"), "{told}");
 
     fs::remove_file(space.path("runs/tiny/events.jsonl")).unwrap();
-    space.run(&["log"]).ended(5).complains_of(&["no history of tiny", "events.jsonl", "--out", "the next dcpipe run"]);
+    space.run(&["log"]).ended(5).complains_of(&["journal of tiny", "events.jsonl", "--out", "the next dcpipe run"]);
     space.run(&["run", "tiny.yaml", "-q"]).ok();
     assert!(space.run(&["log"]).ok().stdout.contains("0 ran, 23 hit"));
 }

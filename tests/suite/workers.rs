@@ -9,9 +9,9 @@ use dcpipe::engine::crew::process::{Patience, Process};
 use dcpipe::engine::crew::serve::{Workplace, serve};
 use dcpipe::engine::crew::wire::{Answer, Hello, Job, Order};
 use dcpipe::engine::crew::{Crew, IN_FLIGHT, Reports};
-use dcpipe::engine::history::read;
 use dcpipe::engine::journal::Journal;
 use dcpipe::engine::keys::key_of;
+use dcpipe::engine::past::read;
 use dcpipe::engine::{
     ActionError, Cancel, EngineError, Event, Executor, MissReason, NodeId, Observer, Outcome, Plan, Settings,
 };
@@ -326,9 +326,9 @@ fn a_measure_that_is_no_number_is_written_and_read_back_as_it_was() {
     {
         journal.observe(&event);
     }
-    let history = read(&folder.path().join("events.jsonl")).unwrap();
-    assert_eq!(history.unread, 0);
-    assert!(history.runs[0].ran[0].metrics["loss"].is_nan());
+    let past = read(&folder.path().join("events.jsonl")).unwrap();
+    assert_eq!(past.unread, 0);
+    assert!(past.runs[0].ran[0].metrics["loss"].is_nan());
     for value in [f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.1, 7.0, f64::MAX, f64::MIN_POSITIVE] {
         let text = serde_json::to_string(&measured(value)).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), measured(value), "{text}");

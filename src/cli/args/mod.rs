@@ -78,7 +78,7 @@ pub enum Command {
 pub struct Place {
     /// Override a value of the pipeline, such as clusters.k=3000 or vars.images=DIR (repeatable)
     ///
-    /// The value of vars.NAME is text, as given; ~/ begins with the home folder. Where a parameter takes no text, the
+    /// The value of vars.NAME is text, as given; a leading ~/ is the home folder. Where a parameter takes no text, the
     /// text is read as YAML. Every other value is YAML: --set 'NODE.PARAM="a: b"' quotes a text.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub sets: Vec<String>,
@@ -122,7 +122,7 @@ pub struct How {
     /// Print more: hits, and why each node runs
     #[arg(short, long)]
     pub verbose: bool,
-    /// What to check of an object before its use: its size, the bytes of one object in twenty, or all bytes
+    /// What to check before an object is used: its size, the bytes of one in twenty, or all bytes
     #[arg(long, value_name = "HOW", default_value = "size")]
     pub verify: Closely,
     /// Threads for computing; the default is all cores. Their number changes results only by rounding in networks and
@@ -148,11 +148,11 @@ pub struct WorkArgs {
 /// How closely a command checks objects.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closely {
-    /// Their size
+    /// Its size
     Size,
     /// The bytes of one in twenty
     Sample,
-    /// All their bytes
+    /// All bytes
     Full,
 }
 
@@ -251,7 +251,7 @@ pub struct LogArgs {
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,
-    /// Folder of the results, as in run: the history is DIR/NAME/events.jsonl
+    /// Folder of the results, as in run: the journal is DIR/NAME/events.jsonl
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
     /// List all runs of that name instead of showing the last

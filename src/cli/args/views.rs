@@ -88,7 +88,7 @@ pub struct ServeArgs {
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,
-    /// Folder of the results, as in run: progress comes from DIR/NAME/events.jsonl
+    /// Folder of the results, as in run: progress comes from the journal, DIR/NAME/events.jsonl
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
 }

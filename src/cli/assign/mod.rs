@@ -69,7 +69,7 @@ fn check_name(store: &Path, run: &str, name: &str) -> Result<(), CliError> {
         || (runs::names(store).iter().any(|known| known == name) && !runs::plan(store, name).is_ok_and(is_ours))
     {
         return Err(CliError::Usage(format!(
-            "there is a run {name} that assigns nothing, and it stays; name this one with --name"
+            "there is a run {name} that assigns nothing; give this one another name with --name"
         )));
     }
     Ok(())

@@ -5,7 +5,7 @@ use crate::cli::error::CliError;
 use crate::cli::run::apart;
 use crate::format::Assignments;
 use crate::format::assignments::ASSIGNMENTS;
-use crate::store::Store;
+use crate::store::{Store, blocked};
 use crate::views::files::aside;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -69,6 +69,7 @@ impl Output {
     }
 
     fn unwritable(&self, error: &io::Error) -> CliError {
-        CliError::Files(format!("could not write {}: {error}; name another file with -o", self.path.display()))
+        let why = self.path.parent().map_or_else(|| error.to_string(), |folder| blocked::why(folder, error));
+        CliError::Files(format!("could not write {}: {why}; name another file with -o", self.path.display()))
     }
 }

@@ -24,7 +24,7 @@ const NOISE: f64 = 0.05;
 
 /// Draws an image of `size` x `size` pixels of kind `kind` modulo ten, at a random place, scale and colour.
 ///
-/// Only +, -, *, / and square roots are used, which every machine rounds alike: the same stream gives the same bytes.
+/// It uses only +, -, *, / and square roots, which every machine rounds alike. The same stream gives the same bytes.
 pub fn draw(kind: usize, size: u32, stream: &mut Stream) -> Picture {
     let ink = tint(stream, 0.70, 0.95);
     let paper = tint(stream, 0.05, 0.30);

@@ -1,4 +1,4 @@
-//! memory: what earlier scans of a folder knew of its files, in a file that is read and written once from front to back.
+//! memory: what earlier scans of a folder knew of its files, in a file read front to back.
 //!
 //! ```text
 //! stat/<name>.seen         what the last scan knew, in the order of the listing
@@ -65,8 +65,8 @@ impl Memory {
     }
 }
 
-/// Where a path stands in the listing: classes by name, in each the folders by their whole path, in each the files by
-/// name; files without a class last. See [`crate::image::list`].
+/// The place of a path in the listing: classes by name, then folders by their whole path, then files by name. Files
+/// without a class come last. See [`crate::image::list`].
 fn order(path: &str) -> (bool, &str, &str, &str) {
     match path.rsplit_once('/') {
         None => (true, "", "", path),

@@ -1,4 +1,4 @@
-//! scan: a folder of images -> dataset: ids, digests, sizes and labels, and a list of what could not be used.
+//! scan: a folder of images -> dataset: ids, digests, sizes, labels, and a list of the unusable.
 
 mod blocks;
 mod memory;
@@ -27,9 +27,9 @@ use verdict::{Reached, bad_file};
 const PROGRESS_EVERY: u64 = 256;
 /// Files looked at between two looks whether the run is to stop.
 const CHUNK: usize = 1024;
-/// A file younger than this when it is read may change again without its time showing it, so it is not remembered.
+/// A younger file may change again without its time showing it, so a scan does not remember it.
 const SETTLED_MS: i128 = 2000;
-/// A pixel of the widest kind, four samples of 16 bits, and what may stand beside the pixels: a larger file is not read.
+/// Bytes of a pixel of the widest kind, four samples of 16 bits. A scan reads no larger file.
 const BYTES_A_PIXEL: u64 = 8;
 const BYTES_BESIDE: u64 = 64 << 20;
 
@@ -54,7 +54,7 @@ pub struct Scan {
     /// What happens to an image that cannot be decoded.
     #[serde(default)]
     pub on_bad_image: OnBadImage,
-    /// Largest share of bad images that is left out, such as 0.01 for 1 %; the scan fails as soon as there are more.
+    /// Largest share of bad images that is left out, such as 0.01 for 1 %. The scan fails as soon as there are more.
     #[serde(default = "default_share")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad_share: f64,
@@ -96,7 +96,8 @@ impl Stage for Scan {
         Ok(())
     }
 
-    /// Names, sizes and times of the files: a touched file scans again, and as its digest is the old one, nothing else.
+    /// Names, sizes and times of the files. A touched file is scanned again. As its digest is the old one, nothing else
+    /// runs.
     fn observe(&self) -> anyhow::Result<Option<Digest>> {
         // Hashed as it is told: the text takes about 100 bytes a file.
         let mut hashed = Hashed(blake3::Hasher::new());
@@ -127,7 +128,7 @@ impl Stage for Scan {
         cx.write_part(IMAGES.file, |out| write_images(out, images.clone()).map(drop))?;
         cx.write_part(BAD.file, |out| write_bad(out, &bad).map(drop))?;
         tally.facts().iter().for_each(|(name, count)| cx.fact(name, *count));
-        cx.note(tally.line() + &verdict::named(&bad));
+        cx.note(tally.lines(cx.name(), &verdict::named(&bad)));
         Ok(())
     }
 }
@@ -224,7 +225,7 @@ impl Scan {
         let path = self.root.join(&file.path);
         let bytes = originals::read(&path, most).map_err(|error| {
             anyhow!(
-                "could not read {}: {error}; make it readable or take it out of the folder, then run the same command again",
+                "could not read {}: {error}. Make it readable or take it out of the folder, then run the same command again",
                 path.display()
             )
         })?;

@@ -1,11 +1,11 @@
-//! tally: how many files a scan read, left out, skipped and passed over, as one line and as facts.
+//! tally: how many files a scan read, left out, skipped and passed over, as lines and as facts.
 
 use crate::engine::Facts;
 use crate::format::dataset::BadImage;
 use crate::image::{Lacks, Listing};
 use std::collections::BTreeMap;
 
-/// Endings of other files told one by one; there may be any number of them, and the rest is summed up.
+/// Endings of other files told one by one. There may be any number; the rest is one sum.
 const TOLD: usize = 8;
 
 type Counts = BTreeMap<String, u64>;
@@ -81,53 +81,52 @@ impl Tally {
         by_kind(&all, usize::MAX, |reason| reason.replace('_', " "))
     }
 
-    /// What is left out, by reason, such as `6 images are left out: 4 truncated, 2 corrupt`.
-    fn left_out(&self) -> Option<String> {
-        let of = |counts, one: &str, many: &str| {
-            let (count, reasons) = (sum(counts), by_kind(counts, usize::MAX, |reason| reason.replace('_', " ")));
-            (count > 0).then(|| format!("{} left out: {reasons}", are(count, one, many)))
-        };
-        let parts = [of(&self.bad, "image", "images"), of(&self.folders, "folder", "folders")];
-        let parts: Vec<_> = parts.into_iter().flatten().collect();
-        (!parts.is_empty()).then(|| parts.join("; "))
-    }
-
-    /// All of it in a line.
-    pub(super) fn line(&self) -> String {
-        let mut parts = vec![format!("{} read", are(self.images, "image", "images"))];
+    /// All of it: the images that are read, then a line for each kind of what is not. `named` has lines of their own
+    /// that name the first of the images left out.
+    pub(super) fn lines(&self, node: &str, named: &str) -> String {
+        let mut lines = vec![format!("{} read", are(self.images, "image", "images"))];
+        let spaced = |name: &str| name.replace('_', " ");
+        let list = "bad.parquet in the results lists";
         match self.copies {
             0 => {}
-            1 => parts.push("1 file is a copy of another".to_owned()),
-            copies => parts.push(format!("{copies} files are copies of others")),
+            1 => lines.push(format!("1 file is a copy of another; dcpipe show {node} names both")),
+            copies => lines.push(format!("{copies} files are copies of others; dcpipe show {node} names them")),
         }
-        parts.extend(self.left_out());
-        let kinds = by_kind(&self.skipped, usize::MAX, |kind| kind.replace('_', " "));
-        match sum(&self.skipped) {
-            0 => {}
-            count => parts
-                .push(format!("{} skipped, of kinds that are not read: {kinds}", are(count, "picture", "pictures"))),
+        let left_out = [(&self.bad, "image", "images"), (&self.folders, "folder", "folders")];
+        for (counts, one, many) in left_out.into_iter().filter(|(counts, ..)| !counts.is_empty()) {
+            let (count, reasons) = (are(sum(counts), one, many), by_kind(counts, usize::MAX, spaced));
+            lines.push(format!("{count} left out: {reasons}; {list} what to do"));
+        }
+        if self.bad.len() + self.folders.len() > 0 {
+            lines.last_mut().into_iter().for_each(|line| line.push_str(&named.replace('\n', "\n  ")));
+        }
+        if !self.skipped.is_empty() {
+            let skipped = are(sum(&self.skipped), "picture", "pictures");
+            let kinds = by_kind(&self.skipped, usize::MAX, spaced);
+            lines.push(format!(
+                "{skipped} skipped, of kinds that dcpipe does not read: {kinds}; {list} how to convert them"
+            ));
         }
         match self.loops {
             0 => {}
-            1 => parts.push("1 link leads back to a folder above it and is not followed".to_owned()),
-            loops => parts.push(format!("{loops} links lead back to folders above them and are not followed")),
+            1 => lines.push("1 link leads back to a folder above it; the scan does not follow it".to_owned()),
+            loops => {
+                lines.push(format!("{loops} links lead back to folders above them; the scan does not follow them"));
+            }
         }
-        let passed_over = by_kind(&self.passed_over, usize::MAX, str::to_owned);
-        match sum(&self.passed_over) {
-            0 => {}
-            count => parts.push(format!("{} passed over by name: {passed_over}", are(count, "entry", "entries"))),
+        if !self.passed_over.is_empty() {
+            let entries = are(sum(&self.passed_over), "entry", "entries");
+            lines.push(format!(
+                "{entries} passed over by name: {}",
+                by_kind(&self.passed_over, usize::MAX, str::to_owned)
+            ));
         }
-        let others = by_kind(&self.others, TOLD, of_ending);
-        match sum(&self.others) {
-            0 => {}
-            1 => parts.push(format!("1 other file is no picture: {others}")),
-            count => parts.push(format!("{count} other files are no pictures: {others}")),
+        match (sum(&self.others), by_kind(&self.others, TOLD, of_ending)) {
+            (0, _) => {}
+            (1, others) => lines.push(format!("1 other file is no picture: {others}")),
+            (count, others) => lines.push(format!("{count} other files are no pictures: {others}")),
         }
-        let lists = self.bad() + self.folders() + self.loops + sum(&self.skipped) > 0;
-        if lists {
-            parts.push("bad.parquet in the results lists what is not read, and says what to do".to_owned());
-        }
-        parts.join("; ")
+        lines.join("\n  ")
     }
 
     /// The same as numbers.

@@ -1,4 +1,4 @@
-//! verdict: whether a scan goes on without what it cannot use, and what it says and writes down where it does not.
+//! verdict: whether a scan succeeds without the unusable files, and what it reports where it fails.
 
 use crate::engine::Context;
 use crate::format::dataset::BadImage;
@@ -95,7 +95,7 @@ impl Scan {
         bail!("{told}")
     }
 
-    /// What to say for the scan to go on.
+    /// The override with which the scan succeeds.
     fn way_on(&self, tally: &Tally, reached: Reached, node: &str) -> String {
         let mut sets = String::new();
         if self.on_bad_image == OnBadImage::Fail {

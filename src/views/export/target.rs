@@ -1,8 +1,9 @@
 //! target: where an export goes: written beside its place under another name, and renamed when it is whole.
 
 use crate::base::Digest;
+use crate::store::blocked::{make, why};
 use crate::views::files::aside;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -89,7 +90,7 @@ impl Drop for Folder {
 /// If that fails.
 pub fn make_parent(to: &Path) -> anyhow::Result<&Path> {
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    make(parent).map_err(|why| anyhow!("could not make {}: {why}; name another place with -o", parent.display()))?;
     Ok(parent)
 }
 
@@ -117,7 +118,8 @@ fn check(to: &Path) -> anyhow::Result<()> {
     let advice = "name another place with -o, or move it away";
     let is_folder = match fs::symlink_metadata(to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found.with_context(|| format!("looking at {}", to.display()))?.is_dir(),
+        Err(error) => bail!("could not look at {}: {}; {advice}", to.display(), why(to, &error)),
+        Ok(found) => found.is_dir(),
     };
     if !is_folder {
         bail!("{} is no folder: {advice}", to.display());

@@ -1,4 +1,4 @@
-//! history: what the runs of a journal did, read back from it.
+//! past: what the runs of a journal did, read back from it.
 //!
 //! Programs of any version write a journal, two of them may write at once, and it may end anywhere. So the reader
 //! relies on nothing in it. It counts and skips an unreadable line, and leaves out what is missing.
@@ -17,7 +17,7 @@ const LONGEST_LINE: u64 = 1 << 24;
 
 /// The runs of a journal.
 #[derive(Default, Debug)]
-pub struct History {
+pub struct Past {
     /// In the order in which they began.
     pub runs: Vec<PastRun>,
     /// Lines that are torn, or that a newer version wrote.
@@ -94,11 +94,11 @@ struct Stamp {
 ///
 /// # Errors
 /// If the file is unreadable.
-pub fn read(journal: &Path) -> io::Result<History> {
+pub fn read(journal: &Path) -> io::Result<Past> {
     if !std::fs::metadata(journal)?.is_file() {
         return Err(io::Error::other("it is no file"));
     }
-    let mut history = History::default();
+    let mut past = Past::default();
     let mut by_id = HashMap::new();
     let (mut reader, mut line) = (BufReader::new(std::fs::File::open(journal)?), Vec::new());
     while let read = (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line)?
@@ -109,19 +109,19 @@ pub fn read(journal: &Path) -> io::Result<History> {
             Some((Stamp::deserialize(&value).ok()?, Event::deserialize(&value).ok()?))
         };
         match parsed() {
-            Some((stamp, event)) => history.take(&mut by_id, stamp, event),
-            None => history.unread += usize::from(!line.trim_ascii().is_empty()),
+            Some((stamp, event)) => past.take(&mut by_id, stamp, event),
+            None => past.unread += usize::from(!line.trim_ascii().is_empty()),
         }
         if line.pop() != Some(b'\n') {
             reader.skip_until(b'\n')?;
         }
         line.clear();
     }
-    history.runs.iter_mut().for_each(PastRun::close);
-    Ok(history)
+    past.runs.iter_mut().for_each(PastRun::close);
+    Ok(past)
 }
 
-impl History {
+impl Past {
     fn take(&mut self, by_id: &mut HashMap<String, usize>, stamp: Stamp, event: Event) {
         let begins = matches!(event, Event::RunStarted { .. });
         let known = match &stamp.id {
