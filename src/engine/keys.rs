@@ -46,11 +46,11 @@ pub fn key_of(plan: &Plan, id: NodeId, inputs: &Ports<'_>, device: &Device) -> R
 }
 
 /// The key under which an earlier program recorded the same node. It has that program's version and output of the
-/// stage, and counts inputs with all their parts. None if that is the same key. A record under it is as good, so a run
-/// on an older store does not start from nothing.
+/// stage. Most counted inputs with all their parts. None if that is the same key. A record under it is as good, so a
+/// run on an older store does not start from nothing.
 pub fn key_before(key: &KeyText, stage: &dyn AnyStage, inputs: &Ports<'_>, device: &Device) -> Option<KeyText> {
     let (def, before) = (stage.def(), stage.before(device));
-    let Before { version, format, numerics } = &before;
+    let Before { version, format, numerics, by_parts } = &before;
     let mut text = String::with_capacity(key.as_str().len());
     for line in key.as_str().lines() {
         let port = || {
@@ -61,7 +61,9 @@ pub fn key_before(key: &KeyText, stage: &dyn AnyStage, inputs: &Ports<'_>, devic
             (Some("stage"), _) => writeln!(text, "stage {} {version}", def.verb),
             (Some("output"), _) => writeln!(text, "output {} {format}", def.output.name),
             (Some("numerics"), Some(numerics)) => writeln!(text, "numerics {}", one_line(numerics)),
-            (Some("input"), _) if let Some((port, digest)) = port() => writeln!(text, "input {port} = {digest}"),
+            (Some("input"), _) if !by_parts && let Some((port, digest)) = port() => {
+                writeln!(text, "input {port} = {digest}")
+            }
             _ => writeln!(text, "{line}"),
         };
     }

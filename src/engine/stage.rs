@@ -122,7 +122,7 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
 
     /// What an earlier program wrote in keys of this stage, if its artifacts are as good as today's.
     fn before(&self, device: &Device) -> Before {
-        Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics: self.numerics(device) }
+        Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics: self.numerics(device), by_parts: false }
     }
 
     /// The folder outside the store that the artifact's paths are relative to. It says where data is, not what it is,
@@ -194,6 +194,8 @@ pub struct Before {
     pub format: u32,
     /// [`Stage::numerics`] then.
     pub numerics: Option<String>,
+    /// Whether it counted inputs by the parts that the stage reads, as today's does, and not with all their parts.
+    pub by_parts: bool,
 }
 
 /// A stage with its type erased; every [`Stage`] is one.

@@ -1,8 +1,8 @@
 //! noun: the table of nouns: every artifact there is, its parts, and where people find them.
 
 use super::{
-    assignments, centroids, clusters, dataset, gallery, manifest, metrics, neighbors, projection, rows, tables,
-    weights, whitening,
+    assignments, centroids, clusters, dataset, flows, gallery, manifest, metrics, neighbors, oddities, projection,
+    rows, tables, weights, whitening,
 };
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};
@@ -156,6 +156,16 @@ pub const GALLERY: Noun = Noun {
         PartRow::one(gallery::MEMBERS.file, "what the montages show").at(Folder::Own, FileName::Plain, When::Always),
         PartRow::one(gallery::MONTAGES, "the montages, JPEG files one after the other"),
         PartRow::one(gallery::MAP.file, "points of the map"),
+        PartRow::one(flows::FLOWS.file, "what each cluster was an epoch ago").at(
+            Folder::Own,
+            FileName::Plain,
+            When::Always,
+        ),
+        PartRow::one(flows::CONFUSION.file, "in clusters of which label the images of each are").at(
+            Folder::Own,
+            FileName::Plain,
+            When::Always,
+        ),
     ],
     tables: None,
 };
@@ -181,5 +191,21 @@ pub const MAP: Noun = Noun {
         FileName::Plain,
         When::Kept,
     )],
+    tables: None,
+};
+
+/// Images to look at: equal files, likely near-duplicates, likely outliers.
+pub const ODDITIES: Noun = Noun {
+    name: "oddities",
+    format: 1,
+    parts: &[
+        PartRow::one(oddities::ODDITIES.file, "equal files, near-duplicates, outliers; the most striking of each").at(
+            Folder::Own,
+            FileName::Plain,
+            When::Kept,
+        ),
+        PartRow::one(oddities::NEAREST.file, "the nearest image of each").at(Folder::Own, FileName::Plain, When::Kept),
+        PartRow::one(oddities::PICTURES, "their pictures, a JPEG file of tiles"),
+    ],
     tables: None,
 };

@@ -2,8 +2,8 @@
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
-    assignments, atlas, centroids, clusters, crops, dataset, features, gallery, manifest, metrics, neighbors,
-    projection, search, tables, vectors, weights, whitening,
+    assignments, atlas, centroids, clusters, crops, dataset, features, flows, gallery, manifest, metrics, neighbors,
+    oddities, projection, search, tables, vectors, weights, whitening,
 };
 use std::fmt::Write;
 
@@ -35,8 +35,12 @@ pub static KINDS: &[&Kind] = &[
     &gallery::STATS,
     &gallery::MEMBERS,
     &gallery::MAP,
+    &flows::FLOWS,
+    &flows::CONFUSION,
     &neighbors::NEIGHBORS,
     &projection::PROJECTION,
+    &oddities::ODDITIES,
+    &oddities::NEAREST,
     &assignments::ASSIGNMENTS,
     &atlas::ATLAS,
     &atlas::LABELS,

@@ -31,7 +31,7 @@ impl Stage for Compare {
     const KEEP: Keep = Keep::All;
 
     fn before(&self, _: &Device) -> Before {
-        Before { version: 2, format: Self::OUTPUT.format, numerics: None }
+        Before { version: 2, format: Self::OUTPUT.format, numerics: None, by_parts: false }
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {

@@ -70,7 +70,7 @@ impl Stage for Decode {
     }
 
     fn before(&self, _: &Device) -> Before {
-        Before { version: 1, format: 1, numerics: Some("libjpeg-turbo".to_owned()) }
+        Before { version: 1, format: 1, numerics: Some("libjpeg-turbo".to_owned()), by_parts: false }
     }
 
     fn work(&self, inputs: &Inputs<'_>) -> anyhow::Result<Work> {

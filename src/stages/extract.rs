@@ -83,7 +83,7 @@ impl Stage for Extract {
     }
 
     fn before(&self, device: &Device) -> Before {
-        Before { version: 1, format: 1, numerics: self.numerics(device) }
+        Before { version: 1, format: 1, numerics: self.numerics(device), by_parts: false }
     }
 
     /// A shard for each part of the crops, so that an unchanged part makes the same features.

@@ -56,7 +56,7 @@ impl Stage for Generate {
 
     fn before(&self, _: &Device) -> Before {
         let numerics = Some("libjpeg-turbo".to_owned());
-        Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics }
+        Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics, by_parts: false }
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {

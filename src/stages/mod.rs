@@ -14,6 +14,7 @@ pub mod generate;
 pub mod init;
 pub mod map;
 pub mod neighbors;
+pub mod oddities;
 pub mod originals;
 pub mod recall;
 pub mod sample;
@@ -54,6 +55,7 @@ verbs![
     init::Init,
     map::Map,
     neighbors::Neighbors,
+    oddities::Oddities,
     recall::RecallClusters,
     recall::RecallVectors,
     recall::RecallWeights,

@@ -96,7 +96,7 @@ impl Stage for Train {
 
     fn before(&self, device: &Device) -> Before {
         let numerics = Some(format!("{}, libjpeg-turbo", device.numerics));
-        Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics }
+        Before { version: Self::VERSION, format: Self::OUTPUT.format, numerics, by_parts: false }
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {

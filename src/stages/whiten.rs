@@ -46,7 +46,7 @@ impl Stage for Whiten {
     }
 
     fn before(&self, device: &Device) -> Before {
-        Before { version: 1, format: Self::OUTPUT.format, numerics: Stage::numerics(self, device) }
+        Before { version: 1, format: Self::OUTPUT.format, numerics: Stage::numerics(self, device), by_parts: false }
     }
 
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {

@@ -54,8 +54,13 @@ pub fn made<'p>(plan: &'p Plan, records: &'p [Option<Record>]) -> Vec<Made<'p>> 
 
 /// The node that has a map of an epoch, if its record is there.
 pub fn map_of(plan: &Plan, epoch: Epoch, records: &[Option<Record>]) -> Option<NodeId> {
-    let is_map = |record: &Record| record.artifact.kind == MAP.name;
-    let is_of = |id: &&NodeId| plan.node(**id).epoch == epoch && records[id.index()].as_ref().is_some_and(is_map);
+    of_epoch(plan, &MAP, epoch, records)
+}
+
+/// The node of an epoch that makes a noun, if its record is there.
+pub fn of_epoch(plan: &Plan, noun: &Noun, epoch: Epoch, records: &[Option<Record>]) -> Option<NodeId> {
+    let is_it = |record: &Record| record.artifact.kind == noun.name;
+    let is_of = |id: &&NodeId| plan.node(**id).epoch == epoch && records[id.index()].as_ref().is_some_and(is_it);
     plan.order().iter().find(is_of).copied()
 }
 

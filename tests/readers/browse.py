@@ -32,6 +32,67 @@ def watched(browser, **options):
     return page, said, asked
 
 
+def use_more(page, name):
+    """Changes, labels, duplicates and outliers, filters."""
+    past = page.locator("#changes button.link").first
+    past.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]")
+    check("luster " in page.locator("dialog[open] h2").inner_text(), f"{name}: a key opens what a cluster was or became")
+    page.keyboard.press("Escape")
+    titles = page.locator("#changes figcaption").all_inner_texts()
+    check([title.split(":")[0] for title in titles] == ["Splits", "Merges", "Births", "Deaths"], f"{name}: changes are listed")
+    page.locator(".card").first.click()
+    check("An epoch ago" in page.locator("dialog[open]").inner_text(), f"{name}: a cluster says what it was")
+    page.locator("dialog[open] button.link").first.click()
+    check("of the epoch before" in page.locator("dialog[open] h2").inner_text(), f"{name}: and leads to it")
+    page.keyboard.press("Escape")
+    copies = page.locator("#odd-copies .group")
+    check(copies.count() == 1 and copies.locator(".odd").count() == 2, f"{name}: copies are named")
+    check("<img src=x onerror=alert(2)>.jpg" in copies.inner_text(), f"{name}: a name that is markup stays a text")
+    check(copies.locator(".thumb, img").count() == 2, f"{name}: and shown")
+    tile = copies.locator(".thumb")
+    if tile.count():
+        check("data:image/jpeg" in tile.first.evaluate("node => getComputedStyle(node).backgroundImage"), f"{name}: with its picture")
+    else:
+        copies.scroll_into_view_if_needed()
+        page.wait_for_function("document.querySelector('#odd-copies img').naturalWidth > 0")
+        check(True, f"{name}: with its picture")
+    for kind in ["near_within", "near_across", "lone", "far"]:
+        check(page.locator(f"#odd-{kind} pre").count() == 1, f"{name}: {kind} has its SQL")
+    check(page.locator("#odd-lone .group").count() > 3, f"{name}: outliers are listed")
+    check(page.locator("#filters canvas").count() == 2, f"{name}: the filters are two pictures")
+    grey = page.evaluate("""() => { const canvas = document.querySelector('#filters canvas');
+        return new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size }""")
+    check(grey > 20, f"{name}: of many greys")
+    check(page.locator("#labels .confusion tbody tr").count() >= 3, f"{name}: labels stand against clusters")
+    worst = page.evaluate(CONTRAST)
+    check(worst[0] >= 4.5, f"{name}: texts stand out from their background {worst}")
+
+
+# The least contrast of any visible text in the new sections, as WCAG measures it, and that text.
+CONTRAST = """() => {
+  const draw = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (colour) => { draw.clearRect(0, 0, 1, 1); draw.fillStyle = colour; draw.fillRect(0, 0, 1, 1);
+    return [...draw.getImageData(0, 0, 1, 1).data]; };
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+  const back = (node) => {
+    const layers = [];
+    for (let up = node; up; up = up.parentElement) layers.push(rgba(getComputedStyle(up).backgroundColor));
+    return layers.reverse().reduce((under, [r, g, b, a]) => [r, g, b].map((v, at) => v * a / 255 + under[at] * (1 - a / 255)), [255, 255, 255]);
+  };
+  let worst = [99, ''];
+  for (const node of document.querySelectorAll('#changes *, #labels *, #oddities *, #filters *')) {
+    if (![...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()) || !node.offsetParent) continue;
+    const [a, b] = [light(rgba(getComputedStyle(node).color)), light(back(node))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < worst[0]) worst = [ratio, node.textContent];
+  }
+  return worst;
+}"""
+
+
 def use(page, name):
     cards = page.locator(".card")
     count = cards.count()
@@ -77,6 +138,7 @@ def use(page, name):
     page.mouse.up()
     page.keyboard.up("Shift")
     check("images selected" in page.locator("#picked").inner_text(), f"{name}: a frame selects images")
+    use_more(page, name)
     check(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name}: nothing sticks out")
 
 

@@ -1,20 +1,25 @@
 //! browser: the report and the live page do in a real browser what a person does there.
 
 use crate::readers::script;
-use crate::space::{DCPIPE, Space, start};
+use crate::space::{DCPIPE, Space, image, start};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
 const NODES: &str = "  gallery: { stage: gallery, with: { per_cluster: 5 }, from: { dataset: dataset, crops: crops, clusters: \
                      clusters, before: clusters@prev, vectors: vectors } }\n  neighbors: { stage: neighbors, from: { \
-                     vectors: vectors } }\n  map: { stage: map, from: { vectors: vectors, neighbors: neighbors } }\n";
+                     vectors: vectors } }\n  map: { stage: map, from: { vectors: vectors, neighbors: neighbors } }\n  \
+                     oddities: { stage: oddities, from: { dataset: dataset, clusters: clusters, neighbors: neighbors, crops: \
+                     crops } }\n";
+/// A copy of an image, under a name that would be markup.
+const COPY: &str = "images/<script>alert(1)<!--/<img src=x onerror=alert(2)>.jpg";
 
 #[test]
 fn the_pages_sort_search_open_hover_select_and_follow_a_run() {
     let space = Space::filled();
     let pipeline = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
     space.write("tiny.yaml", pipeline + NODES);
+    space.write(COPY, image(3).1);
     space.run(&["run", "tiny.yaml"]).ok();
     let Some(mut command) = script(&space, "browse.py") else { return };
     let must_be = std::env::var_os("DCPIPE_READERS").is_some_and(|value| value == "required");
@@ -43,7 +48,12 @@ fn the_pages_sort_search_open_hover_select_and_follow_a_run() {
     server.kill().unwrap();
     server.wait().unwrap();
     let browsed = browsed.ok();
-    for what in ["report, 400 pixels: it asks for nothing", "serve: a new epoch appears by itself"] {
+    for what in [
+        "report, 400 pixels: it asks for nothing",
+        "report, 400 pixels: copies are named",
+        "serve, 400 pixels: copies are named",
+        "serve: a new epoch appears by itself",
+    ] {
         assert!(browsed.stdout.contains(what), "{}", browsed.stdout);
     }
 }

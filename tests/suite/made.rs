@@ -8,6 +8,7 @@ use dcpipe::format::dataset::{write_bad, write_images};
 use dcpipe::format::gallery::{self, Stats, write_members};
 use dcpipe::format::metrics::{write_metrics, write_steps};
 use dcpipe::format::neighbors::{self, Neighbors};
+use dcpipe::format::oddities::{self, Oddities, write_nearest};
 use dcpipe::format::projection::{PROJECTION, write_projection};
 use dcpipe::format::{BadImage, Centroids, Clusters, Image, Iteration, Manifest, Metadata, Metric, Step};
 use dcpipe::learn::torch::numerics_of;
@@ -71,6 +72,16 @@ pub fn parts(node: &Node) -> Parts {
             let ids = (0..IMAGES as i32).map(|id| (id + 1) % IMAGES as i32).collect();
             let neighbors = Neighbors { n: 1, ids, distances: vec![epoch as f32; IMAGES as usize] };
             vec![(neighbors::NEIGHBORS.file, neighbors.write(Vec::new()).unwrap())]
+        }
+        "oddities" => {
+            let near = Some((0.0, epoch as f32));
+            let table = Oddities { tile: 64, columns: 40, near, found: [0; 3], rows: Vec::new() };
+            let nearest = vec![(ImageId(0), epoch as f32); IMAGES as usize];
+            vec![
+                (oddities::ODDITIES.file, table.write(Vec::new()).unwrap()),
+                (oddities::NEAREST.file, write_nearest(Vec::new(), &nearest).unwrap()),
+                (oddities::PICTURES, Vec::new()),
+            ]
         }
         "map" => {
             let places = vec![[epoch as f32, 0.0]; IMAGES as usize];

@@ -27,6 +27,7 @@ mod kill;
 mod made;
 mod nets;
 mod noop;
+mod oddities;
 mod parts;
 mod pipelines;
 mod readers;

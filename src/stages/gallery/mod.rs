@@ -1,12 +1,14 @@
 //! gallery: clusters, crops, vectors -> gallery: what a report shows: a row a cluster, montages of members, a map.
 
+mod flows;
 mod montage;
 mod stats;
 
 use crate::base::ImageId;
-use crate::engine::{Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Before, Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::centroids::CENTROIDS;
 use crate::format::dataset::IMAGES;
+use crate::format::flows::{CONFUSION, FLOWS, write_confusion, write_flows};
 use crate::format::gallery::{self, Point, Stats, write_map, write_members};
 use crate::format::rows::PART;
 use crate::format::{self, Centroids, Clusters, Dataset, clusters, crops, vectors};
@@ -59,7 +61,7 @@ fn default_points() -> u32 {
 
 impl Stage for Gallery {
     const VERB: &'static str = "gallery";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INPUTS: &'static [Port] = &[
         Port::required("dataset", DATASET.name).reading(IMAGES.files()),
         Port::required("crops", CROPS.name),
@@ -74,6 +76,11 @@ impl Stage for Gallery {
 
     fn numerics(&self, _: &Device) -> Option<String> {
         Some(JPEG_LIBRARY.to_owned())
+    }
+
+    /// Version 1 had no flows and no confusion; all else is the same.
+    fn before(&self, device: &Device) -> Before {
+        Before { version: 1, format: Self::OUTPUT.format, numerics: Stage::numerics(self, device), by_parts: true }
     }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
@@ -125,6 +132,12 @@ impl Stage for Gallery {
         let stats = Stats { epoch: cx.epoch(), tile: self.tile, columns: montages.columns(), clusters: found };
         cx.write_part(gallery::STATS.file, |out| stats.write(out).map(drop))?;
         cx.write_part(gallery::MEMBERS.file, |out| write_members(out, &shown).map(drop))?;
+        if let Some(before) = &before {
+            let flows = flows::flows(&clusters, before);
+            cx.write_part(FLOWS.file, |out| write_flows(out, &flows).map(drop))?;
+        }
+        let confusion = flows::confusion(&clusters, &stats.clusters, &dataset);
+        cx.write_part(CONFUSION.file, |out| write_confusion(out, &confusion).map(drop))?;
         if let Some(vectors) = cx.input_if_any("vectors") {
             let points = self.map(&vectors::open(&vectors.parts(PART)?)?, &clusters, &dataset);
             cx.write_part(gallery::MAP.file, |out| write_map(out, &points).map(drop))?;

@@ -63,7 +63,7 @@ fn commonest(clusters: &[ClusterId], values: impl Iterator<Item = Option<u32>>) 
 }
 
 /// How often each pair occurs, in the order of pairs.
-fn counts(pairs: impl Iterator<Item = (u32, u32)>) -> Vec<((u32, u32), u64)> {
+pub(super) fn counts(pairs: impl Iterator<Item = (u32, u32)>) -> Vec<((u32, u32), u64)> {
     let mut pairs: Vec<_> = pairs.collect();
     pairs.par_sort_unstable();
     pairs.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u64)).collect()

@@ -1,13 +1,15 @@
 //! report: `report.html`, one file that shows a run: curves, clusters with their images, a map, where the time went.
 
 mod course;
+pub(super) mod filters;
 pub(super) mod gather;
+mod more;
 pub(super) mod shown;
 mod told;
 
 use crate::base::{Digest, Epoch};
 use crate::engine::{Node, Plan};
-use crate::format::noun::{DATASET, GALLERY, MAP, METRICS, WEIGHTS};
+use crate::format::noun::{DATASET, GALLERY, MAP, METRICS, ODDITIES, WEIGHTS};
 use crate::store::{Record, Stand, Store};
 use crate::views::{files, made};
 use anyhow::{Context, bail};
@@ -20,16 +22,16 @@ use std::path::Path;
 pub const FILE: &str = "report.html";
 
 /// Counts up when the page is made in another way.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Bytes within which the page says what it shows.
 const HEAD: u64 = 1024;
 
 /// The page, which a report and `dcpipe serve` have in common, with places for its head and its end.
 const PAGE: &str = include_str!("page.html");
 /// Its style.
-pub(super) const STYLE: &str = include_str!("page.css");
+pub(super) const STYLE: &str = concat!(include_str!("page.css"), include_str!("more.css"));
 /// Its script.
-pub(super) const SCRIPT: &str = include_str!("page.js");
+pub(super) const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("more.js"));
 
 /// Writes the report of what the store has of a plan's last run, and returns its size in bytes. The same artifacts make
 /// the same bytes. The file fetches nothing.
@@ -52,7 +54,15 @@ pub fn write(plan: &Plan, store: &Store, epoch: Option<u32>, to: &Path) -> anyho
     let mut data = gather::gather(plan, store, &records)?;
     if let Some((node, record)) = shown {
         let map = made::map_of(plan, node.epoch, &records).and_then(|map| records[map.index()].as_ref());
-        data["gallery"] = shown::Shown::open(store, record)?.with_map(store, map)?.json(None);
+        let odd = made::of_epoch(plan, &ODDITIES, node.epoch, &records);
+        let odd = odd.and_then(|odd| Some((plan.node(odd).noun.as_str(), records[odd.index()].as_ref()?)));
+        data["gallery"] =
+            shown::Shown::open(store, record)?.with_map(store, map)?.with_oddities(store, odd)?.json(None);
+    }
+    let newest =
+        || made::made(plan, &records).iter().filter(|made| made.is(&WEIGHTS)).map(|made| made.node.epoch).max();
+    if let Some(epoch) = shown.map(|(node, _)| node.epoch).or_else(newest) {
+        data["filters"] = filters::filters(plan, store, &records, epoch);
     }
     let digests: Vec<_> = records.iter().map(|record| record.as_ref().map(|record| record.artifact.digest())).collect();
     let page = page(&data, shows(plan, &digests));
@@ -72,8 +82,9 @@ fn shows(plan: &Plan, digests: &[Option<Digest>]) -> Digest {
     let mut text = format!("dcpipe-report {VERSION}\n");
     for id in plan.order() {
         let node = plan.node(*id);
-        let is_read =
-            [DATASET, METRICS, WEIGHTS, GALLERY, MAP].iter().any(|noun| noun.name == node.stage.def().output.name);
+        let is_read = [DATASET, METRICS, WEIGHTS, GALLERY, MAP, ODDITIES]
+            .iter()
+            .any(|noun| noun.name == node.stage.def().output.name);
         if let Some(digest) = digests[id.index()].filter(|_| is_read) {
             let _ = writeln!(text, "{} {digest}", node.name());
         }

@@ -1,6 +1,6 @@
 "use strict";
 // All texts that come from files (paths, labels) reach the page as text nodes: nothing in them is ever markup.
-// `show` draws everything; a report calls it once, at its end, and serve.js again whenever there is something new.
+// `show` draws everything; a report calls it once, at the end of more.js, and serve.js again whenever there is something new.
 let [data, gallery, clusters] = [null, null, []];
 const $ = (id) => document.getElementById(id);
 const make = (tag, attributes = {}, ...children) => {
@@ -156,8 +156,7 @@ const open = (id) => {
   const c = clusters[id];
   $("detail-title").textContent = head(c);
   $("detail").querySelector("div").replaceChildren(...[facts(c),
-    c.neighbor < 0 ? null : make("p", {}, "Nearest cluster: ", link(c.neighbor, "cluster " + c.neighbor),
-      c.previous < 0 ? null : ` · In the epoch before: mostly cluster ${c.previous} (overlap ${number(c.iou, 2)})`),
+    c.neighbor < 0 ? null : make("p", {}, "Nearest cluster: ", link(c.neighbor, "cluster " + c.neighbor)), details.past(c),
     ...details.members(c)].filter(Boolean));
   if (!$("detail").open) $("detail").showModal();
 };
@@ -339,9 +338,10 @@ const graph = () => {
   $("graph").querySelector("div").replaceChildren(make("div", { class: "scroll" }, drawing));
 };
 
+// What draws the page; more.js adds to it.
+const draws = [heading, curves, cards, labels, map, rest, graph];
 const show = (next) => {
   data = next;
   gallery = data.gallery;
-  for (const draw of [heading, curves, cards, labels, map, rest, graph]) draw();
+  for (const draw of draws) draw();
 };
-if ($("data")) show(JSON.parse($("data").textContent));

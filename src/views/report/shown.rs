@@ -1,5 +1,6 @@
 //! shown: an epoch's clusters, in the form in which the page reads them.
 
+use super::more::More;
 use crate::base::ClusterId;
 use crate::format::gallery::{self, Member, Point, Stats, open_map, open_members};
 use crate::format::projection::{PROJECTION, open_projection};
@@ -20,6 +21,7 @@ pub(in crate::views) struct Shown {
     points: Vec<Point>,
     /// A second map: a place from 0 to 1 for each image.
     places: Option<Vec<[f32; 2]>>,
+    more: More,
 }
 
 impl Shown {
@@ -37,12 +39,13 @@ impl Shown {
             None => Vec::new(),
         };
         let members = open_members(&file(gallery::MEMBERS.file)?, k)?;
-        Ok(Self { stats, pack, members, points, places: None })
+        let more = More::open(store, record, k)?;
+        Ok(Self { stats, pack, members, points, places: None, more })
     }
 
     /// What can be said of clusters without a gallery.
     pub(in crate::views) fn bare(stats: Stats) -> Self {
-        Self { stats, pack: Bytes::new(), members: Vec::new(), points: Vec::new(), places: None }
+        Self { stats, pack: Bytes::new(), members: Vec::new(), points: Vec::new(), places: None, more: More::default() }
     }
 
     /// The same with the map that a record of the same epoch holds, if its bytes are there.
@@ -55,6 +58,19 @@ impl Shown {
         {
             self.places = Some(open_projection(&bytes)?);
         }
+        Ok(self)
+    }
+
+    /// The same with the images to look at, if their bytes are there. A node is its name and its record.
+    ///
+    /// # Errors
+    /// Where it has other content than its format allows.
+    pub(in crate::views) fn with_oddities(
+        mut self,
+        store: &Store,
+        odd: Option<(&str, &Record)>,
+    ) -> anyhow::Result<Self> {
+        self.more = self.more.with_oddities(store, odd)?;
         Ok(self)
     }
 
@@ -89,7 +105,7 @@ impl Shown {
         }
         let all = || clusters.iter();
         let id = |id: Option<ClusterId>| id.map_or(-1, |id| id.0 as i32);
-        json!({
+        let mut data = json!({
             "epoch": stats.epoch.0, "tile": stats.tile, "tiles_a_row": stats.columns, "labels": labels,
             "columns": {
                 "size": packed(all().map(|cluster| (cluster.size as i32).to_le_bytes())),
@@ -104,7 +120,9 @@ impl Shown {
             "montages": montages,
             "members": members,
             "map": map(points, self.places.as_deref(), &label),
-        })
+        });
+        self.more.add(&mut data, sheets.is_some());
+        data
     }
 }
 

@@ -131,5 +131,7 @@ const find = () => {
 };
 $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(find, 250); });
 details.members = members;
+details.picture = ([image, path]) => make("a", { href: `original/${gallery.epoch}/${image}`, target: "_blank", rel: "noopener" },
+  make("img", { src: `thumb/${gallery.epoch}/${image}`, alt: path, loading: "lazy", width: 64, height: 64 }));
 details.tile = (id, image) => make("img", { src: `thumb/${gallery.epoch}/${image}`, alt: "The image", width: 72, height: 72 });
 look();

@@ -227,6 +227,9 @@ impl Site {
                     }
                 }
             }
+            if let Some(epoch) = epoch {
+                data["filters"] = self.with_store(|store| Ok(now.filters(store, epoch)))?;
+            }
             if data["gallery"].is_object() {
                 data["gallery"]["sheet_tiles"] = json!(TILES);
             }
@@ -248,9 +251,12 @@ impl Site {
         }
         let record = now.record(gallery)?;
         let map = of.map.map(|map| now.record(map)).transpose()?;
-        let both = format!("{} {:?}", record.artifact.digest(), map.map(|map| map.artifact.digest()));
-        let open = || self.with_store(|store| Shown::open(store, record)?.with_map(store, map));
-        self.galleries.get(Digest::of(both.as_bytes()), open)
+        let odd = of.oddities.map(|odd| anyhow::Ok((now.noun(odd), now.record(odd)?))).transpose()?;
+        let beside = [map, odd.map(|(_, record)| record)].map(|record| record.map(|record| record.artifact.digest()));
+        let all = format!("{} {beside:?}", record.artifact.digest());
+        let open =
+            || self.with_store(|store| Shown::open(store, record)?.with_map(store, map)?.with_oddities(store, odd));
+        self.galleries.get(Digest::of(all.as_bytes()), open)
     }
 
     fn index(&self, now: &Snapshot, of: &Sources) -> anyhow::Result<Arc<Index>> {

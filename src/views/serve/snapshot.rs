@@ -1,11 +1,11 @@
 //! snapshot: what the store has of a run at one moment: numbers, and each epoch's nodes.
 
-use crate::base::Digest;
+use crate::base::{Digest, Epoch};
 use crate::engine::{NodeId, Plan};
-use crate::format::noun::{CLUSTERS, CROPS, DATASET, GALLERY, WEIGHTS};
+use crate::format::noun::{CLUSTERS, CROPS, DATASET, GALLERY, ODDITIES, WEIGHTS};
 use crate::store::{Record, Stand, Store};
-use crate::views::made::{map_of, records};
-use crate::views::report::gather;
+use crate::views::made::{map_of, of_epoch, records};
+use crate::views::report::{filters, gather};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub(super) struct Sources {
     pub(super) is_shown: bool,
     /// Places of all images on a map.
     pub(super) map: Option<NodeId>,
+    /// Images to look at.
+    pub(super) oddities: Option<NodeId>,
     pub(super) dataset: Option<NodeId>,
     pub(super) crops: Option<NodeId>,
 }
@@ -61,13 +63,14 @@ impl Snapshot {
             let up = |noun| upstream(&plan, clusters, noun).filter(|id| has(id).is_some());
             let is_shown = gallery.is_some() && store.stand(&record.artifact) == Stand::Whole;
             let map = map_of(&plan, node.epoch, &records);
+            let oddities = of_epoch(&plan, &ODDITIES, node.epoch, &records);
             let (dataset, crops) = (up(DATASET.name), up(CROPS.name));
-            let sources = Sources { clusters, gallery, is_shown, map, dataset, crops };
+            let sources = Sources { clusters, gallery, is_shown, map, oddities, dataset, crops };
             epochs.insert(node.epoch.0, sources);
         }
         let mut text = numbers.to_string();
         for (epoch, sources) in &epochs {
-            let digests = [Some(sources.clusters), sources.gallery, sources.map, sources.dataset]
+            let digests = [Some(sources.clusters), sources.gallery, sources.map, sources.oddities, sources.dataset]
                 .map(|id| id.and_then(|id| has(&id)).map(|record| record.artifact.digest()));
             text.push_str(&format!("\n{epoch} {digests:?} {}", sources.is_shown));
         }
@@ -78,6 +81,16 @@ impl Snapshot {
     pub(super) fn record(&self, id: NodeId) -> anyhow::Result<&Record> {
         let record = self.records[id.index()].as_ref();
         record.ok_or_else(|| anyhow::anyhow!("BUG: {} has no record", self.plan.node(id).name()))
+    }
+
+    /// The name of a node without its epoch.
+    pub(super) fn noun(&self, id: NodeId) -> &str {
+        &self.plan.node(id).noun
+    }
+
+    /// The first convolution of an epoch's network.
+    pub(super) fn filters(&self, store: &Store, epoch: u32) -> Value {
+        filters::filters(&self.plan, store, &self.records, Epoch(epoch))
     }
 
     /// Where the paths of a data set begin.

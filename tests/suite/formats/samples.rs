@@ -4,9 +4,11 @@ use bytes::Bytes;
 use dcpipe::base::{ClusterId, Digest, Epoch, ImageId, PseudoLabel};
 use dcpipe::format::dataset::{open_bad, write_bad, write_images};
 use dcpipe::format::element::{Element, bytes_of};
+use dcpipe::format::flows::{Confused, Flow, open_confusion, open_flows, write_confusion, write_flows};
 use dcpipe::format::gallery::{ClusterStat, Member, Point, Stats, open_map, open_members, write_map, write_members};
 use dcpipe::format::metrics::{open_metrics, open_steps, write_metrics, write_steps};
 use dcpipe::format::neighbors::Neighbors;
+use dcpipe::format::oddities::{Oddities, Oddity, Why, open_nearest, write_nearest};
 use dcpipe::format::projection::{open_projection, write_projection};
 use dcpipe::format::search::Search;
 use dcpipe::format::table::Table;
@@ -195,6 +197,45 @@ pub fn sample_places() -> Vec<[f32; 2]> {
     vec![[0.0, 0.25], [1.0, 0.75], [0.5, 0.5]]
 }
 
+pub fn sample_flows() -> Vec<Flow> {
+    let flow = |cluster, before, images, before_images| Flow {
+        cluster: ClusterId(cluster),
+        before: ClusterId(before),
+        images,
+        before_images,
+    };
+    vec![flow(0, 4, 2, 3), flow(0, 7, 1, 1), flow(2, 4, 1, 3)]
+}
+
+pub fn sample_confusion() -> Vec<Confused> {
+    let cell = |label: &str, main: &str, images| Confused { label: label.to_owned(), main: main.to_owned(), images };
+    vec![cell("", "ähre", 3), cell("dog", "ähre", 1), cell("ähre", "ähre", 2)]
+}
+
+pub fn sample_oddities() -> Oddities {
+    let row = |why, group, image, path: &str, distance| Oddity {
+        why,
+        group,
+        images: 3,
+        image: ImageId(image),
+        path: path.to_owned(),
+        label: if image == 0 { String::new() } else { "ähre".to_owned() },
+        cluster: ClusterId(image % 2),
+        distance,
+    };
+    let rows = vec![
+        row(Why::Copies, 0, 0, "a b.jpg", 0.0),
+        row(Why::Copies, 0, 2, "ähre/1.png", 0.0),
+        row(Why::NearAcross, 0, 1, "<b>.jpg", 0.03125),
+        row(Why::Far, 0, 2, "ähre/1.png", 1.5),
+    ];
+    Oddities { tile: 64, columns: 40, near: Some((0.0625, 0.625)), found: [1, 0, 7], rows }
+}
+
+pub fn sample_nearest() -> Vec<(ImageId, f32)> {
+    vec![(ImageId(1), 0.25), (ImageId(0), 0.25), (ImageId(1), 0.75)]
+}
+
 /// Every sample: its path under `tests/data/formats/`, and its bytes.
 pub fn samples() -> Vec<(&'static str, Bytes)> {
     let mean: Vec<f64> = sample_numbers(5).into_iter().map(f64::from).collect();
@@ -231,6 +272,10 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
         ("gallery-v1/cluster_stats.parquet", sample_stats().write(Vec::new()).unwrap().into()),
         ("gallery-v1/cluster_members.parquet", write_members(Vec::new(), &sample_members()).unwrap().into()),
         ("gallery-v1/map.parquet", write_map(Vec::new(), &sample_points()).unwrap().into()),
+        ("gallery-v1/cluster_flows.parquet", write_flows(Vec::new(), &sample_flows()).unwrap().into()),
+        ("gallery-v1/label_confusion.parquet", write_confusion(Vec::new(), &sample_confusion()).unwrap().into()),
+        ("oddities-v1/oddities.parquet", sample_oddities().write(Vec::new()).unwrap().into()),
+        ("oddities-v1/nearest.parquet", write_nearest(Vec::new(), &sample_nearest()).unwrap().into()),
         ("neighbors-v1/neighbors.arrow", sample_neighbors().write(Vec::new()).unwrap().into()),
         ("map-v1/projection.parquet", write_projection(Vec::new(), &sample_places()).unwrap().into()),
     ]
@@ -268,6 +313,10 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
         (_, "cluster_stats.parquet") => Stats::open(bytes, 20).map(drop),
         (_, "cluster_members.parquet") => open_members(bytes, 3).map(drop),
         (_, "map.parquet") => open_map(bytes, 3).map(drop),
+        (_, "cluster_flows.parquet") => open_flows(bytes, 3).map(drop),
+        (_, "label_confusion.parquet") => open_confusion(bytes).map(drop),
+        (_, "oddities.parquet") => Oddities::open(bytes).map(drop),
+        (_, "nearest.parquet") => open_nearest(bytes).map(drop),
         (_, "neighbors.arrow") => Neighbors::open(bytes).map(drop),
         (_, "projection.parquet") => open_projection(bytes).map(drop),
         _ => panic!("no reader for {name}"),
