@@ -1,8 +1,8 @@
 //! noun: the table of nouns: every artifact there is, its parts, and where people find them.
 
 use super::{
-    assignments, centroids, clusters, dataset, gallery, manifest, metrics, neighbors, projection, rows, tables,
-    weights, whitening,
+    assignments, centroids, clusters, dataset, evaluation, gallery, manifest, metrics, neighbors, projection, rows,
+    tables, weights, whitening,
 };
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};
@@ -180,6 +180,18 @@ pub const MAP: Noun = Noun {
         Folder::Own,
         FileName::Plain,
         When::Kept,
+    )],
+    tables: None,
+};
+
+/// What a network's features are worth.
+pub const EVALUATION: Noun = Noun {
+    name: "evaluation",
+    format: 1,
+    parts: &[PartRow::one(evaluation::EVALUATION.file, "measures of each layer, beside a random network's").at(
+        Folder::Own,
+        FileName::Plain,
+        When::Always,
     )],
     tables: None,
 };

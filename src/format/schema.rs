@@ -2,8 +2,8 @@
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
-    assignments, atlas, centroids, clusters, crops, dataset, features, gallery, manifest, metrics, neighbors,
-    projection, search, tables, vectors, weights, whitening,
+    assignments, atlas, centroids, clusters, crops, dataset, evaluation, features, gallery, manifest, metrics,
+    neighbors, projection, search, tables, vectors, weights, whitening,
 };
 use std::fmt::Write;
 
@@ -37,6 +37,7 @@ pub static KINDS: &[&Kind] = &[
     &gallery::MAP,
     &neighbors::NEIGHBORS,
     &projection::PROJECTION,
+    &evaluation::EVALUATION,
     &assignments::ASSIGNMENTS,
     &atlas::ATLAS,
     &atlas::LABELS,

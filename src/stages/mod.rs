@@ -15,6 +15,7 @@ pub mod init;
 pub mod map;
 pub mod neighbors;
 pub mod originals;
+pub mod probe;
 pub mod recall;
 pub mod sample;
 pub mod scan;
@@ -54,6 +55,7 @@ verbs![
     init::Init,
     map::Map,
     neighbors::Neighbors,
+    probe::Probe,
     recall::RecallClusters,
     recall::RecallVectors,
     recall::RecallWeights,

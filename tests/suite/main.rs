@@ -27,6 +27,7 @@ mod nets;
 mod noop;
 mod parts;
 mod pipelines;
+mod probe;
 mod readers;
 mod readme;
 mod report;

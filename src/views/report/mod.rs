@@ -4,10 +4,11 @@ mod course;
 pub(super) mod gather;
 pub(super) mod shown;
 mod told;
+mod worth;
 
 use crate::base::{Digest, Epoch};
 use crate::engine::{Node, Plan};
-use crate::format::noun::{DATASET, GALLERY, MAP, METRICS, WEIGHTS};
+use crate::format::noun::{DATASET, EVALUATION, GALLERY, MAP, METRICS, WEIGHTS};
 use crate::store::{Record, Stand, Store};
 use crate::views::{files, made};
 use anyhow::{Context, bail};
@@ -20,7 +21,7 @@ use std::path::Path;
 pub const FILE: &str = "report.html";
 
 /// Counts up when the page is made in another way.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Bytes within which the page says what it shows.
 const HEAD: u64 = 1024;
 
@@ -73,7 +74,7 @@ fn shows(plan: &Plan, digests: &[Option<Digest>]) -> Digest {
     for id in plan.order() {
         let node = plan.node(*id);
         let is_read =
-            [DATASET, METRICS, WEIGHTS, GALLERY, MAP].iter().any(|noun| noun.name == node.stage.def().output.name);
+            [DATASET, METRICS, WEIGHTS, EVALUATION, GALLERY, MAP].iter().any(|noun| noun.name == node.stage.def().output.name);
         if let Some(digest) = digests[id.index()].filter(|_| is_read) {
             let _ = writeln!(text, "{} {digest}", node.name());
         }
