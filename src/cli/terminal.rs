@@ -4,7 +4,7 @@ use crate::base::clock::Stopwatch;
 use crate::cli::eta::{AtWork, Eta, parts};
 use crate::cli::plan::in_words;
 use crate::cli::text;
-use crate::engine::event::WARNING;
+use crate::engine::event::{VERDICT, WARNING};
 use crate::engine::plan::is_implied;
 use crate::engine::{Event, MissReason, Observer};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -34,6 +34,8 @@ pub struct Terminal {
     course: Mutex<Course>,
     /// Warnings so far: code -> how often, and what the last one said.
     warnings: Mutex<BTreeMap<String, (u32, String)>>,
+    /// The last judgement of what the run made, with its node.
+    verdict: Mutex<Option<String>>,
 }
 
 /// How far the whole run is.
@@ -61,7 +63,7 @@ impl Terminal {
     pub fn new(voice: Voice, eta: Eta) -> Self {
         let bars = (voice > Voice::Quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
         let course = Mutex::new(Course { eta, name: String::new(), bar: None });
-        Self { voice, bars, running: Mutex::default(), course, warnings: Mutex::default() }
+        Self { voice, bars, running: Mutex::default(), course, warnings: Mutex::default(), verdict: Mutex::default() }
     }
 
     fn say(&self, line: &str) {
@@ -224,6 +226,13 @@ impl Observer for Terminal {
                 }
             }
             Event::Note { node, text } if text.starts_with(WARNING) => self.warned(node, text),
+            Event::Note { node, text } if text.starts_with(VERDICT) => {
+                let verdict = format!("{node}: {}", &text[VERDICT.len()..]);
+                if self.voice > Voice::Quiet {
+                    self.say(&verdict);
+                }
+                *lock(&self.verdict) = Some(verdict);
+            }
             Event::Note { node, text } if self.voice > Voice::Quiet => {
                 let about = if node.is_empty() { String::new() } else { format!("{node}: ") };
                 self.say(&format!("{about}note: {text}"));
@@ -275,6 +284,9 @@ impl Terminal {
                 }
             }
             self.say(&format!("{line} in {}", text::seconds(wall_s)));
+            if let Some(verdict) = &*lock(&self.verdict) {
+                self.say(verdict);
+            }
         }
         let warnings = lock(&self.warnings);
         for (code, (times, last)) in warnings.iter() {

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The beginning of a warning's text; its code and a colon follow.
 pub const WARNING: &str = "warning ";
 
+/// The beginning of a note that judges what the run made; the run repeats the last one at its end.
+pub const VERDICT: &str = "verdict: ";
+
 /// Why a node runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

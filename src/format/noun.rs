@@ -1,8 +1,8 @@
 //! noun: the table of nouns: every artifact there is, its parts, and where people find them.
 
 use super::{
-    assignments, centroids, clusters, dataset, flows, gallery, manifest, metrics, neighbors, oddities, projection,
-    rows, tables, weights, whitening,
+    assignments, centroids, clusters, dataset, evaluation, flows, gallery, manifest, metrics, neighbors, oddities,
+    projection, rows, tables, weights, whitening,
 };
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};
@@ -207,5 +207,17 @@ pub const ODDITIES: Noun = Noun {
         PartRow::one(oddities::NEAREST.file, "the nearest image of each").at(Folder::Own, FileName::Plain, When::Kept),
         PartRow::one(oddities::PICTURES, "their pictures, a JPEG file of tiles"),
     ],
+    tables: None,
+};
+
+/// What a network's features are worth.
+pub const EVALUATION: Noun = Noun {
+    name: "evaluation",
+    format: 1,
+    parts: &[PartRow::one(evaluation::EVALUATION.file, "measures of each layer, beside a random network's").at(
+        Folder::Own,
+        FileName::Plain,
+        When::Always,
+    )],
     tables: None,
 };

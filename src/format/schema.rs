@@ -2,8 +2,8 @@
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
-    assignments, atlas, centroids, clusters, crops, dataset, features, flows, gallery, manifest, metrics, neighbors,
-    oddities, projection, search, tables, vectors, weights, whitening,
+    assignments, atlas, centroids, clusters, crops, dataset, evaluation, features, flows, gallery, manifest, metrics,
+    neighbors, oddities, projection, search, tables, vectors, weights, whitening,
 };
 use std::fmt::Write;
 
@@ -41,6 +41,7 @@ pub static KINDS: &[&Kind] = &[
     &projection::PROJECTION,
     &oddities::ODDITIES,
     &oddities::NEAREST,
+    &evaluation::EVALUATION,
     &assignments::ASSIGNMENTS,
     &atlas::ATLAS,
     &atlas::LABELS,

@@ -1,9 +1,11 @@
 //! learn: numbers: the networks and their training, whitening, clustering, sampling, agreement.
 
+pub mod activations;
 pub mod agreement;
 mod alexnet;
 pub mod arch;
 pub mod assign;
+pub mod calibrate;
 mod cuda;
 pub mod device;
 mod distance;
@@ -12,10 +14,13 @@ mod dropout;
 mod eigen;
 mod empty_clusters;
 pub mod gpu;
+pub mod grouping;
 pub mod health;
 pub mod initial;
 pub mod kmeans;
+pub mod knn;
 pub mod layer;
+pub mod linear;
 pub mod nearest;
 pub mod neighbors;
 pub mod net;

@@ -109,6 +109,24 @@ impl Net {
         Ok(maps)
     }
 
+    /// What probes read, of one pass: the map behind the ReLU of each convolution, and last the feature.
+    pub(super) fn layers(&self, pixels: &[u8], n: usize) -> Result<Vec<Tensor>> {
+        let _guard = tch::no_grad_guard();
+        let pixels = self.filled_up(upload(pixels, n, self.shape.input, self.device)?)?;
+        let mut map = self.front.forward(&pixels)?;
+        let mut layers = Vec::new();
+        for op in &self.features {
+            map = op.forward(map)?;
+            if matches!(op, Op::Relu) {
+                // What follows a ReLU makes a map of its own.
+                layers.push(map.shallow_clone());
+            }
+        }
+        let last = self.classifier.len() - 1; // FC2's ReLU
+        layers.push(run(&self.classifier[..last], map.f_flatten(1, -1)?)?);
+        layers.iter().map(|layer| Ok(layer.f_narrow(0, 0, n as i64)?)).collect()
+    }
+
     /// What the first convolution reads: two edge channels, or normalised RGB; [n, 2 or 3, s, s] on the device.
     pub fn front(&self, pixels: &[u8], n: usize) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();

@@ -16,6 +16,7 @@ pub mod map;
 pub mod neighbors;
 pub mod oddities;
 pub mod originals;
+pub mod probe;
 pub mod recall;
 pub mod sample;
 pub mod scan;
@@ -56,6 +57,7 @@ verbs![
     map::Map,
     neighbors::Neighbors,
     oddities::Oddities,
+    probe::Probe,
     recall::RecallClusters,
     recall::RecallVectors,
     recall::RecallWeights,

@@ -116,6 +116,7 @@ fn committed_samples_still_hold_their_values() {
     assert_eq!(open_metrics(&committed("metrics-v1/metrics.parquet")).unwrap(), sample_metrics());
     assert_eq!(Neighbors::open(&committed("neighbors-v1/neighbors.arrow")).unwrap(), sample_neighbors());
     assert_eq!(open_projection(&committed("map-v1/projection.parquet")).unwrap(), sample_places());
+    assert_eq!(Evaluation::open(&committed("evaluation-v1/evaluation.parquet")).unwrap(), sample_evaluation());
     assert_eq!(open_steps(&committed("weights-v1/steps.parquet")).unwrap(), sample_steps());
     for (kind, name) in [(&WEIGHTS, "weights"), (&MOMENTUM, "momentum")] {
         let tensors = Tensors::open(kind, &committed(&format!("weights-v1/{name}.safetensors"))).unwrap();

@@ -30,6 +30,7 @@ mod noop;
 mod oddities;
 mod parts;
 mod pipelines;
+mod probe;
 mod readers;
 mod readme;
 mod report;

@@ -1,7 +1,7 @@
 //! gather: what the store has of a run, brought into the form in which the page reads it.
 
-use super::course;
 use super::told::CURVES;
+use super::{course, worth};
 use crate::engine::Plan;
 use crate::format::dataset::{self, open_bad};
 use crate::format::noun::{DATASET, GALLERY};
@@ -20,11 +20,15 @@ pub(in crate::views) fn gather(plan: &Plan, store: &Store, records: &[Option<Rec
     let epochs = numbers(store, &made)?.into_iter();
     let epochs: Vec<_> = epochs.map(|(epoch, numbers)| json!({ "epoch": epoch.0, "metrics": numbers })).collect();
     let took = made.iter().map(|made| (made.node.name(), made.record.wall_ms as f64 / 1e3)).collect();
+    let evaluations = worth::evaluations(store, &made)?;
+    let mut warnings = warnings(&epochs);
+    warnings.extend(worth::warning(&evaluations));
     let curves: Vec<_> = CURVES.iter().map(|(name, title, how)| json!([name, title, how])).collect();
     Ok(json!({
         "version": 1,
         "run": { "name": plan.name, "facts": facts(plan, &epochs), "no_gallery": no_gallery(plan, &made) },
-        "warnings": warnings(&epochs),
+        "warnings": warnings,
+        "worth": worth::worth(&evaluations),
         "curves": curves,
         "epochs": epochs,
         "gallery": Value::Null,

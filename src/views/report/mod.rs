@@ -6,10 +6,11 @@ pub(super) mod gather;
 mod more;
 pub(super) mod shown;
 mod told;
+mod worth;
 
 use crate::base::{Digest, Epoch};
 use crate::engine::{Node, Plan};
-use crate::format::noun::{DATASET, GALLERY, MAP, METRICS, ODDITIES, WEIGHTS};
+use crate::format::noun::{DATASET, EVALUATION, GALLERY, MAP, METRICS, ODDITIES, WEIGHTS};
 use crate::store::{Record, Stand, Store};
 use crate::views::{files, made};
 use anyhow::{Context, bail};
@@ -82,7 +83,7 @@ fn shows(plan: &Plan, digests: &[Option<Digest>]) -> Digest {
     let mut text = format!("dcpipe-report {VERSION}\n");
     for id in plan.order() {
         let node = plan.node(*id);
-        let is_read = [DATASET, METRICS, WEIGHTS, GALLERY, MAP, ODDITIES]
+        let is_read = [DATASET, METRICS, WEIGHTS, EVALUATION, GALLERY, MAP, ODDITIES]
             .iter()
             .any(|noun| noun.name == node.stage.def().output.name);
         if let Some(digest) = digests[id.index()].filter(|_| is_read) {

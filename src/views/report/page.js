@@ -338,8 +338,25 @@ const graph = () => {
   $("graph").querySelector("div").replaceChildren(make("div", { class: "scroll" }, drawing));
 };
 
+// Worth: measures of each layer beside those of a random network.
+const MEASURES = { knn: "nearest neighbours", linear: "linear classifier", kmeans_accuracy: "k-means, one to one",
+  kmeans_nmi: "k-means, NMI", kmeans_ami: "k-means, AMI", kmeans_ari: "k-means, ARI", effective_dims: "effective dimensions" };
+const worth = () => {
+  $("worth").hidden = !data.worth;
+  if (!data.worth) return;
+  const { epoch, rows, verdicts } = data.worth;
+  $("worth").querySelector("p").textContent = `Epoch ${epoch}, on images that were held out, beside a random network whose ` +
+    "batch norm was calibrated. Accuracies at small inputs are not comparable with published ones.";
+  const show = (m, value, sign) => value === null ? "-" : m === "effective_dims" ? (sign && value > 0 ? "+" : "") + value.toFixed(1) :
+    (sign && value > 0 ? "+" : "") + (sign ? (100 * value).toFixed(1) : value.toFixed(3));
+  $("worth").querySelector("div").replaceChildren(
+    table(["layer", "measure", "how", "trained", "random", "difference in points", "images"], rows.map(([layer, m, k, how, value, random, difference, images]) =>
+      [layer, (MEASURES[m] || m) + (k ? `, k = ${k}` : ""), how, figure(show(m, value)), figure(show(m, random)), figure(show(m, difference, true)), images])),
+    ...(verdicts.length > 1 ? [make("ul", {}, ...verdicts.map(([at, says]) => make("li", {}, `Epoch ${at}: ${says}`)))] : []));
+};
+
 // What draws the page; more.js adds to it.
-const draws = [heading, curves, cards, labels, map, rest, graph];
+const draws = [heading, curves, worth, cards, labels, map, rest, graph];
 const show = (next) => {
   data = next;
   gallery = data.gallery;

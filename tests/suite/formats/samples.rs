@@ -115,6 +115,27 @@ pub fn sample_metrics() -> Vec<Metric> {
     vec![metric("nmi_previous", 0.5), metric("empty_clusters", 2.0)]
 }
 
+pub fn sample_evaluation() -> Evaluation {
+    let measure = |measure: &str, layer: &str, protocol: &str, k, value, random| Measure {
+        measure: measure.into(),
+        layer: layer.into(),
+        protocol: protocol.into(),
+        k,
+        value,
+        random,
+        learned_from: 7200,
+        images: 800,
+        classes: 10,
+        seed: 0,
+    };
+    let measures = vec![
+        measure("knn", "conv5", "cosine", 20, 0.375, Some(0.4125)),
+        measure("linear", "conv5", "cached", 0, 0.5, Some(0.46875)),
+        measure("effective_dims", "fc2", "covariance", 0, 31.5, None),
+    ];
+    Evaluation { calibrated: false, measures }
+}
+
 pub fn sample_steps() -> Vec<Step> {
     vec![Step { step: 0, images: 256, loss: 6.5, lr: 0.05 }, Step { step: 1, images: 31, loss: 6.25, lr: 0.05 }]
 }
@@ -277,6 +298,7 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
         ("oddities-v1/oddities.parquet", sample_oddities().write(Vec::new()).unwrap().into()),
         ("oddities-v1/nearest.parquet", write_nearest(Vec::new(), &sample_nearest()).unwrap().into()),
         ("neighbors-v1/neighbors.arrow", sample_neighbors().write(Vec::new()).unwrap().into()),
+        ("evaluation-v1/evaluation.parquet", sample_evaluation().write(Vec::new()).unwrap().into()),
         ("map-v1/projection.parquet", write_projection(Vec::new(), &sample_places()).unwrap().into()),
     ]
 }
@@ -319,6 +341,7 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
         (_, "nearest.parquet") => open_nearest(bytes).map(drop),
         (_, "neighbors.arrow") => Neighbors::open(bytes).map(drop),
         (_, "projection.parquet") => open_projection(bytes).map(drop),
+        (_, "evaluation.parquet") => Evaluation::open(bytes).map(drop),
         _ => panic!("no reader for {name}"),
     }
 }

@@ -1,0 +1,174 @@
+//! activations: the maps of a network's layers over many images, pooled and in half precision: what probes read.
+
+use super::arch::NetShape;
+use super::net::Net;
+use super::probe;
+use anyhow::{Context, Result, ensure};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use std::ops::Range;
+use tch::{Device, Kind, Tensor};
+
+/// Numbers of an image that a probe of a map reads, at most; the published probe reads 9,216 or 9,600.
+const MOST: i64 = 9600;
+
+/// A layer that can be measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// Its place among the layers of the network.
+    pub at: usize,
+    /// Such as `conv5`; `fc2` is the feature.
+    pub name: String,
+    /// Channels.
+    pub width: i64,
+    /// Side of the map.
+    pub side: i64,
+    /// Side of the map that is left of it by average pooling.
+    pub pooled: i64,
+    /// (kernel, stride, padding) of the published pooling, where it leaves a map of that side.
+    window: Option<(i64, i64, i64)>,
+}
+
+impl Tap {
+    /// Numbers of an image.
+    pub fn dims(&self) -> usize {
+        (self.width * self.pooled * self.pooled) as usize
+    }
+
+    /// [n, width, side, side] or [n, width] to [n, dims], in half precision on the CPU.
+    fn pool(&self, map: &Tensor) -> Result<Tensor> {
+        let pooled = match self.window {
+            _ if self.pooled == self.side => map.shallow_clone(),
+            Some((kernel, stride, padding)) => map.f_avg_pool2d(kernel, stride, padding, false, true, None::<i64>)?,
+            None => map.f_adaptive_avg_pool2d([self.pooled, self.pooled])?,
+        };
+        Ok(pooled.f_flatten(1, -1)?.f_to_kind(Kind::Half)?.f_to_device(Device::Cpu)?.f_contiguous()?)
+    }
+}
+
+/// The layers of a network: the map behind each convolution's ReLU, and last the feature. At AlexNet's published input the
+/// pooling is the published one. Elsewhere it leaves the largest square of at most 9,600 numbers.
+pub fn taps(shape: &NetShape) -> Vec<Tap> {
+    let map = |(at, (width, side)): (usize, (i64, i64))| {
+        let pooled = (MOST / width).isqrt().clamp(1, side);
+        let window = probe::pool(shape, at + 1).ok().filter(|_| pooled < side);
+        let window =
+            window.filter(|(kernel, stride, padding)| (side + 2 * padding - kernel).div_euclid(*stride) + 1 == pooled);
+        Tap { at, name: format!("conv{}", at + 1), width, side, pooled, window }
+    };
+    let mut taps: Vec<_> = shape.maps().into_iter().enumerate().map(map).collect();
+    let width = shape.feature_dims() as i64;
+    taps.push(Tap { at: taps.len(), name: "fc2".to_owned(), width, side: 1, pooled: 1, window: None });
+    taps
+}
+
+/// What one layer answers to many images: a row for each.
+pub struct Activations {
+    /// The layer's name.
+    pub name: String,
+    dims: usize,
+    numbers: Vec<f16>,
+}
+
+impl Activations {
+    /// Wraps rows of `dims` numbers.
+    pub fn of(name: &str, dims: usize, numbers: Vec<f16>) -> Result<Self> {
+        ensure!(dims > 0 && numbers.len().is_multiple_of(dims), "{} numbers are no rows of {dims}", numbers.len());
+        Ok(Self { name: name.to_owned(), dims, numbers })
+    }
+
+    /// Numbers of an image.
+    pub fn dims(&self) -> usize {
+        self.dims
+    }
+
+    /// How many images.
+    pub fn rows(&self) -> usize {
+        self.numbers.len() / self.dims
+    }
+
+    /// The numbers of an image, in single precision.
+    pub fn row(&self, row: usize) -> Vec<f32> {
+        self.numbers[row * self.dims..(row + 1) * self.dims].to_f32_vec()
+    }
+
+    /// Some rows as a tensor in single precision.
+    pub(super) fn tensor(&self, rows: Range<usize>, device: Device) -> Result<Tensor> {
+        let numbers = &self.numbers[rows.start * self.dims..rows.end * self.dims];
+        let halves = Tensor::f_from_slice(numbers)?.f_view([rows.len() as i64, self.dims as i64])?;
+        Ok(halves.f_to_device(device)?.f_to_kind(Kind::Float)?)
+    }
+
+    /// The same with every row of length 1; a row of zeroes stays one.
+    pub(super) fn unit(&self, rows: Range<usize>, device: Device) -> Result<Tensor> {
+        let rows = self.tensor(rows, device)?;
+        let lengths = rows.f_norm_scalaropt_dim(2, [1i64], true)?.f_clamp_min(1e-12)?;
+        Ok(rows.f_div(&lengths)?)
+    }
+}
+
+/// Appends the pixels of a range of images.
+pub type Next<'n> = dyn FnMut(Range<usize>, &mut Vec<u8>) -> Result<()> + 'n;
+
+/// The activations of some layers over `images` images, of which `next` appends the pixels of a range. Images pass the
+/// network once.
+///
+/// # Errors
+/// If an activation is not finite or beyond half precision.
+pub fn collect(net: &Net, taps: &[Tap], images: usize, next: &mut Next<'_>) -> Result<Vec<Activations>> {
+    let room = |tap: &Tap| vec![f16::ZERO; images * tap.dims()];
+    let mut rooms: Vec<_> = taps.iter().map(room).collect();
+    let mut pixels = Vec::new();
+    for start in (0..images).step_by(TOGETHER) {
+        let range = start..(start + TOGETHER).min(images);
+        pixels.clear();
+        next(range.clone(), &mut pixels)?;
+        let layers = net.layers(&pixels, range.len())?;
+        for (tap, room) in taps.iter().zip(&mut rooms) {
+            let pooled = tap.pool(&layers[tap.at])?;
+            let finite = pooled.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
+            ensure!(
+                finite,
+                "images {} to {}: {} answers beyond half precision. The weights have diverged: lower lr in the epochs before",
+                range.start,
+                range.end - 1,
+                tap.name
+            );
+            let room = &mut room[range.start * tap.dims()..range.end * tap.dims()];
+            pooled.f_copy_data(room, room.len()).context("BUG: a pooled map of another size")?;
+        }
+    }
+    taps.iter().zip(rooms).map(|(tap, room)| Activations::of(&tap.name, tap.dims(), room)).collect()
+}
+
+/// Images that pass the network together; no result depends on it.
+const TOGETHER: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::arch::Arch;
+
+    #[test]
+    fn at_the_published_input_the_layers_have_the_published_numbers() {
+        let shape = NetShape { arch: Arch::Alexnet, sobel: true, input: 224 };
+        let dims: Vec<_> = taps(&shape).iter().map(Tap::dims).collect();
+        assert_eq!(dims, [9600, 9216, 9600, 9600, 9216, 4096]);
+        for (tap, conv) in taps(&shape).iter().zip(1..=5) {
+            assert_eq!(tap.window, Some(probe::pool(&shape, conv).unwrap()), "{}", tap.name);
+            assert_eq!(tap.dims(), probe::pooled_dims(&shape, conv).unwrap());
+        }
+    }
+
+    #[test]
+    fn at_any_input_a_layer_has_at_most_as_many_numbers_and_none_is_empty() {
+        for arch in [Arch::Alexnet, Arch::Vgg16] {
+            for input in (63..300).step_by(7) {
+                for tap in taps(&NetShape { arch, sobel: true, input }) {
+                    assert!((1..=9600).contains(&tap.dims()), "{arch:?} {input}: {tap:?}");
+                    assert!(tap.pooled <= tap.side);
+                }
+            }
+        }
+    }
+}

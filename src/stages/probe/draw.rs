@@ -1,0 +1,209 @@
+//! draw: which images a probe learns from and which it is measured on; the same of every network.
+
+use crate::base::{Digest, ImageId};
+use crate::format::Dataset;
+use std::collections::BTreeMap;
+
+/// An image of one of the two data sets, with its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pick {
+    /// Whether it is of the data set at the port `val`.
+    pub of_val: bool,
+    /// Which image.
+    pub image: ImageId,
+    /// Rank among the labels that occur; 0 without labels.
+    pub class: u32,
+}
+
+/// The images of a probe.
+#[derive(Debug, Default)]
+pub(super) struct Drawn {
+    /// Those to learn from, in the order of the data set; then those to measure on.
+    pub picks: Vec<Pick>,
+    /// How many of them are to learn from.
+    pub learned: usize,
+    /// Labels that occur; 0 if there are fewer than two.
+    pub classes: u32,
+    /// The images to learn from, as mixed as they can be: each stretch has every label at about its share.
+    pub mixed: Vec<usize>,
+}
+
+impl Drawn {
+    /// The images to learn from in mixed batches of one size. A smaller last batch would count as much as the others. It is
+    /// left out, unless it is the only one.
+    pub(super) fn batches(&self, size: usize) -> impl Iterator<Item = &[usize]> {
+        let whole = self.mixed.len() / size * size;
+        let mixed = if whole > 0 { &self.mixed[..whole] } else { &self.mixed[..] };
+        mixed.chunks(size)
+    }
+}
+
+/// How many images are drawn.
+pub(super) struct Sizes {
+    /// Share of the labelled images that is held out.
+    pub held_out: f64,
+    /// Images to learn from, at most.
+    pub learned: usize,
+    /// Images to measure on, at most.
+    pub measured: usize,
+    /// Draws differ by it.
+    pub seed: u64,
+}
+
+/// An image with its place within its label, from 0 to 1.
+struct Placed {
+    place: f64,
+    rank: Digest,
+    image: ImageId,
+    label: i32,
+}
+
+/// Draws the images. Without two labels, every image is there to learn from. With `val`, its images are measured. Without
+/// it, a share of each label is held out. The seed and an image's bytes decide. So copies of an image under one label are on
+/// one side, and a new image moves few others.
+pub(super) fn draw(dataset: &Dataset, val: Option<&Dataset>, sizes: &Sizes) -> Drawn {
+    if dataset.labels().len() < 2 {
+        let some = most(placed(dataset, sizes.seed, false), sizes.learned);
+        return arranged(&some, Vec::new(), &BTreeMap::new(), |_| 0);
+    }
+    let names: BTreeMap<&str, u32> = {
+        let mut names: Vec<&str> = dataset.labels().iter().map(String::as_str).collect();
+        names.extend(val.iter().flat_map(|val| val.labels().iter().map(String::as_str)));
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().zip(0..).collect()
+    };
+    let all = placed(dataset, sizes.seed, true);
+    let (measured, learned, labels) = match val {
+        Some(val) => (placed(val, sizes.seed, true), all, val.labels()),
+        None if sizes.held_out <= 0.0 => (Vec::new(), all, dataset.labels()),
+        None => {
+            let (out, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|placed| placed.place < sizes.held_out);
+            (out, rest, dataset.labels())
+        }
+    };
+    let (learned, measured) = (most(learned, sizes.learned), most(measured, sizes.measured));
+    let class = |labels: &[String], label: i32| names[labels[label as usize].as_str()];
+    let measured = measured.into_iter().map(|placed| Pick {
+        of_val: val.is_some(),
+        image: placed.image,
+        class: class(labels, placed.label),
+    });
+    arranged(&learned, measured.collect(), &names, |label| class(dataset.labels(), label))
+}
+
+fn arranged(
+    learned: &[Placed],
+    mut measured: Vec<Pick>,
+    names: &BTreeMap<&str, u32>,
+    class: impl Fn(i32) -> u32,
+) -> Drawn {
+    let mut order: Vec<usize> = (0..learned.len()).collect();
+    order.sort_by_key(|at| learned[*at].image);
+    let mut mixed = vec![0; learned.len()];
+    order.iter().enumerate().for_each(|(row, at)| mixed[*at] = row);
+    let pick = |at: &usize| Pick { of_val: false, image: learned[*at].image, class: class(learned[*at].label) };
+    let mut picks: Vec<_> = order.iter().map(pick).collect();
+    measured.sort_by_key(|pick| pick.image);
+    picks.extend(measured);
+    Drawn { learned: learned.len(), picks, classes: names.len() as u32, mixed }
+}
+
+/// The first `count` by their places, which keeps the shares of the labels.
+fn most(mut all: Vec<Placed>, count: usize) -> Vec<Placed> {
+    all.sort_by(|a, b| a.place.total_cmp(&b.place).then(a.rank.cmp(&b.rank)).then(a.image.cmp(&b.image)));
+    all.truncate(count);
+    all
+}
+
+/// Every image, or every labelled one, with its place within its label.
+fn placed(dataset: &Dataset, seed: u64, labelled: bool) -> Vec<Placed> {
+    let mut by_label: BTreeMap<i32, Vec<(Digest, ImageId)>> = BTreeMap::new();
+    for (row, (image, label)) in dataset.iter().zip(dataset.label_ids()).enumerate() {
+        if *label >= 0 || !labelled {
+            let rank = Digest::of(format!("dcpipe probe {seed} {}", image.digest).as_bytes());
+            by_label.entry(if labelled { *label } else { -1 }).or_default().push((rank, ImageId(row as u32)));
+        }
+    }
+    let mut all = Vec::with_capacity(dataset.len());
+    for (label, mut images) in by_label {
+        images.sort_unstable();
+        let count = images.len() as f64;
+        let mut before: Option<(Digest, f64)> = None;
+        for (at, (rank, image)) in images.into_iter().enumerate() {
+            // The first of two images is held out at any share, so that a small label is measured.
+            let own = if at == 0 && count > 1.0 { f64::MIN_POSITIVE } else { (at as f64 + 0.5) / count };
+            let place = before.filter(|(known, _)| *known == rank).map_or(own, |(_, place)| place);
+            before = Some((rank, place));
+            all.push(Placed { place, rank, image, label });
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Image;
+    use crate::format::dataset::write_images;
+
+    /// Some images of labels a, b, c; `content` names an image's bytes.
+    fn dataset(count: usize, content: impl Fn(usize) -> usize) -> Dataset {
+        let paths: Vec<String> = (0..count).map(|at| format!("{}/{at:05}.png", ["a", "b", "c"][at % 3])).collect();
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by_key(|at| &paths[*at]);
+        let image = |at: usize| Image {
+            path: &paths[at],
+            digest: Digest::of(content(at).to_string().as_bytes()),
+            bytes: 1,
+            width: 1,
+            height: 1,
+            split: "",
+            label: &paths[at][..1],
+            offset: None,
+        };
+        Dataset::open(&write_images(Vec::new(), order.into_iter().map(image)).unwrap().into()).unwrap()
+    }
+
+    const SIZES: Sizes = Sizes { held_out: 0.1, learned: 100_000, measured: 100_000, seed: 0 };
+
+    #[test]
+    fn a_tenth_of_each_label_is_held_out_and_nothing_is_on_both_sides() {
+        let drawn = draw(&dataset(600, |at| at), None, &SIZES);
+        assert_eq!((drawn.picks.len(), drawn.learned, drawn.classes), (600, 540, 3));
+        for class in 0..3 {
+            assert_eq!(drawn.picks[540..].iter().filter(|pick| pick.class == class).count(), 20);
+        }
+        let mut images: Vec<_> = drawn.picks.iter().map(|pick| pick.image).collect();
+        assert!(images[..540].is_sorted() && images[540..].is_sorted());
+        images.sort_unstable();
+        images.dedup();
+        assert_eq!(images.len(), 600);
+        let other = draw(&dataset(600, |at| at), None, &Sizes { seed: 1, ..SIZES });
+        assert_ne!(other.picks, drawn.picks);
+    }
+
+    #[test]
+    fn copies_stay_together_and_any_stretch_of_the_mixed_images_has_all_labels() {
+        let data = dataset(900, |at| at % 3 * 100 + at / 3 % 50);
+        let drawn = draw(&data, None, &SIZES);
+        let digest = |pick: &Pick| data.image(pick.image).digest;
+        let learned: std::collections::BTreeSet<_> = drawn.picks[..drawn.learned].iter().map(digest).collect();
+        assert!(drawn.picks[drawn.learned..].iter().all(|pick| !learned.contains(&digest(pick))));
+        assert!(drawn.learned < 900);
+        let mixed = draw(&dataset(900, |at| at), None, &SIZES);
+        for stretch in mixed.mixed.chunks_exact(30) {
+            let of = |class| stretch.iter().filter(|at| mixed.picks[**at].class == class).count();
+            assert!((0..3).all(|class| (8..=12).contains(&of(class))), "{:?}", [of(0), of(1), of(2)]);
+        }
+    }
+
+    #[test]
+    fn caps_keep_the_shares_of_labels_and_small_labels_are_measured() {
+        let drawn = draw(&dataset(900, |at| at), None, &Sizes { learned: 90, measured: 30, ..SIZES });
+        assert_eq!((drawn.learned, drawn.picks.len()), (90, 120));
+        assert!((0..3).all(|class| drawn.picks[..90].iter().filter(|pick| pick.class == class).count() == 30));
+        let small = draw(&dataset(6, |at| at), None, &SIZES);
+        assert_eq!((small.learned, small.picks.len()), (3, 6));
+    }
+}

@@ -1,0 +1,104 @@
+//! verdict: what an evaluation says in one line, and when it is a warning.
+
+use crate::format::{Evaluation, Measure};
+
+/// The code of the warning that features are worse than a random network's.
+pub const BELOW_RANDOM: &str = "below_random";
+
+/// The accuracies that a line tells of: those of the last layer before the feature. Where the feature alone was measured, its.
+fn headlines(evaluation: &Evaluation) -> Vec<&Measure> {
+    let is_accuracy = |m: &&Measure| m.measure == "knn" || m.measure == "linear";
+    let mut layers: Vec<&str> =
+        evaluation.measures.iter().filter(is_accuracy).map(|measure| measure.layer.as_str()).collect();
+    layers.dedup();
+    let Some(layer) = layers.iter().rev().nth(1).or(layers.last()) else { return Vec::new() };
+    let mut told: Vec<&Measure> = Vec::new();
+    for measure in evaluation.measures.iter().filter(is_accuracy).filter(|measure| measure.layer == *layer) {
+        // Of several numbers of neighbours, the first.
+        if told.iter().all(|known| known.measure != measure.measure) {
+            told.push(measure);
+        }
+    }
+    told
+}
+
+/// Such as "conv5 kNN: .412 trained, .405 random with calibrated batch norm: +0.7 points"; nothing where no accuracy was
+/// measured.
+pub fn verdict(evaluation: &Evaluation) -> Option<String> {
+    let told: Vec<String> = headlines(evaluation).into_iter().map(told).collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+fn told(measure: &Measure) -> String {
+    let what = if measure.measure == "knn" { "kNN" } else { &measure.measure };
+    let head = format!("{} {what}: {} trained", measure.layer, share(measure.value));
+    match (measure.random, measure.difference()) {
+        (Some(random), Some(difference)) => {
+            let random = share(random);
+            format!("{head}, {random} random with calibrated batch norm: {:+.1} points", 100.0 * difference)
+        }
+        _ => head,
+    }
+}
+
+/// What a person is warned of: a layer whose features are worse than those of the random network.
+pub fn warning(evaluation: &Evaluation) -> Option<String> {
+    let below: Vec<&str> = headlines(evaluation)
+        .into_iter()
+        .filter(|measure| measure.difference().is_some_and(|difference| difference < 0.0))
+        .map(|measure| measure.layer.as_str())
+        .collect();
+    let layer = below.first()?;
+    let verdict = verdict(evaluation)?;
+    Some(format!(
+        "the features of {layer} are worse than a random network's ({verdict}). Train on more images or for more epochs"
+    ))
+}
+
+/// Three digits, as accuracies are printed.
+fn share(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.strip_prefix('0').map_or(text.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evaluation(rows: &[(&str, &str, f64, Option<f64>)]) -> Evaluation {
+        let measure = |(measure, layer, value, random): &(&str, &str, f64, Option<f64>)| Measure {
+            measure: (*measure).to_owned(),
+            layer: (*layer).to_owned(),
+            protocol: String::new(),
+            k: 20,
+            value: *value,
+            random: *random,
+            learned_from: 900,
+            images: 100,
+            classes: 10,
+            seed: 0,
+        };
+        Evaluation { calibrated: false, measures: rows.iter().map(measure).collect() }
+    }
+
+    #[test]
+    fn a_line_tells_the_last_map_and_warns_below_random_only() {
+        let better = evaluation(&[
+            ("knn", "conv4", 0.3, Some(0.2)),
+            ("knn", "conv5", 0.412, Some(0.405)),
+            ("knn", "conv5", 0.5, Some(0.6)),
+            ("effective_dims", "conv5", 12.0, None),
+            ("linear", "conv5", 0.5, Some(0.5)),
+            ("knn", "fc2", 0.1, Some(0.9)),
+        ]);
+        let due = "conv5 kNN: .412 trained, .405 random with calibrated batch norm: +0.7 points; \
+                   conv5 linear: .500 trained, .500 random with calibrated batch norm: +0.0 points";
+        assert_eq!(verdict(&better).unwrap(), due);
+        assert_eq!(warning(&better), None);
+        let worse = evaluation(&[("knn", "fc2", 0.376, Some(0.412))]);
+        assert!(warning(&worse).unwrap().contains("fc2 kNN: .376 trained, .412 random with calibrated"), "{worse:?}");
+        let alone = evaluation(&[("knn", "fc2", 1.0, None), ("effective_dims", "fc2", 3.0, None)]);
+        assert_eq!((verdict(&alone).unwrap().as_str(), warning(&alone)), ("fc2 kNN: 1.000 trained", None));
+        assert_eq!(verdict(&evaluation(&[("effective_dims", "fc2", 3.0, None)])), None);
+    }
+}

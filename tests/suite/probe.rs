@@ -1,0 +1,117 @@
+//! probe: the real program measures what features are worth, as numpy does from the pixels, and says what it found.
+
+use crate::readers::script;
+use crate::space::{Output, Space, start};
+use dcpipe::engine::Event;
+use dcpipe::format::{Evaluation, Measure};
+
+/// A network as it is drawn and the same with batch norm calibrated, both on images of their own and on others.
+const NETWORKS: &str = "name: probe
+seed: 31
+epochs: 1
+keep: [crops, test_crops, weights]
+once:
+  dataset: { stage: generate, with: { images: 120, size: 64 } }
+  test: { stage: generate, with: { images: 60, size: 64 } }
+  crops: { stage: decode, from: { dataset: dataset }, with: { short_side: 64, crop: 64 } }
+  test_crops: { stage: decode, from: { dataset: test }, with: { short_side: 64, crop: 64 } }
+  weights: { stage: init, with: { arch: alexnet, input: 64 } }
+  calibrated: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights, val: test, val_crops: test_crops },
+    with: { knn: [5, 50], calibrate: true } }
+each_epoch:
+  given: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights, val: test, val_crops: test_crops,
+    random: calibrated }, with: { knn: [5, 50] } }
+";
+
+/// One folder of images, whose files have no label.
+const FLAT: &str = "name: flat
+seed: 1
+epochs: 1
+once:
+  dataset: { stage: scan, with: { root: images/FOLDER } }
+  crops: { stage: decode, from: { dataset: dataset }, with: { short_side: 64, crop: 64 } }
+  weights: { stage: init, with: { arch: alexnet, input: 64 } }
+each_epoch:
+  evaluation: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights }, with: { layers: [conv5, fc2] } }
+";
+
+fn evaluation(space: &Space, path: &str) -> Evaluation {
+    Evaluation::open(&std::fs::read(space.path(path)).unwrap().into()).unwrap()
+}
+
+fn notes(ran: &Output) -> Vec<String> {
+    let note = |event| if let Event::Note { text, .. } = event { Some(text) } else { None };
+    ran.events().into_iter().filter_map(note).collect()
+}
+
+#[test]
+fn every_layer_is_worth_what_numpy_finds_from_the_pixels() {
+    let space = Space::empty();
+    space.write("probe.yaml", NETWORKS);
+    let ran = space.run(&["run", "probe.yaml", "--json"]).ok();
+    let given = evaluation(&space, "runs/probe/given/epoch=0001/evaluation.parquet");
+    let calibrated = evaluation(&space, "runs/probe/calibrated/evaluation.parquet");
+    assert!(calibrated.calibrated && !given.calibrated);
+    assert_eq!(given.measures.len(), 6 * 4 + 4);
+    for (measure, random) in given.measures.iter().zip(&calibrated.measures) {
+        assert!(measure.is_same_of(random), "{measure:?} {random:?}");
+        assert_eq!((measure.random, random.random), (Some(random.value), None));
+        assert_eq!(measure.images, if measure.learned_from > 0 { 60 } else { 180 }, "{measure:?}");
+    }
+    // Batch norm that nobody calibrated lets the answers of deep layers vanish, and their dimensions.
+    assert_ne!(given.measures, calibrated.measures);
+    let told: Vec<_> = notes(&ran).into_iter().filter(|note| note.starts_with("verdict: conv5 kNN: ")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains(" random with calibrated batch norm: "), "{told:?}");
+
+    let Some(mut command) = script(&space, "check_probe.py") else { return };
+    command.arg("runs/probe");
+    let read = start(command).wait().ok();
+    assert_eq!(read.stdout.lines().filter(|line| line.starts_with("ok ")).count(), 30, "{}", read.stdout);
+}
+
+#[test]
+fn a_share_is_held_out_the_line_stands_at_the_end_and_worse_features_are_a_warning() {
+    let space = Space::filled();
+    let yaml = crate::space::TINY
+        .replace("each_epoch:", "  random: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights }, with: { calibrate: true, held_out: 0.5 } }\neach_epoch:")
+        + "  evaluation: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights, random: random }, with: { held_out: 0.5 } }\n";
+    space.write("tiny.yaml", &yaml);
+    let ran = space.run(&["run", "tiny.yaml", "--to", "evaluation@1"]).ok();
+    let last: Vec<&str> = ran.stderr.lines().collect();
+    let end = last.iter().position(|line| line.contains(" ran, ")).unwrap();
+    assert!(last[end + 1].starts_with("evaluation@1: conv5 kNN: "), "{}", ran.stderr);
+    let of = evaluation(&space, "runs/tiny/evaluation/epoch=0001/evaluation.parquet");
+    let conv5 =
+        |measure: &str| of.measures.iter().find(|m| m.layer == "conv5" && m.measure == measure).unwrap().clone();
+    let (knn, linear) = (conv5("knn"), conv5("linear"));
+    assert_eq!((knn.learned_from, knn.images, knn.k, knn.classes), (30, 30, 20, 3));
+    let worse = [&knn, &linear].iter().any(|measure| measure.difference().unwrap() < 0.0);
+    let warned = ran.stderr.contains("warning (below_random)");
+    assert_eq!(worse, warned, "{}", ran.stderr);
+}
+
+#[test]
+fn without_labels_dimensions_are_counted_and_that_is_said() {
+    let space = Space::filled();
+    space.own_images();
+    let folder = std::fs::read_dir(space.path("images")).unwrap().next().unwrap().unwrap().file_name();
+    space.write("flat.yaml", FLAT.replace("FOLDER", &folder.to_string_lossy()));
+    let ran = space.run(&["run", "flat.yaml", "--json"]).ok();
+    assert!(notes(&ran).iter().any(|note| note.contains("fewer than two labels")), "{:?}", notes(&ran));
+    let found = evaluation(&space, "runs/flat/evaluation/epoch=0001/evaluation.parquet");
+    let names: Vec<_> = found.measures.iter().map(|m: &Measure| (m.layer.as_str(), m.measure.as_str())).collect();
+    assert_eq!(names, [("conv5", "effective_dims"), ("fc2", "effective_dims")]);
+    assert!(found.measures.iter().all(|m| m.value > 1.0 && m.classes == 0));
+}
+
+#[test]
+fn a_random_evaluation_of_other_settings_is_refused_before_anything_is_measured() {
+    let space = Space::empty();
+    space.write(
+        "probe.yaml",
+        NETWORKS.replace("random: calibrated }, with: { knn: [5, 50] }", "random: calibrated }, with: { knn: [7] }"),
+    );
+    let refused = space.run(&["run", "probe.yaml"]);
+    assert!(refused.stderr.contains("Give both nodes the same parameters"), "{}", refused.stderr);
+}
