@@ -123,7 +123,8 @@ def use(page, name):
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     for step in range(4000):
-        x, y = box["x"] + (step * 7) % box["width"], box["y"] + (step * 7) // box["width"] * 9 % box["height"]
+        # A point is found up to a sixtieth of the width away.
+        x, y = box["x"] + step % 60 * box["width"] / 60, box["y"] + step // 60 * box["width"] / 60 % box["height"]
         page.mouse.move(x, y)
         if page.locator("#under").inner_text():
             break
