@@ -9,7 +9,7 @@ use std::io::Write;
 
 /// The table of measures.
 pub static EVALUATION: Kind = Kind {
-    noun: "evaluation",
+    name: "evaluation",
     version: 1,
     file: "evaluation.parquet",
     container: Container::Parquet,

@@ -15,7 +15,7 @@ pub const LABELS: usize = 20;
 
 /// The table of flows.
 pub static FLOWS: Kind = Kind {
-    noun: "cluster-flows",
+    name: "cluster-flows",
     version: 1,
     file: "cluster_flows.parquet",
     container: Container::Parquet,
@@ -31,7 +31,7 @@ pub static FLOWS: Kind = Kind {
 
 /// The table of confusion.
 pub static CONFUSION: Kind = Kind {
-    noun: "label-confusion",
+    name: "label-confusion",
     version: 1,
     file: "label_confusion.parquet",
     container: Container::Parquet,

@@ -49,7 +49,7 @@ impl Why {
 
 /// The table of images to look at.
 pub static ODDITIES: Kind = Kind {
-    noun: "oddities",
+    name: "oddities",
     version: 1,
     file: "oddities.parquet",
     container: Container::Parquet,
@@ -79,7 +79,7 @@ pub static ODDITIES: Kind = Kind {
 
 /// The table of nearest images.
 pub static NEAREST: Kind = Kind {
-    noun: "nearest",
+    name: "nearest",
     version: 1,
     file: "nearest.parquet",
     container: Container::Parquet,
