@@ -117,7 +117,8 @@ impl Site {
         if watch.seen.as_ref() == Some(&seen) {
             return Ok(());
         }
-        let snapshot = self.with_store(|store| Snapshot::of((self.load)()?, store, &self.place.journal, watch.number + 1))?;
+        let snapshot =
+            self.with_store(|store| Snapshot::of((self.load)()?, store, &self.place.journal, watch.number + 1))?;
         *held(&self.now) = Some(Arc::new(snapshot));
         (watch.number, watch.seen) = (watch.number + 1, Some(seen));
         Ok(())
