@@ -1,10 +1,12 @@
 """browse: opens a run's report, and its live page, in Chromium, and does what a person does there.
 
-    browse.py REPORT URL -- COMMAND...
+    browse.py REPORT LARGE URL -- COMMAND...
 
-REPORT is the file, URL the address of `dcpipe serve` for the same run. COMMAND makes one epoch more. Prints a line for each
+REPORT is the file, LARGE the same with its montages and its data in a folder, URL the address of `dcpipe serve` for the same
+run. COMMAND makes one epoch more. Prints a line for each
 thing that works; anything else ends with 1.
 """
+import glob
 import pathlib
 import subprocess
 import sys
@@ -13,7 +15,8 @@ from playwright.sync_api import sync_playwright
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run",
              "--disable-component-update", "--disable-sync"]
-report, url, command = pathlib.Path(sys.argv[1]).absolute().as_uri(), sys.argv[2], sys.argv[4:]
+report, large = (pathlib.Path(path).absolute() for path in sys.argv[1:3])
+url, command = sys.argv[3], sys.argv[5:]
 
 
 def check(holds, what):
@@ -110,6 +113,25 @@ def use(page, name):
     page.fill("#search", "no such label anywhere")
     check(cards.count() == 0 and page.locator("#count").inner_text().startswith("0 of"), f"{name}: a search finds nothing")
     page.fill("#search", "")
+    page.select_option("#view", "table")
+    rows = page.locator("#rows tbody tr")
+
+    def column(key):
+        at = page.locator("#rows thead th").evaluate_all(
+            "(heads, key) => heads.findIndex((head) => head.querySelector(`[data-key=${key}]`))", key)
+        return [float(row.locator("td").nth(at).inner_text()) for row in rows.all()]
+
+    check(rows.count() == len(descending) and not cards.first.is_visible(), f"{name}: the table has a row for each cluster")
+    page.locator("#rows [data-key=size]").click()
+    sizes = column("size")
+    page.keyboard.press("Enter")
+    check(sizes == sorted(sizes, reverse=True) and column("size") == sorted(sizes), f"{name}: a head sorts by its column, by keys too")
+    check(page.locator("#rows [aria-sort=ascending]").count() == 1, f"{name}: and says so")
+    page.locator("#rows tbody button").first.click()
+    check(page.locator("dialog[open] h2").inner_text().startswith("Cluster "), f"{name}: a row opens its cluster")
+    page.keyboard.press("Escape")
+    check(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name}: the table does not stick out")
+    page.select_option("#view", "cards")
     page.select_option("#sort", "size")
     page.check("#descending")
     cards.first.focus()
@@ -148,13 +170,20 @@ with sync_playwright() as playwright:
     for look in [{"viewport": {"width": 1280, "height": 900}},
                  {"viewport": {"width": 400, "height": 800}, "color_scheme": "dark"}]:
         width = look["viewport"]["width"]
-        page, said, asked = watched(browser, **look)
-        page.goto(report)
-        page.wait_for_selector(".card")
-        use(page, f"report, {width} pixels")
-        check(not [address for address in asked if address != report and not address.startswith("data:")],
-              f"report, {width} pixels: it asks for nothing")
-        check(not said, f"report, {width} pixels: the console is silent {said}")
+        for what, file in [("report", report), ("report with a folder", large)]:
+            page, said, asked = watched(browser, **look)
+            page.goto(file.as_uri())
+            page.wait_for_selector(".card")
+            use(page, f"{what}, {width} pixels")
+            for picture in page.locator(".card img").all():
+                picture.scroll_into_view_if_needed()
+                page.wait_for_function("(image) => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
+            check(page.locator(".card img").count() >= 3, f"{what}, {width} pixels: every picture is there")
+            beside = {path.as_uri() for folder in file.parent.glob(glob.escape(file.name) + ".*.files") for path in folder.iterdir()}
+            check(bool(beside) == (file == large), f"{what}, {width} pixels: it has a folder beside it, or none")
+            others = [address for address in asked if address != file.as_uri() and not address.startswith("data:")]
+            check(set(others) <= beside, f"{what}, {width} pixels: it asks for nothing else")
+            check(not said, f"{what}, {width} pixels: the console is silent {said}")
 
         page, said, asked = watched(browser, **look)
         page.goto(url)

@@ -1,7 +1,9 @@
 //! browser: the report and the live page do in a real browser what a person does there.
 
 use crate::readers::script;
+use crate::report::written;
 use crate::space::{DCPIPE, Space, image, start};
+use dcpipe::views::report::{Asked, Wanted};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
@@ -28,6 +30,9 @@ fn the_pages_sort_search_open_hover_select_and_follow_a_run() {
     if !is_there {
         return;
     }
+    // No byte for the page: all of it lies in a folder.
+    let asked = Asked { clusters: Some(100), per_cluster: Some(100) };
+    written(&space, Wanted { asked, most: 0, ..Wanted::default() }, &space.path("large #1%.html"));
     let mut server = space.command(DCPIPE);
     server.args(["serve", "tiny", "--address", "127.0.0.1:0"]).stdout(Stdio::piped());
     let mut server = server.spawn().unwrap();
@@ -35,6 +40,7 @@ fn the_pages_sort_search_open_hover_select_and_follow_a_run() {
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
     command.args([
         "runs/tiny/report.html",
+        "large #1%.html",
         url.trim(),
         "--",
         DCPIPE,
@@ -49,7 +55,8 @@ fn the_pages_sort_search_open_hover_select_and_follow_a_run() {
     server.wait().unwrap();
     let browsed = browsed.ok();
     for what in [
-        "report, 400 pixels: it asks for nothing",
+        "report, 400 pixels: it asks for nothing else",
+        "report with a folder, 1280 pixels: every picture is there",
         "report, 400 pixels: copies are named",
         "serve, 400 pixels: copies are named",
         "serve: a new epoch appears by itself",

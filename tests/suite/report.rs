@@ -1,6 +1,8 @@
 //! report: one file shows a run, says what the tables say, and is never the reason for a run to fail.
 
-use crate::space::Space;
+use crate::space::{Space, finished};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dcpipe::base::ClusterId;
 use dcpipe::format::Clusters;
@@ -11,8 +13,11 @@ use dcpipe::format::vectors;
 use dcpipe::image::{Limits, decode};
 use dcpipe::pipeline::load;
 use dcpipe::views::graph::graph;
+use dcpipe::views::report::{Asked, Wanted, Written, write};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 const GALLERY: &str = "  gallery: { stage: gallery, epochs: { every: 100 }, with: { per_cluster: 5, clusters: 4 }, from: { dataset: \
                        dataset, crops: crops, clusters: clusters, before: clusters@prev, vectors: vectors } }\n";
@@ -173,9 +178,182 @@ fn the_map_lies_beside_the_gallery_and_its_neighbours_are_the_nearest() {
     assert!(data["gallery"]["map"]["u"].is_string() && data["gallery"]["map"]["v"].is_string());
 }
 
+/// What `dcpipe report` writes, for a page of at most so many bytes.
+pub fn written(space: &Space, wanted: Wanted, to: &Path) -> Written {
+    let store = space.store();
+    let resolved = space.path(".dcpipe/runs/tiny/pipeline.yaml");
+    let plan = load(&resolved, &[], dcpipe::stages::described(), &|_| None).unwrap().plan;
+    write(&plan, &store, &space.path("runs/tiny/events.jsonl"), wanted, to).unwrap()
+}
+
+#[test]
+fn a_report_shows_as_many_clusters_and_images_as_it_is_asked_for_and_says_what_it_leaves_out() {
+    let space = space();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    let whole = data(&fs::read_to_string(space.path("runs/tiny/report.html")).unwrap());
+    assert_eq!(whole["gallery"]["left_out"], "images of 4 of 7 clusters, the tightest and the loosest");
+    let told = space.run(&["report", "--clusters", "3", "--per-cluster", "2", "-o", "few.html"]).ok().stdout;
+    assert!(told.contains("; images of 3 of 7 clusters, the tightest and the loosest; 2 of up to 5 images"), "{told}");
+    let few = data(&fs::read_to_string(space.path("few.html")).unwrap());
+    let left_out = few["gallery"]["left_out"].as_str().unwrap();
+    assert!(told.contains(left_out), "{told}");
+    for what in ["columns", "labels", "map"] {
+        assert_eq!(few["gallery"][what], whole["gallery"][what], "{what}");
+    }
+    let pack = part(&space, "gallery@2", MONTAGES);
+    let stats = Stats::open(&part(&space, "gallery@2", STATS.file), pack.len() as u64).unwrap();
+    let mean = |id: &String| stats.clusters[id.parse::<usize>().unwrap()].mean_distance.unwrap();
+    let [few_shown, all_shown] = [&few, &whole].map(|data| data["gallery"]["montages"].as_object().unwrap());
+    let mut ids: Vec<&String> = all_shown.keys().collect();
+    ids.sort_by(|a, b| mean(a).total_cmp(&mean(b)));
+    let mut due = vec![ids[0], ids[1], ids[3]];
+    due.sort();
+    assert_eq!(few_shown.keys().collect::<Vec<_>>(), due);
+    for (id, montage) in few_shown {
+        let of = |data: &Value| data["gallery"]["members"][id].as_array().unwrap().clone();
+        let (kept, all) = (of(&few), of(&whole));
+        assert_eq!(kept, all[..2.min(all.len())]);
+        let pixels = |text: &Value| {
+            let bytes = STANDARD.decode(text.as_str().unwrap()).unwrap();
+            decode(&bytes, &Limits::default()).unwrap()
+        };
+        let (small, large) = (pixels(montage), pixels(&all_shown[id]));
+        assert_eq!((small.width, small.height), (2 * 72, 72));
+        // Both were written as JPEG, so their samples are close and not equal.
+        for y in 0..72 {
+            let [a, b] = [&small, &large].map(|from| &from.rgb[y * from.width as usize * 3..][..kept.len() * 72 * 3]);
+            let far = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>();
+            assert!(far < 12 * a.len() as u64, "cluster {id}, line {y}: {far}");
+        }
+    }
+    let more = space.run(&["report", "--clusters", "6", "--per-cluster", "9", "-o", "more.html"]).ok().stdout;
+    assert!(more.contains("gallery.clusters=N") && more.contains("gallery.per_cluster=N"), "{more}");
+    for nonsense in ["0", "-1", "many", "1.5", "99999999999999999999999"] {
+        for flag in ["--clusters", "--per-cluster"] {
+            space.run(&["report", &format!("{flag}={nonsense}")]).ended(2).complains_of(&[flag]);
+        }
+    }
+}
+
+#[test]
+fn a_page_that_is_too_large_shows_fewer_images_or_has_a_folder_beside_it() {
+    let space = space();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    let whole = fs::read(space.path("runs/tiny/report.html")).unwrap();
+    // The name of the file has characters that mean something in addresses, in HTML and in CSS.
+    let to = space.path("out/a \"<b>'%41?#:(\u{e9}).html");
+    fs::create_dir(space.path("out")).unwrap();
+    let there = || {
+        let names = fs::read_dir(space.path("out")).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|path| *path != to).collect::<Vec<_>>()
+    };
+    let all = Asked { clusters: Some(4), per_cluster: None };
+    for asked in [Asked::default(), all] {
+        let same = written(&space, Wanted { asked, ..Wanted::default() }, &to);
+        assert!(same.folder.is_none() && fs::read(&to).unwrap() == whole);
+    }
+
+    let most = whole.len() - 1_000;
+    let fits = written(&space, Wanted { most, ..Wanted::default() }, &to);
+    let page = fs::read_to_string(&to).unwrap();
+    assert!(page.len() <= most && fits.bytes == page.len() as u64 && fits.folder.is_none() && there().is_empty());
+    let shown = data(&page)["gallery"]["montages"].as_object().unwrap().len();
+    assert!((1..4).contains(&shown), "{shown}");
+    let left_out = fits.left_out.unwrap();
+    assert!(left_out.starts_with(&format!("images of {shown} of 7 clusters")), "{left_out}");
+    assert!(left_out.contains("dcpipe report tiny --clusters 4 puts them into a folder"), "{left_out}");
+
+    for most in [most, 0] {
+        let large = written(&space, Wanted { asked: all, most, ..Wanted::default() }, &to);
+        let (folder, files, _) = large.folder.unwrap();
+        assert_eq!(there(), std::slice::from_ref(&folder));
+        let page = fs::read_to_string(&to).unwrap();
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let address = format!("a%20%22%3Cb%3E%27%2541%3F%23%3A%28%C3%A9%29.html{}/", &name[name.len() - 15..]);
+        assert!(page.contains(&address) && !page.contains("<script>alert(1)"), "{address}");
+        let data = if most > 0 {
+            assert!(page.len() <= most && files == 4);
+            data(&page)
+        } else {
+            assert!(page.len() < 100_000 && page.contains("script-src 'unsafe-inline' 'self' file:"));
+            let script = fs::read_to_string(folder.join("data.js")).unwrap();
+            let text = script.strip_prefix("show(JSON.parse(").unwrap().strip_suffix("));\n").unwrap();
+            serde_json::from_str(&serde_json::from_str::<String>(text).unwrap()).unwrap()
+        };
+        assert_eq!(data["gallery"]["folder"], address.as_str());
+        let pack = part(&space, "gallery@2", MONTAGES);
+        let stats = Stats::open(&part(&space, "gallery@2", STATS.file), pack.len() as u64).unwrap();
+        for id in data["gallery"]["montages"].as_object().unwrap().keys() {
+            let (from, bytes) = stats.clusters[id.parse::<usize>().unwrap()].montage.unwrap();
+            let due = &pack[from as usize..(from + bytes) as usize];
+            assert!(fs::read(folder.join(format!("{id}.jpg"))).unwrap() == due);
+        }
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+        let (bytes, before) = (page, inode(&folder));
+        written(&space, Wanted { asked: all, most, ..Wanted::default() }, &to);
+        assert!(fs::read_to_string(&to).unwrap() == bytes && inode(&folder) == before && there() == [folder]);
+    }
+    written(&space, Wanted::default(), &to);
+    assert!(there().is_empty() && fs::read(&to).unwrap() == whole);
+}
+
+#[test]
+fn the_head_tells_what_was_run_on_what_and_how_often_it_was_interrupted() {
+    let space = space();
+    let (_, whole) = crate::space::image(4);
+    space.write("images/broken.jpg", &whole[..whole.len() / 2]);
+    space.write("images/photo.heic", b"no matter what");
+    let head = || -> BTreeMap<String, Value> {
+        space.run(&["report"]).ok();
+        let page = fs::read_to_string(space.path("runs/tiny/report.html")).unwrap();
+        let facts = data(&page)["run"]["facts"].clone();
+        serde_json::from_value::<Vec<(String, Value)>>(facts).unwrap().into_iter().collect()
+    };
+    let mut run = space.start(&["run", "tiny.yaml", "--json"]);
+    assert!(run.until(|events| finished(events).len() > 3), "{}", run.told());
+    run.child.kill().unwrap();
+    run.wait();
+    assert_eq!(head()["interruptions"], "killed once");
+    let mut run = space.start(&["run", "tiny.yaml", "--json"]);
+    assert!(run.until(|events| !finished(events).is_empty()), "{}", run.told());
+    run.signal(libc::SIGSTOP);
+    assert_eq!(head()["now"], "a run is at work");
+    run.signal(libc::SIGCONT);
+    run.signal(libc::SIGINT);
+    run.wait().ended(75);
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    let found = head();
+    let due: [(&str, Value); 9] = [
+        ("pipeline", "tiny".into()),
+        ("data", "images".into()),
+        ("images", 61.into()),
+        ("left out", "1 truncated".into()),
+        ("skipped", "1 heic".into()),
+        ("k", 7.into()),
+        ("epochs", "2 of 2".into()),
+        ("device", "cpu".into()),
+        ("interruptions", "interrupted once, killed once".into()),
+    ];
+    for (name, value) in due {
+        assert_eq!(found[name], value, "{found:?}");
+    }
+    assert_eq!(found["wall time"]["runs"], 3);
+    assert!(found["wall time"]["seconds"].as_f64().unwrap() > 0.0 && !found.contains_key("now"), "{found:?}");
+    let page = || fs::read(space.path("runs/tiny/report.html")).unwrap();
+    let before = page();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    assert_eq!(head(), found);
+    assert!(page() == before, "a run that had nothing to do changes nothing");
+    // Other clusters are another run.
+    space.run(&["run", "tiny.yaml", "-q", "--set", "clusters.k=6"]).ok();
+    assert_eq!(head()["k"], 6);
+    fs::remove_file(space.path("runs/tiny/events.jsonl")).unwrap();
+    assert!(head().values().any(|value| value.as_str().is_some_and(|text| text.contains("no events.jsonl"))));
+}
+
 #[test]
 fn in_the_graph_of_an_epoch_no_box_covers_another_and_no_edge_crosses_one() {
-    let pipelines = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
     for file in fs::read_dir(pipelines).unwrap().map(|entry| entry.unwrap().path()) {
         let plan = load(&file, &[], dcpipe::stages::described(), &|_| Some("images".to_owned())).unwrap().plan;
         let graph = graph(&plan);

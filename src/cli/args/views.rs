@@ -47,12 +47,27 @@ pub struct ReportArgs {
     /// File to write; the default is report.html in the run's results
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Clusters shown with images, the tightest and the loosest; the default is as many as fit into 15 MB. More than
+    /// that lie in a folder beside the file. The table has all clusters
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub clusters: Option<usize>,
+    /// Images of each cluster; the default is as many as the gallery has
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub per_cluster: Option<usize>,
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,
     /// Folder of the results, as in run: the report is DIR/NAME/report.html
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be 1 or more".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("no number from 1 on: {error}")),
+    }
 }
 
 /// dcpipe graph

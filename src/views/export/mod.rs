@@ -10,7 +10,7 @@ mod names;
 mod originals;
 mod projector;
 mod source;
-mod target;
+pub(super) mod target;
 mod tensorboard;
 mod thumbnails;
 

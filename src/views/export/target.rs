@@ -135,6 +135,16 @@ fn check(to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether an export wrote this folder, and nobody changed it since.
+pub fn is_unchanged(folder: &Path) -> bool {
+    fs::symlink_metadata(folder.join(MARK)).is_ok() && check(folder).is_ok()
+}
+
+/// Whether no process of this machine has that number.
+pub fn process_is_gone(process: u32) -> bool {
+    !Path::new("/proc").join(process.to_string()).exists()
+}
+
 /// The digest of all entries but the mark, how many files and links they are, and the files' bytes.
 fn listing(folder: &Path) -> anyhow::Result<(Digest, u64, u64)> {
     let (mut told, mut files, mut bytes) = (Vec::new(), 0, 0);
@@ -168,7 +178,7 @@ fn clear(parent: &Path, to: &Path) {
         let of = path.file_name().and_then(|found| found.to_str());
         let rest = of.and_then(|found| found.strip_prefix(&name)?.strip_prefix('.')?.strip_suffix(".tmp"));
         let process = rest.and_then(|rest| rest.trim_start_matches("old.").parse::<u32>().ok());
-        if process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists()) {
+        if process.is_some_and(process_is_gone) {
             let _ = fs::remove_dir_all(&path);
         }
     }

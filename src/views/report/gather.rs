@@ -1,5 +1,6 @@
 //! gather: what the store has of a run, brought into the form in which the page reads it.
 
+use super::facts::facts;
 use super::told::CURVES;
 use super::{course, worth};
 use crate::engine::Plan;
@@ -10,12 +11,18 @@ use crate::store::{Record, Store};
 use crate::views::made::{Made, NO_GALLERY, made, numbers};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Examples of paths with each reason for which files were left out.
 const EXAMPLES: usize = 3;
 
-/// The page's data but the clusters, from the records of the plan's nodes.
-pub(in crate::views) fn gather(plan: &Plan, store: &Store, records: &[Option<Record>]) -> anyhow::Result<Value> {
+/// The page's data but the clusters, from the records of the plan's nodes and the run's journal.
+pub(in crate::views) fn gather(
+    plan: &Plan,
+    store: &Store,
+    records: &[Option<Record>],
+    journal: &Path,
+) -> anyhow::Result<Value> {
     let made = made(plan, records);
     let epochs = numbers(store, &made)?.into_iter();
     let epochs: Vec<_> = epochs.map(|(epoch, numbers)| json!({ "epoch": epoch.0, "metrics": numbers })).collect();
@@ -26,7 +33,7 @@ pub(in crate::views) fn gather(plan: &Plan, store: &Store, records: &[Option<Rec
     let curves: Vec<_> = CURVES.iter().map(|(name, title, how)| json!([name, title, how])).collect();
     Ok(json!({
         "version": 1,
-        "run": { "name": plan.name, "facts": facts(plan, &epochs), "no_gallery": no_gallery(plan, &made) },
+        "run": { "name": plan.name, "facts": facts(plan, store, &made, journal, &epochs), "no_gallery": no_gallery(plan, &made) },
         "warnings": warnings,
         "worth": worth::worth(&evaluations),
         "curves": curves,
@@ -74,15 +81,6 @@ fn no_gallery(plan: &Plan, made: &[Made<'_>]) -> String {
         Some(next) => format!("The images of the clusters appear when {} has run.", next.name()),
         None => NO_GALLERY.to_owned(),
     }
-}
-
-fn facts(plan: &Plan, epochs: &[Value]) -> Vec<Value> {
-    let last = epochs.last();
-    let number = |name: &str| last.and_then(|epoch| epoch["metrics"][name].as_f64());
-    let mut facts = vec![json!(["epochs", format!("{} of {}", epochs.len(), plan.epochs)])];
-    facts.extend(number("images").map(|images| json!(["images", format!("{images}")])));
-    facts.extend(number("clusters").map(|k| json!(["k", format!("{k}")])));
-    facts
 }
 
 /// How long the nodes of each name took, the longest first: name, seconds, nodes.

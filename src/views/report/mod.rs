@@ -1,23 +1,33 @@
 //! report: `report.html`, one file that shows a run: curves, clusters with their images, a map, where the time went.
 
 mod course;
+mod facts;
 pub(super) mod filters;
 pub(super) mod gather;
 mod more;
+mod page;
+mod pictures;
+mod place;
 pub(super) mod shown;
 mod told;
 mod worth;
+
+pub(super) use page::{SCRIPT, STYLE, framed};
+pub use pictures::Asked;
 
 use crate::base::{Digest, Epoch};
 use crate::engine::{Node, Plan};
 use crate::format::noun::{DATASET, EVALUATION, GALLERY, MAP, METRICS, ODDITIES, WEIGHTS};
 use crate::store::{Record, Stand, Store};
-use crate::views::{files, made};
-use anyhow::{Context, bail};
-use serde_json::Value;
+use crate::views::made;
+use anyhow::bail;
+use page::{Data, escaped, page};
+use pictures::Pictures;
+use place::Beside;
+use shown::{Sheets, Shown};
 use std::fmt::Write;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file's name in the results folder.
 pub const FILE: &str = "report.html";
@@ -26,49 +36,115 @@ pub const FILE: &str = "report.html";
 const VERSION: u32 = 4;
 /// Bytes within which the page says what it shows.
 const HEAD: u64 = 1024;
+/// Bytes that the page has at most, unless a caller says otherwise.
+const MOST: usize = 15_000_000;
+/// What the text that tells what is left out takes at most.
+const TOLD: usize = 1_000;
 
-/// The page, which a report and `dcpipe serve` have in common, with places for its head and its end.
-const PAGE: &str = include_str!("page.html");
-/// Its style.
-pub(super) const STYLE: &str = concat!(include_str!("page.css"), include_str!("more.css"));
-/// Its script.
-pub(super) const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("more.js"));
+/// What a page is to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Epoch whose clusters are shown; without one, the last that has a gallery.
+    pub epoch: Option<u32>,
+    /// How much of them.
+    pub asked: Asked,
+    /// Bytes that the page has at most.
+    pub most: usize,
+}
 
-/// Writes the report of what the store has of a plan's last run, and returns its size in bytes. The same artifacts make
-/// the same bytes. The file fetches nothing.
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { epoch: None, asked: Asked::default(), most: MOST }
+    }
+}
+
+/// What was written.
+pub struct Written {
+    /// Bytes of the page.
+    pub bytes: u64,
+    /// The folder beside it, its files and their bytes.
+    pub folder: Option<(PathBuf, usize, u64)>,
+    /// What the page leaves out.
+    pub left_out: Option<String>,
+}
+
+/// Writes the report of what the store has of a plan's last run, and of what its journal tells. The same artifacts and
+/// journal make the same bytes. A page that would be too large has a folder beside it. It fetches nothing else.
 ///
 /// # Errors
-/// Where an artifact cannot be read, or the file cannot be written.
-pub fn write(plan: &Plan, store: &Store, epoch: Option<u32>, to: &Path) -> anyhow::Result<u64> {
+/// Where an artifact cannot be read, or a file cannot be written.
+pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Path) -> anyhow::Result<Written> {
     let records = made::records(plan, store)?;
     let galleries = || {
         let nodes = plan.order().iter().rev().filter_map(|id| Some((plan.node(*id), records[id.index()].as_ref()?)));
         nodes.filter(|(_, record)| record.artifact.kind == GALLERY.name)
     };
-    let wanted = |(node, _): &(&Node, &Record)| epoch.is_none_or(|epoch| node.epoch == Epoch(epoch));
-    let shown = galleries().filter(wanted).find(|(_, record)| store.stand(&record.artifact) == Stand::Whole);
-    if let (Some(epoch), None) = (epoch, shown) {
+    let is_wanted = |(node, _): &(&Node, &Record)| wanted.epoch.is_none_or(|epoch| node.epoch == Epoch(epoch));
+    let found = galleries().filter(is_wanted).find(|(_, record)| store.stand(&record.artifact) == Stand::Whole);
+    if let (Some(epoch), None) = (wanted.epoch, found) {
         let mut all: Vec<_> = galleries().map(|(node, _)| node.name()).collect();
         all.reverse();
         bail!("epoch {epoch} has no gallery; there are: {}", all.join(", "));
     }
-    let mut data = gather::gather(plan, store, &records)?;
-    if let Some((node, record)) = shown {
-        let map = made::map_of(plan, node.epoch, &records).and_then(|map| records[map.index()].as_ref());
-        let odd = made::of_epoch(plan, &ODDITIES, node.epoch, &records);
-        let odd = odd.and_then(|odd| Some((plan.node(odd).noun.as_str(), records[odd.index()].as_ref()?)));
-        data["gallery"] =
-            shown::Shown::open(store, record)?.with_map(store, map)?.with_oddities(store, odd)?.json(None);
-    }
+    let mut data = gather::gather(plan, store, &records, journal)?;
     let newest =
         || made::made(plan, &records).iter().filter(|made| made.is(&WEIGHTS)).map(|made| made.node.epoch).max();
-    if let Some(epoch) = shown.map(|(node, _)| node.epoch).or_else(newest) {
+    if let Some(epoch) = found.map(|(node, _)| node.epoch).or_else(newest) {
         data["filters"] = filters::filters(plan, store, &records, epoch);
     }
     let digests: Vec<_> = records.iter().map(|record| record.as_ref().map(|record| record.artifact.digest())).collect();
-    let page = page(&data, shows(plan, &digests));
-    files::replace(to, page.as_bytes()).with_context(|| format!("writing {}", to.display()))?;
-    Ok(page.len() as u64)
+    let shows = shows(plan, &digests).to_string();
+    let mut clusters = None;
+    if let Some((node, record)) = found {
+        let map = made::map_of(plan, node.epoch, &records).and_then(|map| records[map.index()].as_ref());
+        let odd = made::of_epoch(plan, &ODDITIES, node.epoch, &records);
+        let odd = odd.and_then(|odd| Some((plan.node(odd).noun.as_str(), records[odd.index()].as_ref()?)));
+        let shown = Shown::open(store, record)?.with_map(store, map)?.with_oddities(store, odd)?;
+        let pictures = shown.pictures(wanted.asked)?;
+        clusters = Some((shown, pictures, &*node.noun));
+    }
+    let whole = |json: &str| page(&Data::Within { json, has_folder: false }, &shows);
+    let Some((shown, pictures, noun)) = &mut clusters else {
+        let page = whole(&escaped(&data));
+        place::put(to, &page, None)?;
+        return Ok(Written { bytes: page.len() as u64, folder: None, left_out: None });
+    };
+    let mut with = |pictures: &Pictures, folder: Option<&str>| {
+        data["gallery"] = shown.json(&Sheets::Of(pictures, folder));
+        data["gallery"]["left_out"] = pictures.left_out(noun, &plan.name, wanted.most).into();
+        escaped(&data)
+    };
+    if !wanted.asked.is_given() {
+        let bare = whole(&with(&pictures.none(), None)).len() + TOLD;
+        pictures.fit(wanted.most.saturating_sub(bare));
+    }
+    let left_out = pictures.left_out(noun, &plan.name, wanted.most);
+    let sheets: usize = pictures.of.iter().map(|(_, picture)| picture.sheet.len()).sum();
+    // As text they are larger still, so what is too much already need not be written.
+    if sheets <= wanted.most {
+        let one = whole(&with(pictures, None));
+        if one.len() <= wanted.most {
+            place::put(to, &one, None)?;
+            return Ok(Written { bytes: one.len() as u64, folder: None, left_out });
+        }
+    }
+    // The address is in the data, and as long for any digest.
+    let mut holds = with(pictures, Some(""));
+    let address = Beside::of(to, Digest::of(b"")).address.len();
+    let has_data = page(&Data::Within { json: &holds, has_folder: true }, &shows).len() + address > wanted.most;
+    pictures.of.iter().for_each(|(_, picture)| holds.push_str(&Digest::of(&picture.sheet).to_string()));
+    holds.push_str(if has_data { page::DATA_FILE } else { "" });
+    let beside = Beside::of(to, Digest::of(holds.as_bytes()));
+    let json = with(pictures, Some(&beside.address));
+    let script = if has_data { page::data_file(&json) } else { String::new() };
+    let sheets = pictures.of.iter().map(|(id, picture)| (format!("{id}.jpg"), &*picture.sheet));
+    let mut files: Vec<(String, &[u8])> = sheets.collect();
+    files.extend(has_data.then(|| (page::DATA_FILE.to_owned(), script.as_bytes())));
+    let place = if has_data { Data::Beside(&beside.address) } else { Data::Within { json: &json, has_folder: true } };
+    let page = page(&place, &shows);
+    let (folder, bytes) = beside.write(&files)?;
+    place::put(to, &page, Some(&beside))?;
+    Ok(Written { bytes: page.len() as u64, folder: Some((folder, files.len(), bytes)), left_out })
 }
 
 /// Whether the file shows the artifacts of these digests, by node: then it need not be written again.
@@ -91,40 +167,4 @@ fn shows(plan: &Plan, digests: &[Option<Digest>]) -> Digest {
         }
     }
     Digest::of(text.as_bytes())
-}
-
-fn page(data: &Value, shows: Digest) -> String {
-    // In a script element only `</script` and `<!--` mean something, and neither is left.
-    let json = data.to_string().replace('<', "\\u003c");
-    let head = [
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
-         script-src 'unsafe-inline'; img-src data:\">\n<meta name=\"dcpipe-shows\" content=\"",
-        &shows.to_string(),
-        "\">\n<style>\n",
-        STYLE,
-        "</style>",
-    ];
-    let end = ["<script type=\"application/json\" id=\"data\">", &json, "</script>\n<script>\n", SCRIPT, "</script>"];
-    framed(&head.concat(), &end.concat())
-}
-
-/// The page with this in its head, and this at its end.
-pub(super) fn framed(head: &str, end: &str) -> String {
-    let (before, rest) = PAGE.split_once("{head}").expect("BUG: the page has a place for its head");
-    let (middle, after) = rest.split_once("{end}").expect("BUG: the page has a place for its end");
-    [before, head, middle, end, after].concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_text_of_the_data_can_end_the_script_element() {
-        let hostile = serde_json::json!({ "path": "</script><script>alert(1)</script><!-- {js} {css}" });
-        let page = page(&hostile, Digest::of(b""));
-        let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
-        assert_eq!(serde_json::from_str::<Value>(data).unwrap(), hostile);
-        assert!(!page.contains("alert(1)</script>"));
-    }
 }

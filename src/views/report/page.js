@@ -28,7 +28,10 @@ for (const form of document.querySelectorAll("form.bar")) form.addEventListener(
 const heading = () => {
   $("title").textContent = data.run.name + " · dcpipe report";
   document.title = $("title").textContent;
-  $("summary").textContent = data.run.facts.map(([name, value]) => name + ": " + value).join(" · ");
+  const told = (value) => typeof value === "number" ? number(value) : typeof value === "string" ? value :
+    seconds(value.seconds) + (value.runs === 1 ? "" : ` in ${number(value.runs)} runs`);
+  $("summary").replaceChildren(...data.run.facts.map(([name, value]) =>
+    make("div", {}, make("dt", {}, name), make("dd", {}, told(value)))));
   $("warnings").hidden = data.warnings.length === 0;
   $("warnings").querySelector("ul").replaceChildren(...data.warnings.map((text) => make("li", {}, text)));
 };
@@ -76,13 +79,17 @@ const unpack = () => {
   const i32 = (name) => new Int32Array(bytes(gallery.columns[name]));
   const [size, mean, purity, iou] = [i32("size"), f32("mean_distance"), f32("purity"), f32("iou")];
   const [previous, neighbor, label] = [i32("previous_id"), i32("neighbor_id"), i32("main_label")];
+  // The tightest, the loosest, the second tightest, and so on: the order in which a report chooses what it shows.
+  const worth = new Int32Array(size.length).fill(-1);
+  const sorted = Array.from(size.keys()).filter((id) => mean[id] >= 0).sort((a, b) => mean[a] - mean[b] || a - b);
+  sorted.forEach((id, at) => { worth[id] = 2 * Math.min(at, sorted.length - 1 - at) + (2 * at >= sorted.length ? 1 : 0); });
   return Array.from(size, (n, id) => ({
-    id, size: n, mean: mean[id] < 0 ? null : mean[id], purity: purity[id] < 0 ? null : purity[id],
+    id, worth: worth[id] < 0 ? null : -worth[id], size: n, mean: mean[id] < 0 ? null : mean[id], purity: purity[id] < 0 ? null : purity[id],
     label: label[id] < 0 ? "" : gallery.labels[label[id]], previous: previous[id], iou: iou[id] < 0 ? null : iou[id],
     neighbor: neighbor[id], montage: gallery.montages[id] || null, members: gallery.members[id] || [],
-  }));
+  })).map((c) => ({ ...c, text: [c.label, ...c.members.map((m) => m[1])].join("\n").toLowerCase() }));
 };
-const SORTS = [["size", "size"], ["mean", "mean distance"], ["purity", "purity"], ["iou", "stability"], ["id", "cluster"]];
+const SORTS = [["worth", "tightest and loosest"], ["size", "size"], ["mean", "mean distance"], ["purity", "purity"], ["iou", "stability"], ["id", "cluster"]];
 const sorts = () => {
   const before = $("sort").value;
   const there = SORTS.filter(([key]) => clusters.some((c) => c[key] !== null));
@@ -91,25 +98,50 @@ const sorts = () => {
 };
 const PAGE = 60;
 let limit = PAGE;
+// A row for each cluster; a head sorts by its column.
+const COLUMNS = [["id", "cluster"], ["size", "images"], ["mean", "mean distance"], ["iou", "stability"], ["purity", "purity"], ["label", "main label"]];
+const listed = (found) => {
+  const sort = (key) => () => {
+    $("descending").checked = $("sort").value === key ? !$("descending").checked : key !== "id";
+    $("sort").value = key;
+    again();
+    $("rows").querySelector(`[data-key=${key}]`).focus();
+  };
+  const there = COLUMNS.filter(([key]) => [...$("sort").options].some((option) => option.value === key) || (key === "label" && gallery.labels.length));
+  const heads = there.map(([key, title]) => key === "label" ? make("th", {}, title) : make("th", {
+    ...(key === "id" ? {} : { class: "number" }),
+    ...($("sort").value === key ? { "aria-sort": $("descending").checked ? "descending" : "ascending" } : {}),
+  }, make("button", { type: "button", "data-key": key, onclick: sort(key) },
+    title + ($("sort").value !== key ? "" : $("descending").checked ? " \u25be" : " \u25b4"))));
+  const cells = (c) => there.map(([key]) => key === "id" ? make("td", {}, link(c.id, String(c.id))) : key === "label" ? make("td", {}, c.label) :
+    figure(key === "size" ? number(c.size) : c[key] === null ? "-" : c[key].toFixed(key === "mean" ? 4 : 2)));
+  $("rows").replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, ...heads, make("th", {}, "nearest image"))),
+    make("tbody", {}, ...found.slice(0, limit).map((c) => make("tr", { "data-cluster": c.id }, ...cells(c),
+      make("td", {}, sheet(c) ? make("img", { class: "first", src: sheet(c), alt: "Nearest member of cluster " + c.id, loading: "lazy",
+        width: gallery.tile, height: gallery.tile }) : null))))));
+};
 const facts = (c) => make("dl", {}, ...[
   ["images", number(c.size)], ["mean distance", number(c.mean)],
   c.purity === null ? null : ["purity", number(c.purity, 2)],
   c.iou === null ? null : ["stability", number(c.iou, 2)],
 ].filter(Boolean).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
 const head = (c) => "Cluster " + c.id + (c.label ? " · mostly " + c.label : "");
-const sheet = (c) => gallery.sheets && c.size ? gallery.sheets + c.id : c.montage && "data:image/jpeg;base64," + c.montage;
+const sheet = (c) => gallery.sheets && c.size ? gallery.sheets + c.id : c.montage &&
+  (gallery.folder ? gallery.folder + c.id + ".jpg" : "data:image/jpeg;base64," + c.montage);
 const size = (c) => ({ width: gallery.tile * gallery.tiles_a_row,
   height: gallery.tile * Math.ceil((c.members.length || Math.min(c.size, gallery.sheet_tiles)) / gallery.tiles_a_row) });
 const picture = (c) => sheet(c) ? make("img", { src: sheet(c), alt: "Members of cluster " + c.id, loading: "lazy", ...size(c) }) :
   make("p", { class: "none" }, c.size ? "no montage" : "empty");
 const render = () => {
   const words = $("search").value.trim().toLowerCase();
-  const found = clusters.filter((c) => words === "" || String(c.id) === words || c.label.toLowerCase().includes(words) ||
-    c.members.some((m) => m[1].toLowerCase().includes(words)));
-  const [key, sign] = [$("sort").value, $("descending").checked ? -1 : 1];
+  const found = clusters.filter((c) => words === "" || String(c.id) === words || c.text.includes(words));
+  const key = $("sort").value, sign = key === "worth" || $("descending").checked ? -1 : 1;
+  $("descending").parentElement.hidden = key === "worth";
   found.sort((a, b) => (a[key] === null) - (b[key] === null) || sign * (a[key] - b[key]) || a.id - b.id);
   $("count").textContent = `${number(found.length)} of ${number(clusters.length)} clusters`;
-  $("cards").replaceChildren(...found.slice(0, limit).map((c) =>
+  const as_table = $("view").value === "table";
+  [$("cards").hidden, $("rows").hidden] = [as_table, !as_table];
+  if (as_table) listed(found); else $("cards").replaceChildren(...found.slice(0, limit).map((c) =>
     make("button", { class: "card", type: "button", "data-cluster": c.id, onclick: () => open(c.id) },
       make("h3", {}, head(c)), picture(c), facts(c))));
   $("more").hidden = found.length <= limit;
@@ -118,12 +150,15 @@ const again = () => { limit = PAGE; render(); };
 $("search").addEventListener("input", again);
 $("sort").addEventListener("change", again);
 $("descending").addEventListener("change", again);
+$("view").addEventListener("change", again);
 $("more").addEventListener("click", () => { limit += PAGE; render(); });
 const cards = () => {
   clusters = gallery ? unpack() : [];
   $("clusters").querySelector("form").hidden = !gallery;
+  [$("left").hidden, $("left").textContent] = [!gallery || !gallery.left_out, gallery && gallery.left_out ? `This page has ${gallery.left_out}.` : ""];
   sorts();
   if (gallery) return render();
+  $("rows").hidden = true;
   $("more").hidden = true;
   $("cards").replaceChildren(make("p", { class: "none" }, data.run.no_gallery));
 };

@@ -1,6 +1,7 @@
 //! shown: an epoch's clusters, in the form in which the page reads them.
 
 use super::more::More;
+use super::pictures::{Asked, Pictures, row};
 use crate::base::ClusterId;
 use crate::format::gallery::{self, Member, Point, Stats, open_map, open_members};
 use crate::format::projection::{PROJECTION, open_projection};
@@ -11,6 +12,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
+
+/// Where a page finds the montages.
+pub(in crate::views) enum Sheets<'a> {
+    /// Below this address, each by the number of its cluster.
+    At(&'a str),
+    /// These, in the data; or in a folder at this address.
+    Of(&'a Pictures, Option<&'a str>),
+}
 
 /// A gallery.
 pub(in crate::views) struct Shown {
@@ -74,6 +83,14 @@ impl Shown {
         Ok(self)
     }
 
+    /// The pictures that it has, as far as they are asked for.
+    ///
+    /// # Errors
+    /// Where a montage cannot be read.
+    pub(super) fn pictures(&self, asked: Asked) -> anyhow::Result<Pictures> {
+        Pictures::of(&self.stats, &self.members, &|id| self.montage(id), asked)
+    }
+
     /// Side of a montage's tile, in pixels, and tiles in a row.
     pub(in crate::views) fn tiles(&self) -> (u32, u32) {
         (self.stats.tile, self.stats.columns)
@@ -85,28 +102,36 @@ impl Shown {
         Some(self.pack.slice(from as usize..(from + bytes) as usize))
     }
 
-    /// The page's data of the clusters. `sheets` is the address below which it finds montages; without one, they are in
-    /// the data.
-    pub(in crate::views) fn json(&self, sheets: Option<&str>) -> Value {
+    /// The page's data of the clusters.
+    pub(in crate::views) fn json(&self, sheets: &Sheets<'_>) -> Value {
         let (stats, clusters, points) = (&self.stats, &self.stats.clusters, &self.points);
         let main = clusters.iter().filter_map(|cluster| cluster.main_label.as_ref().map(|(_, label)| &**label));
         let labels: BTreeSet<&str> = main.chain(points.iter().map(|point| &*point.label)).collect();
         let labels: Vec<&str> = labels.into_iter().filter(|label| !label.is_empty()).collect();
         let label = |name: &str| labels.binary_search(&name).map_or(-1, |at| at as i32);
-        let embedded = (0..clusters.len() as u32).filter(|_| sheets.is_none());
-        let montages =
-            embedded.filter_map(|id| Some((id.to_string(), STANDARD.encode(self.montage(ClusterId(id))?).into())));
-        let montages: Map<String, Value> = montages.collect();
-        let mut members: Map<String, Value> = Map::new();
-        for member in &self.members {
-            let row = json!([member.image.0, member.path, member.label, member.role, member.distance]);
-            let list = members.entry(member.cluster.to_string()).or_insert_with(|| Value::Array(Vec::new()));
-            list.as_array_mut().into_iter().for_each(|list| list.push(row.clone()));
+        let (mut montages, mut members) = (Map::new(), Map::new());
+        let (mut columns, mut below, mut folder) = (stats.columns, None, None);
+        match sheets {
+            Sheets::At(address) => {
+                below = Some(*address);
+                for member in &self.members {
+                    let list = members.entry(member.cluster.to_string()).or_insert_with(|| Value::Array(Vec::new()));
+                    list.as_array_mut().into_iter().for_each(|list| list.push(row(member)));
+                }
+            }
+            Sheets::Of(chosen, beside) => {
+                (columns, folder) = (chosen.columns, *beside);
+                for (id, picture) in &chosen.of {
+                    let sheet = folder.map_or_else(|| STANDARD.encode(&picture.sheet).into(), |_| Value::from(1));
+                    montages.insert(id.to_string(), sheet);
+                    members.insert(id.to_string(), picture.members.clone().into());
+                }
+            }
         }
         let all = || clusters.iter();
         let id = |id: Option<ClusterId>| id.map_or(-1, |id| id.0 as i32);
         let mut data = json!({
-            "epoch": stats.epoch.0, "tile": stats.tile, "tiles_a_row": stats.columns, "labels": labels,
+            "epoch": stats.epoch.0, "tile": stats.tile, "tiles_a_row": columns, "labels": labels,
             "columns": {
                 "size": packed(all().map(|cluster| (cluster.size as i32).to_le_bytes())),
                 "mean_distance": packed(all().map(|cluster| cluster.mean_distance.unwrap_or(-1.0).to_le_bytes())),
@@ -116,12 +141,13 @@ impl Shown {
                 "previous_id": packed(all().map(|cluster| id(cluster.previous.map(|(id, _)| id)).to_le_bytes())),
                 "neighbor_id": packed(all().map(|cluster| id(cluster.neighbor).to_le_bytes())),
             },
-            "sheets": sheets,
+            "sheets": below,
+            "folder": folder,
             "montages": montages,
             "members": members,
             "map": map(points, self.places.as_deref(), &label),
         });
-        self.more.add(&mut data, sheets.is_some());
+        self.more.add(&mut data, below.is_some());
         data
     }
 }

@@ -13,7 +13,7 @@ use crate::image::Format;
 use crate::stages::originals::Originals;
 use crate::store::Store;
 use crate::views::made::part;
-use crate::views::report::shown::Shown;
+use crate::views::report::shown::{Sheets, Shown};
 use anyhow::Context;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -118,7 +118,8 @@ impl Site {
         if watch.seen.as_ref() == Some(&seen) {
             return Ok(());
         }
-        let snapshot = self.with_store(|store| Snapshot::of((self.load)()?, store, watch.number + 1))?;
+        let snapshot =
+            self.with_store(|store| Snapshot::of((self.load)()?, store, &self.place.journal, watch.number + 1))?;
         *held(&self.now) = Some(Arc::new(snapshot));
         (watch.number, watch.seen) = (watch.number + 1, Some(seen));
         Ok(())
@@ -213,14 +214,14 @@ impl Site {
             if let (Some(epoch), Some(of)) = (epoch, of) {
                 let sheets = format!("sheet/{epoch}/");
                 match self.gallery(&now, epoch, of) {
-                    Ok(shown) => data["gallery"] = shown.json(Some(&sheets)),
+                    Ok(shown) => data["gallery"] = shown.json(&Sheets::At(&sheets)),
                     // Sizes and members are known from the clusters alone.
                     Err(error) => {
                         data["said"] = json!(format!("{error:#}"));
                         match self.index(&now, of) {
                             Ok(index) => {
                                 let bare = Shown::bare(index.stats(Epoch(epoch), FORM.0, FORM.1));
-                                data["gallery"] = bare.json(Some(&sheets));
+                                data["gallery"] = bare.json(&Sheets::At(&sheets));
                             }
                             Err(also) => data["run"]["no_gallery"] = json!(format!("{also:#}")),
                         }

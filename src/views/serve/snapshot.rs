@@ -8,7 +8,7 @@ use crate::views::made::{map_of, of_epoch, records};
 use crate::views::report::{filters, gather};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the store has of a run.
 pub(super) struct Snapshot {
@@ -41,10 +41,10 @@ pub(super) struct Sources {
 }
 
 impl Snapshot {
-    /// Reads the records of the plan's last run.
-    pub(super) fn of(plan: Plan, store: &Store, number: u64) -> anyhow::Result<Self> {
+    /// Reads the records of the plan's last run, and its journal.
+    pub(super) fn of(plan: Plan, store: &Store, journal: &Path, number: u64) -> anyhow::Result<Self> {
         let records = records(&plan, store)?;
-        let numbers = gather::gather(&plan, store, &records)?;
+        let numbers = gather::gather(&plan, store, &records, journal)?;
         let (mut epochs, mut usual) = (BTreeMap::new(), BTreeMap::new());
         let has = |id: &NodeId| records[id.index()].as_ref();
         for id in plan.order() {
