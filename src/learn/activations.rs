@@ -115,12 +115,7 @@ pub type Next<'n> = dyn FnMut(Range<usize>, &mut Vec<u8>) -> Result<()> + 'n;
 ///
 /// # Errors
 /// If an activation is not finite or beyond half precision.
-pub fn collect(
-    net: &Net,
-    taps: &[Tap],
-    images: usize,
-    next: &mut Next<'_>,
-) -> Result<Vec<Activations>> {
+pub fn collect(net: &Net, taps: &[Tap], images: usize, next: &mut Next<'_>) -> Result<Vec<Activations>> {
     let room = |tap: &Tap| vec![f16::ZERO; images * tap.dims()];
     let mut rooms: Vec<_> = taps.iter().map(room).collect();
     let mut pixels = Vec::new();
