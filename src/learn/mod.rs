@@ -1,7 +1,6 @@
 //! learn: numbers: the networks and their training, whitening, clustering, sampling, agreement.
 
 pub mod agreement;
-mod alexnet;
 pub mod arch;
 pub mod assign;
 mod cuda;
@@ -15,7 +14,7 @@ pub mod gpu;
 pub mod health;
 pub mod initial;
 pub mod kmeans;
-pub mod layer;
+pub mod module;
 pub mod nearest;
 pub mod neighbors;
 pub mod net;
@@ -25,10 +24,9 @@ pub mod probe;
 pub mod projection;
 pub mod sampler;
 pub mod sgd;
-mod sobel;
+pub mod sobel;
 pub mod sums;
 mod table;
 pub mod tensors;
 pub mod torch;
 pub mod train;
-mod vgg16;

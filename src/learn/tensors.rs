@@ -31,6 +31,11 @@ pub fn plain(tensor: &Tensor) -> Result<Tensor> {
     Ok(copy)
 }
 
+/// A counter that stands at 0.
+pub fn counter() -> Result<Tensor> {
+    Ok(Tensor::f_zeros([0; 0], (Kind::Int64, Device::Cpu))?)
+}
+
 /// The type of a tensor's numbers, as files have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {

@@ -2,7 +2,7 @@
 
 use crate::engine::{Context, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::Metadata;
-use crate::learn::arch::{Arch, NetShape};
+use crate::learn::arch::{Arch, NetShape, Stem, is_usual};
 use crate::learn::initial::initial_trunk;
 use crate::stages::{FIRST_WEIGHTS, weights};
 use schemars::JsonSchema;
@@ -21,6 +21,9 @@ pub struct Init {
     #[serde(default = "default_input")]
     #[schemars(range(min = 1, max = 4096))]
     pub input: u32,
+    /// How a ResNet begins; AlexNet and VGG16 have no choice.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub stem: Stem,
 }
 
 fn default_sobel() -> bool {
@@ -33,7 +36,7 @@ fn default_input() -> u32 {
 
 impl Init {
     fn shape(&self) -> NetShape {
-        NetShape { arch: self.arch, sobel: self.sobel, input: self.input }
+        NetShape { stem: self.stem, ..NetShape::new(self.arch, self.sobel, self.input) }
     }
 }
 
