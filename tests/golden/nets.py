@@ -241,6 +241,32 @@ def resnets():
     train("resnet18", 64, 2, ResNet, (torch.float64,))
 
 
+def small():
+    """alexnet_small at 32 pixels: names and shapes, maps, features."""
+    layers, channels = [], 3
+    for width, pooled in ((64, True), (192, True), (384, False), (256, False), (256, True)):
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.MaxPool2d(2, 2)] if pooled else []
+        channels = width
+    net = nn.Module()
+    net.features = nn.Sequential(*layers)
+    net.classifier = nn.Sequential(
+        nn.Dropout(), nn.Linear(256 * 4 * 4, 1024), nn.ReLU(), nn.Dropout(), nn.Linear(1024, 1024), nn.ReLU())
+    net.top_layer = nn.Linear(1024, 7)
+    table = {n: list(t.shape) for n, t in net.state_dict().items()}
+    (OUT / "alexnet_small.json").write_text(json.dumps(table))
+    fill(net, torch.float64).eval()
+    x, out, maps = normalise(pixels("pixels", 3, 32), torch.float64), {}, 0
+    with torch.no_grad():
+        for layer in net.features:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                maps += 1
+                out[f"alexnet_small False 32 conv{maps}"] = sample(x, 64)
+        out["alexnet_small False 32 fc2"] = sample(net.classifier[:-1](x.flatten(1)), 256)
+    save_file(out, OUT / "alexnet_small.safetensors")
+
+
 def activations():
     out = {}
     for arch, sobel, input in NETS:
@@ -318,6 +344,6 @@ def probe():
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
     torch.set_num_threads(2)
-    for make in (keys, activations, sobel, training, resnets, probe):
+    for make in (keys, activations, sobel, training, resnets, small, probe):
         if len(sys.argv) < 2 or make.__name__ in sys.argv[1:]:
             make()

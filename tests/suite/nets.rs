@@ -29,6 +29,7 @@ const SHAPES: [(&str, NetShape); 5] = [
 ];
 const SMALL: NetShape = SHAPES[0].1;
 const CIFAR: NetShape = NetShape { stem: Stem::Cifar, ..NetShape::new(Arch::Resnet18, false, 32) };
+const LITTLE: (&str, NetShape) = ("alexnet_small False 32", NetShape::new(Arch::AlexnetSmall, false, 32));
 const RESNETS: [(&str, NetShape); 4] = [
     ("resnet18 False 64 imagenet", NetShape::new(Arch::Resnet18, false, 64)),
     ("resnet18 True 33 imagenet", NetShape::new(Arch::Resnet18, true, 33)),
@@ -152,17 +153,19 @@ fn distance(got: &[f64], want: &Tensor) -> f64 {
 fn tensor_names_and_shapes_are_those_of_the_torch_module() {
     let (keys, of_resnets) = (json("keys.json"), json("resnet_keys.json"));
     let full = ("vgg16 True 224", NetShape::new(Arch::Vgg16, true, 224));
-    for (tag, shape) in SHAPES.into_iter().chain([full]).chain(RESNETS) {
+    let of_little = json("alexnet_small.json");
+    for (tag, shape) in SHAPES.into_iter().chain([full, LITTLE]).chain(RESNETS) {
         let mut ours: BTreeMap<String, Vec<i64>> = shape.trunk().into_iter().collect();
         let dims = match shape.arch {
             Arch::Resnet18 => 512,
             Arch::Resnet50 => 2048,
+            Arch::AlexnetSmall => 1024,
             Arch::Alexnet | Arch::Vgg16 => 4096,
         };
         ours.insert("top_layer.weight".into(), vec![7, dims]);
         ours.insert("top_layer.bias".into(), vec![7]);
         let theirs: BTreeMap<String, Vec<i64>> =
-            serde_json::from_value(keys.get(tag).unwrap_or(&of_resnets[tag]).clone()).unwrap();
+            serde_json::from_value(keys.get(tag).or(of_resnets.get(tag)).unwrap_or(&of_little).clone()).unwrap();
         assert_eq!(ours, theirs, "{tag}");
     }
 }
@@ -199,7 +202,8 @@ fn sobel_answers_as_described() {
 fn activations_and_features_equal_torch() {
     let mut goldens = state_of(golden("activations.safetensors"));
     goldens.extend(state_of(golden("resnet_activations.safetensors")));
-    for (tag, shape) in SHAPES.into_iter().chain(RESNETS) {
+    goldens.extend(state_of(golden("alexnet_small.safetensors")));
+    for (tag, shape) in SHAPES.into_iter().chain([LITTLE]).chain(RESNETS) {
         for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-4)] {
             let net = Net::load(&shape, &weights(&shape, kind), CPU).unwrap();
             let pixels = pixels("pixels", 3, &shape);

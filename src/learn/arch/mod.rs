@@ -1,6 +1,7 @@
 //! arch: the registry of networks, and the shapes and names that follow from a row of it.
 
 mod alexnet;
+mod alexnet_small;
 mod resnet;
 mod row;
 mod vgg16;
@@ -45,6 +46,8 @@ macro_rules! networks {
 networks! {
     /// AlexNet with batch norm and without groups or LRN: 58,272,480 parameters at 224 pixels.
     Alexnet => alexnet::ALEXNET,
+    /// An AlexNet for images of 32 pixels, with features of 1,024 numbers: dcpipe's own.
+    AlexnetSmall => alexnet_small::ALEXNET_SMALL,
     /// VGG16 (configuration D) with batch norm: 134,268,416 parameters at 224 pixels.
     Vgg16 => vgg16::VGG16,
     /// ResNet-18 as torchvision has it: 11,176,512 parameters with RGB input, features of 512 numbers.
@@ -196,7 +199,13 @@ mod tests {
     fn the_smallest_input_is_the_one_below_which_nothing_works() {
         let stems =
             |arch: &Arch| [Stem::Imagenet, Stem::Cifar].map(|stem| NetShape { stem, ..NetShape::new(*arch, true, 1) });
-        let smallest = [(Arch::Alexnet, 63), (Arch::Vgg16, 32), (Arch::Resnet18, 33), (Arch::Resnet50, 33)];
+        let smallest = [
+            (Arch::Alexnet, 63),
+            (Arch::AlexnetSmall, 8),
+            (Arch::Vgg16, 32),
+            (Arch::Resnet18, 33),
+            (Arch::Resnet50, 33),
+        ];
         for shape in Arch::ALL.iter().flat_map(stems) {
             let due = match shape.stem {
                 Stem::Imagenet => smallest.iter().find(|(arch, _)| *arch == shape.arch).map(|(_, input)| *input),
