@@ -15,6 +15,7 @@ pub mod health;
 pub mod initial;
 pub mod kmeans;
 pub mod module;
+pub mod naming;
 pub mod nearest;
 pub mod neighbors;
 pub mod net;

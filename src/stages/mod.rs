@@ -15,6 +15,7 @@ pub mod init;
 pub mod map;
 pub mod neighbors;
 pub mod originals;
+pub mod outside;
 pub mod recall;
 pub mod sample;
 pub mod scan;
