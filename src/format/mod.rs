@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod metrics;
 pub mod neighbors;
 pub mod noun;
+pub mod onnx;
 pub mod projection;
 pub mod rows;
 pub mod rows_writer;

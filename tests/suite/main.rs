@@ -25,6 +25,7 @@ mod kill;
 mod made;
 mod nets;
 mod noop;
+mod outside;
 mod parts;
 mod pipelines;
 mod readers;

@@ -43,6 +43,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("dcpipe export WHAT", "the form of a command; it stands with its arguments elsewhere"),
     ("--copy", "of export; the test of the flags has it"),
     ("--epoch N", "of export; the test of the flags has it"),
+    ("--naming dcpipe", "of export; outside.rs has it"),
     ("--per-cluster N", "of export; the test of the flags has it"),
     ("--name", "of assign; the test of the flags has it"),
     ("--set NODE.PARAM=VALUE", "the form of an override; others stand beside it"),
