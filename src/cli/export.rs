@@ -1,4 +1,4 @@
-//! export: hands the clusters of a run to other programs.
+//! export: hands the clusters and the weights of a run to other programs.
 
 use crate::base::clock::Stopwatch;
 use crate::cli::args::ExportArgs;
@@ -24,6 +24,7 @@ pub fn export(args: &ExportArgs) -> Result<(), CliError> {
         copy: args.copy,
         per_cluster: args.per_cluster,
         side: args.side.unwrap_or(SIDE),
+        naming: args.naming.unwrap_or_default(),
     };
     let said = RefCell::new(Stopwatch::new());
     let heard = |done, total, unit: &str| {
@@ -49,6 +50,7 @@ fn check(args: &ExportArgs) -> Result<(), CliError> {
         (args.copy, "--copy", &lists[..1]),
         (args.per_cluster.is_some(), "--per-cluster", &lists),
         (args.side.is_some(), "--side", &[What::Atlas]),
+        (args.naming.is_some(), "--naming", &[What::Weights]),
     ] {
         if is_given && !of.contains(&args.what) {
             let names: Vec<_> = of.iter().map(|what| what.name()).collect();

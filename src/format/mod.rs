@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod neighbors;
 pub mod noun;
 pub mod oddities;
+pub mod onnx;
 pub mod projection;
 pub mod rows;
 pub mod rows_writer;

@@ -19,6 +19,7 @@ pub static WEIGHTS: Kind = Kind {
         field("features.*", Holds::Tensor, "convolutions and batch-norms, by torch's names"),
         field("classifier.*", Holds::Tensor, "fully connected layers"),
         field("top_layer.*", Holds::Tensor, "the head"),
+        field("conv1.*, bn1.*, layer*.*", Holds::Tensor, "of a ResNet, by torchvision's names"),
     ],
     metadata: &[("format", "pt"), ("any other", "what the stage adds, as text")],
     rows: "tensors of larger numbers first, then by name; the first byte of data is a multiple of 64",
@@ -56,34 +57,40 @@ impl TensorRef<'_> {
 }
 
 /// Writes tensors of `kind` (weights or momentum) in a fixed order, whatever order the caller has.
-pub fn write_tensors<W: Write>(mut out: W, kind: &Kind, tensors: &[TensorRef<'_>], metadata: &Metadata) -> Result<W> {
+pub fn write_tensors<W: Write>(out: W, kind: &Kind, tensors: &[TensorRef<'_>], metadata: &Metadata) -> Result<W> {
+    let mut metadata = metadata.clone();
+    metadata.insert(SCHEMA_KEY.to_owned(), kind.tag());
+    write_foreign(out, &kind.tag(), tensors, &metadata)
+}
+
+/// The same without saying of what kind the file is; errors call it `name`.
+pub fn write_foreign<W: Write>(mut out: W, name: &str, tensors: &[TensorRef<'_>], metadata: &Metadata) -> Result<W> {
     let mut tensors: Vec<_> = tensors.iter().collect();
     // larger numbers first keep each tensor aligned when the file is mapped
     tensors.sort_by(|a, b| b.scalar.bytes().cmp(&a.scalar.bytes()).then(a.name.cmp(b.name)));
     let mut names: Vec<_> = tensors.iter().map(|tensor| tensor.name).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(wrong_rows(kind.tag(), format!("tensor {:?} given twice", twice[0])));
+        return Err(wrong_rows(name, format!("tensor {:?} given twice", twice[0])));
     }
     if let Some(odd) = tensors.iter().find(|tensor| !tensor.is_whole() || tensor.name == "__metadata__") {
-        return Err(wrong_rows(kind.tag(), format!("tensor {:?}: {} bytes for its shape", odd.name, odd.bytes.len())));
+        return Err(wrong_rows(name, format!("tensor {:?}: {} bytes for its shape", odd.name, odd.bytes.len())));
     }
-    let header = header(kind, &tensors, metadata);
-    let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(unwritten(&kind.tag()));
+    let header = header(&tensors, metadata);
+    let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(unwritten(name));
     put(&(header.len() as u64).to_le_bytes())?;
     put(header.as_bytes())?;
     for tensor in tensors {
         put(tensor.bytes)?;
     }
-    out.flush().map_err(unwritten(&kind.tag()))?;
+    out.flush().map_err(unwritten(name))?;
     Ok(out)
 }
 
-fn header(kind: &Kind, tensors: &[&TensorRef<'_>], metadata: &Metadata) -> String {
+fn header(tensors: &[&TensorRef<'_>], metadata: &Metadata) -> String {
     let text = |value: &str| serde_json::Value::from(value).to_string();
     let mut metadata = metadata.clone();
     metadata.insert("format".to_owned(), "pt".to_owned());
-    metadata.insert(SCHEMA_KEY.to_owned(), kind.tag());
     let pairs: Vec<_> = metadata.iter().map(|(key, value)| format!("{}:{}", text(key), text(value))).collect();
     let mut header = format!("{{\"__metadata__\":{{{}}}", pairs.join(","));
     let mut start = 0;

@@ -1,6 +1,6 @@
 //! activations: the maps of a network's layers over many images, pooled and in half precision: what probes read.
 
-use super::arch::NetShape;
+use super::arch::{Map, NetShape};
 use super::net::Net;
 use super::probe;
 use anyhow::{Context, Result, ensure};
@@ -17,7 +17,7 @@ const MOST: i64 = 9600;
 pub struct Tap {
     /// Its place among the layers of the network.
     pub at: usize,
-    /// Such as `conv5`; `fc2` is the feature.
+    /// Such as `conv5`; the feature has the name of the layer that makes it.
     pub name: String,
     /// Channels.
     pub width: i64,
@@ -46,19 +46,19 @@ impl Tap {
     }
 }
 
-/// The layers of a network: the map behind each convolution's ReLU, and last the feature. At AlexNet's published input the
+/// The layers of a network: the maps of [`NetShape::maps`], and last the feature. At AlexNet's published input the
 /// pooling is the published one. Elsewhere it leaves the largest square of at most 9,600 numbers.
 pub fn taps(shape: &NetShape) -> Vec<Tap> {
-    let map = |(at, (width, side)): (usize, (i64, i64))| {
+    let map = |(at, Map { name, channels: width, side }): (usize, Map)| {
         let pooled = (MOST / width).isqrt().clamp(1, side);
         let window = probe::pool(shape, at + 1).ok().filter(|_| pooled < side);
         let window =
             window.filter(|(kernel, stride, padding)| (side + 2 * padding - kernel).div_euclid(*stride) + 1 == pooled);
-        Tap { at, name: format!("conv{}", at + 1), width, side, pooled, window }
+        Tap { at, name, width, side, pooled, window }
     };
     let mut taps: Vec<_> = shape.maps().into_iter().enumerate().map(map).collect();
     let width = shape.feature_dims() as i64;
-    taps.push(Tap { at: taps.len(), name: "fc2".to_owned(), width, side: 1, pooled: 1, window: None });
+    taps.push(Tap { at: taps.len(), name: shape.feature_name(), width, side: 1, pooled: 1, window: None });
     taps
 }
 
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn at_the_published_input_the_layers_have_the_published_numbers() {
-        let shape = NetShape { arch: Arch::Alexnet, sobel: true, input: 224 };
+        let shape = NetShape::new(Arch::Alexnet, true, 224);
         let dims: Vec<_> = taps(&shape).iter().map(Tap::dims).collect();
         assert_eq!(dims, [9600, 9216, 9600, 9600, 9216, 4096]);
         for (tap, conv) in taps(&shape).iter().zip(1..=5) {
@@ -162,9 +162,9 @@ mod tests {
 
     #[test]
     fn at_any_input_a_layer_has_at_most_as_many_numbers_and_none_is_empty() {
-        for arch in [Arch::Alexnet, Arch::Vgg16] {
+        for arch in Arch::ALL {
             for input in (63..300).step_by(7) {
-                for tap in taps(&NetShape { arch, sobel: true, input }) {
+                for tap in taps(&NetShape::new(*arch, true, input)) {
                     assert!((1..=9600).contains(&tap.dims()), "{arch:?} {input}: {tap:?}");
                     assert!(tap.pooled <= tap.side);
                 }

@@ -4,7 +4,7 @@
 //! measuring it says more of that than of its weights.
 
 use super::arch::NetShape;
-use super::layer::Layer;
+use super::module::{Module, below};
 use super::net::{EPSILON, channels_last, precision, upload};
 use super::sobel::Front;
 use super::tensors::{StateDict, named};
@@ -22,15 +22,15 @@ pub fn calibrated(
 ) -> Result<StateDict> {
     let kind = precision(weights, &shape.trunk())?;
     let front = Front::new(weights, shape.sobel, kind, device)?;
-    let layers = shape.features();
+    let module = shape.module();
     let _guard = tch::no_grad_guard();
     let mut tensors = StateDict::new();
-    for (name, sides) in shape.trunk().iter().filter(|(name, _)| name.starts_with("features.")) {
+    for (name, sides) in &shape.trunk() {
         if !name.ends_with("num_batches_tracked") {
             tensors.insert(name.clone(), channels_last(&named(weights, name, sides)?.f_to_device(device)?, device)?);
         }
     }
-    let mut sums: BTreeMap<usize, [Tensor; 2]> = BTreeMap::new();
+    let mut sums: Sums = BTreeMap::new();
     let (mut pixels, mut batches) = (Vec::new(), 0);
     loop {
         pixels.clear();
@@ -39,50 +39,66 @@ pub fn calibrated(
             break;
         }
         let map = front.forward(&upload(&pixels, images, shape.input, device)?)?;
-        pass(&layers, &tensors, map, &mut sums)?;
+        pass(&module, "", &tensors, map, &mut sums)?;
         batches += 1;
     }
     ensure!(batches > 0, "no images to calibrate batch norm with");
     let mut weights: StateDict = weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
-    for (index, [mean, variance]) in sums {
+    for (norm, [mean, variance]) in sums {
         for (name, sum) in [("running_mean", mean), ("running_var", variance)] {
             let statistic = sum.f_div_scalar(f64::from(batches))?.f_to_kind(kind)?.f_to_device(Device::Cpu)?;
-            weights.insert(format!("features.{index}.{name}"), statistic);
+            weights.insert(below(&norm, name), statistic);
         }
         let count = Tensor::from(i64::from(batches));
-        weights.insert(format!("features.{index}.num_batches_tracked"), count);
+        weights.insert(below(&norm, "num_batches_tracked"), count);
     }
     Ok(weights)
 }
 
-/// One batch through the convolutions, as in training; its statistics are added to `sums`.
-fn pass(layers: &[Layer], tensors: &StateDict, mut map: Tensor, sums: &mut BTreeMap<usize, [Tensor; 2]>) -> Result<()> {
-    let get = |index: &usize, name: &str| {
-        let name = format!("features.{index}.{name}");
+/// Sums of the batches' means and variances, by the name of the batch norm.
+type Sums = BTreeMap<String, [Tensor; 2]>;
+
+/// One batch through module `at`, as in training, up to the last map; its statistics are added to `sums`. What follows
+/// the maps has no batch norm, and does not run.
+fn pass(module: &Module, at: &str, tensors: &StateDict, map: Tensor, sums: &mut Sums) -> Result<Tensor> {
+    let get = |name: &str| {
+        let name = below(at, name);
         tensors.get(&name).with_context(|| format!("BUG: tensor {name} is missing"))
     };
-    for layer in layers {
-        map = match layer {
-            Layer::Conv { index, stride, padding, .. } => {
-                map.f_conv2d(get(index, "weight")?, Some(get(index, "bias")?), *stride, *padding, 1, 1)?
+    Ok(match module {
+        Module::Conv { stride, padding, bias, .. } => {
+            let bias = bias.then(|| get("bias")).transpose()?;
+            map.f_conv2d(get("weight")?, bias, *stride, *padding, 1, 1)?
+        }
+        Module::Norm(_) => {
+            let values = map.size();
+            ensure!(values.len() == 4, "BUG: batch norm {at} is behind the last map");
+            ensure!(values[0] * values[2] * values[3] > 1, "one image is too few to calibrate batch norm with");
+            // The unbiased variance, as PyTorch's running one.
+            let (variance, mean) = map.f_var_mean_dim([0i64, 2, 3].as_slice(), true, false)?;
+            let found = [mean.f_to_kind(Kind::Double)?, variance.f_to_kind(Kind::Double)?];
+            match sums.get_mut(at) {
+                Some(sums) => sums.iter_mut().zip(&found).try_for_each(|(sum, new)| sum.f_add_(new).map(drop))?,
+                None => drop(sums.insert(at.to_owned(), found)),
             }
-            Layer::Norm { index, .. } => {
-                let values = map.size();
-                ensure!(values[0] * values[2] * values[3] > 1, "one image is too few to calibrate batch norm with");
-                // The unbiased variance, as PyTorch's running one.
-                let (variance, mean) = map.f_var_mean_dim([0i64, 2, 3].as_slice(), true, false)?;
-                let found = [mean.f_to_kind(Kind::Double)?, variance.f_to_kind(Kind::Double)?];
-                match sums.get_mut(index) {
-                    Some(sums) => sums.iter_mut().zip(&found).try_for_each(|(sum, new)| sum.f_add_(new).map(drop))?,
-                    None => drop(sums.insert(*index, found)),
-                }
-                let (gain, shift) = (get(index, "weight")?, get(index, "bias")?);
-                map.f_batch_norm(Some(gain), Some(shift), None::<&Tensor>, None::<&Tensor>, true, 0.0, EPSILON, true)?
-            }
-            Layer::Relu => map.f_relu_()?,
-            Layer::Pool { kernel, stride } => map.f_max_pool2d(*kernel, *stride, 0, 1, false)?,
-            Layer::Dropout | Layer::Linear { .. } => map,
-        };
-    }
-    Ok(())
+            let (gain, shift) = (get("weight")?, get("bias")?);
+            map.f_batch_norm(Some(gain), Some(shift), None::<&Tensor>, None::<&Tensor>, true, 0.0, EPSILON, true)?
+        }
+        // Not in place: the other way of a residual may read the same map.
+        Module::Relu => map.f_relu()?,
+        Module::Pool { kernel, stride, padding } => map.f_max_pool2d(*kernel, *stride, *padding, 1, false)?,
+        Module::Sequence(children) => {
+            children.iter().try_fold(map, |map, (name, child)| pass(child, &below(at, name), tensors, map, sums))?
+        }
+        Module::Residual(body, shortcut) => {
+            let straight = pass(shortcut, at, tensors, map.shallow_clone(), sums)?;
+            pass(body, at, tensors, map, sums)?.f_add(&straight)?
+        }
+        Module::Average
+        | Module::Flatten
+        | Module::Dropout(_)
+        | Module::Linear(..)
+        | Module::Map(_)
+        | Module::Feature => map,
+    })
 }

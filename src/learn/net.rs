@@ -1,7 +1,7 @@
 //! net: the network in evaluation: pixels to features, and to the maps behind each convolution.
 
 use super::arch::NetShape;
-use super::layer::Layer;
+use super::module::{Module, below};
 use super::sobel::Front;
 use super::tensors::{self, StateDict, named};
 use anyhow::{Context, Result, bail, ensure};
@@ -22,15 +22,22 @@ pub struct Net {
     shape: NetShape,
     device: Device,
     front: Front,
-    features: Vec<Op>,
-    classifier: Vec<Op>,
+    /// Up to the last map.
+    maps: Vec<Op>,
+    /// From there to the feature.
+    rest: Vec<Op>,
 }
 
 enum Op {
-    Conv { weight: Tensor, bias: Tensor, stride: i64, padding: i64 },
+    Conv { weight: Tensor, bias: Option<Tensor>, stride: i64, padding: i64 },
     Relu,
-    Pool { kernel: i64, stride: i64 },
+    Pool { kernel: i64, stride: i64, padding: i64 },
+    Average,
     Linear { weight: Tensor, bias: Tensor },
+    Residual { body: Vec<Op>, shortcut: Vec<Op> },
+    Map,
+    Flatten,
+    Feature,
 }
 
 impl Net {
@@ -47,17 +54,21 @@ impl Net {
         }
         let kind = precision(weights, &trunk)?;
         let _guard = tch::no_grad_guard();
-        Ok(Self {
-            shape: *shape,
-            device,
-            front: Front::new(weights, shape.sobel, kind, device)?,
-            features: ops("features", &shape.features(), weights, device)?,
-            classifier: ops("classifier", &shape.classifier(), weights, device)?,
-        })
+        let mut maps = Vec::new();
+        Loader { weights, device }.add("", &shape.module(), &mut maps)?;
+        maps.iter_mut().try_for_each(|op| op.lay_out(device))?;
+        let place =
+            |of: fn(&Op) -> bool| maps.iter().position(of).context("BUG: a network without flattening or feature");
+        let (flatten, feature) = (place(|op| matches!(op, Op::Flatten))?, place(|op| matches!(op, Op::Feature))?);
+        maps.truncate(feature);
+        let rest = maps.split_off(flatten + 1);
+        maps.truncate(flatten);
+        Ok(Self { shape: *shape, device, front: Front::new(weights, shape.sobel, kind, device)?, maps, rest })
     }
 
-    /// u8 pixels [n, s, s, 3] (rows, columns, R G B) to features [n, 4096] on the device: FC2 before its ReLU, the
-    /// published choice. Fails on a feature that is not finite and names the first such row.
+    /// u8 pixels [n, s, s, 3] (rows, columns, R G B) to features [n, dims] on the device. A feature is FC2 before its
+    /// ReLU, the published choice, or the mean over a ResNet's last map. Fails on a feature that is not finite and names
+    /// the first such row.
     pub fn features_on_device(&self, pixels: &[u8], n: usize) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
         let pixels = self.filled_up(upload(pixels, n, self.shape.input, self.device)?)?;
@@ -65,11 +76,10 @@ impl Net {
         let maps = pixels
             .f_split(group, 0)?
             .iter()
-            .map(|part| run(&self.features, self.front.forward(part)?)?.f_flatten(1, -1).map_err(Into::into))
+            .map(|part| run(&self.maps, self.front.forward(part)?)?.f_flatten(1, -1).map_err(Into::into))
             .collect::<Result<Vec<_>>>()?;
         let maps = Tensor::f_cat(&maps, 0)?;
-        let last = self.classifier.len() - 1; // FC2's ReLU
-        let features = run(&self.classifier[..last], maps)?.f_narrow(0, 0, n as i64)?;
+        let features = run(&self.rest, maps)?.f_narrow(0, 0, n as i64)?;
         finite(&features)?;
         Ok(features)
     }
@@ -95,35 +105,26 @@ impl Net {
         Ok(values)
     }
 
-    /// The map behind the ReLU of each convolution, in their order: [n, channels, side, side] on the device.
+    /// The maps of `NetShape::maps`, in their order: [n, channels, side, side] on the device.
     pub fn activations(&self, pixels: &[u8], n: usize) -> Result<Vec<Tensor>> {
-        let _guard = tch::no_grad_guard();
-        let mut map = self.front.forward(&upload(pixels, n, self.shape.input, self.device)?)?;
-        let mut maps = Vec::new();
-        for op in &self.features {
-            map = op.forward(map)?;
-            if matches!(op, Op::Relu) {
-                maps.push(map.copy());
-            }
-        }
-        Ok(maps)
+        let mut layers = self.layers(pixels, n)?;
+        layers.pop();
+        Ok(layers)
     }
 
-    /// What probes read, of one pass: the map behind the ReLU of each convolution, and last the feature.
+    /// What probes read, of one pass: the maps of `NetShape::maps`, and last the feature.
     pub(super) fn layers(&self, pixels: &[u8], n: usize) -> Result<Vec<Tensor>> {
         let _guard = tch::no_grad_guard();
         let pixels = self.filled_up(upload(pixels, n, self.shape.input, self.device)?)?;
         let mut map = self.front.forward(&pixels)?;
         let mut layers = Vec::new();
-        for op in &self.features {
+        for op in &self.maps {
             map = op.forward(map)?;
-            if matches!(op, Op::Relu) {
-                // What follows a ReLU makes a map of its own.
-                layers.push(map.shallow_clone());
+            if matches!(op, Op::Map) {
+                layers.push(map.copy());
             }
         }
-        let last = self.classifier.len() - 1; // FC2's ReLU
-        layers.push(run(&self.classifier[..last], map.f_flatten(1, -1)?)?);
+        layers.push(run(&self.rest, map.f_flatten(1, -1)?)?);
         layers.iter().map(|layer| Ok(layer.f_narrow(0, 0, n as i64)?)).collect()
     }
 
@@ -166,50 +167,72 @@ pub(super) fn channels_last(weight: &Tensor, device: Device) -> Result<Tensor> {
     Ok(weight.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
-fn ops(sequence: &str, layers: &[Layer], weights: &StateDict, device: Device) -> Result<Vec<Op>> {
-    let get = |index: &usize, name: &str| {
-        let name = format!("{sequence}.{index}.{name}");
-        Ok::<_, anyhow::Error>(
-            weights.get(&name).with_context(|| format!("tensor {name} is missing"))?.f_to_device(device)?,
-        )
-    };
-    let mut ops = Vec::new();
-    for layer in layers {
-        match layer {
-            Layer::Conv { index, stride, padding, .. } => {
-                let (weight, bias) = (get(index, "weight")?, get(index, "bias")?);
-                ops.push(Op::Conv { weight, bias, stride: *stride, padding: *padding });
-            }
-            Layer::Norm { index, .. } => match ops.last_mut() {
-                Some(Op::Conv { weight, bias, .. }) => {
-                    let norm = [
-                        get(index, "weight")?,
-                        get(index, "bias")?,
-                        get(index, "running_mean")?,
-                        get(index, "running_var")?,
-                    ];
-                    (*weight, *bias) = folded(weight, bias, &norm)?;
-                    *weight = channels_last(weight, device)?;
-                }
-                _ => bail!("BUG: batch norm {index} does not follow a convolution"),
-            },
-            Layer::Relu => ops.push(Op::Relu),
-            Layer::Pool { kernel, stride } => ops.push(Op::Pool { kernel: *kernel, stride: *stride }),
-            Layer::Dropout => {}
-            Layer::Linear { index, .. } => {
-                ops.push(Op::Linear { weight: get(index, "weight")?.f_contiguous()?, bias: get(index, "bias")? });
-            }
-        }
+/// Where a network's operations take their tensors from.
+struct Loader<'a> {
+    weights: &'a StateDict,
+    device: Device,
+}
+
+impl Loader<'_> {
+    fn get(&self, at: &str, name: &str) -> Result<Tensor> {
+        let name = below(at, name);
+        Ok(self.weights.get(&name).with_context(|| format!("tensor {name} is missing"))?.f_to_device(self.device)?)
     }
-    Ok(ops)
+
+    /// Appends the operations of a module that is called `at`.
+    fn add(&self, at: &str, module: &Module, ops: &mut Vec<Op>) -> Result<()> {
+        ops.push(match module {
+            Module::Conv { stride, padding, bias, .. } => {
+                let bias = bias.then(|| self.get(at, "bias")).transpose()?;
+                Op::Conv { weight: self.get(at, "weight")?, bias, stride: *stride, padding: *padding }
+            }
+            Module::Norm(_) => {
+                let Some(Op::Conv { weight, bias, .. }) = ops.last_mut() else {
+                    bail!("BUG: batch norm {at} does not follow a convolution");
+                };
+                let [gain, shift] = [self.get(at, "weight")?, self.get(at, "bias")?];
+                let norm = [gain, shift, self.get(at, "running_mean")?, self.get(at, "running_var")?];
+                let (scaled, shifted) = folded(weight, bias.as_ref(), &norm)?;
+                (*weight, *bias) = (scaled, Some(shifted));
+                return Ok(());
+            }
+            Module::Sequence(children) => {
+                return children.iter().try_for_each(|(name, child)| self.add(&below(at, name), child, ops));
+            }
+            Module::Residual(long, short) => {
+                let (mut body, mut shortcut) = (Vec::new(), Vec::new());
+                self.add(at, long, &mut body)?;
+                self.add(at, short, &mut shortcut)?;
+                Op::Residual { body, shortcut }
+            }
+            Module::Linear(..) => {
+                Op::Linear { weight: self.get(at, "weight")?.f_contiguous()?, bias: self.get(at, "bias")? }
+            }
+            Module::Pool { kernel, stride, padding } => {
+                Op::Pool { kernel: *kernel, stride: *stride, padding: *padding }
+            }
+            Module::Relu => Op::Relu,
+            Module::Average => Op::Average,
+            Module::Flatten => Op::Flatten,
+            Module::Map(_) => Op::Map,
+            Module::Feature => Op::Feature,
+            Module::Dropout(_) => return Ok(()),
+        });
+        Ok(())
+    }
 }
 
 /// Batch norm with fixed statistics is a scale and a shift per channel; folded in f64, rounded once.
-fn folded(weight: &Tensor, bias: &Tensor, [gain, shift, mean, variance]: &[Tensor; 4]) -> Result<(Tensor, Tensor)> {
+fn folded(
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    [gain, shift, mean, variance]: &[Tensor; 4],
+) -> Result<(Tensor, Tensor)> {
     let kind = weight.kind();
     let double = |tensor: &Tensor| tensor.f_to_kind(Kind::Double);
     let scale = double(gain)?.f_div(&double(variance)?.f_add_scalar(EPSILON)?.f_sqrt()?)?;
-    let bias = double(bias)?.f_sub(&double(mean)?)?.f_mul(&scale)?.f_add(&double(shift)?)?;
+    let bias = bias.map_or_else(|| double(mean)?.f_zeros_like(), double)?;
+    let bias = bias.f_sub(&double(mean)?)?.f_mul(&scale)?.f_add(&double(shift)?)?;
     let weight = double(weight)?.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
     Ok((weight.f_to_kind(kind)?, bias.f_to_kind(kind)?))
 }
@@ -224,11 +247,29 @@ fn run(ops: &[Op], mut x: Tensor) -> Result<Tensor> {
 impl Op {
     fn forward(&self, mut x: Tensor) -> Result<Tensor> {
         Ok(match self {
-            Op::Conv { weight, bias, stride, padding } => x.f_conv2d(weight, Some(bias), *stride, *padding, 1, 1)?,
+            Op::Conv { weight, bias, stride, padding } => x.f_conv2d(weight, bias.as_ref(), *stride, *padding, 1, 1)?,
             Op::Relu => x.f_relu_()?,
-            Op::Pool { kernel, stride } => x.f_max_pool2d(*kernel, *stride, 0, 1, false)?,
+            Op::Pool { kernel, stride, padding } => x.f_max_pool2d(*kernel, *stride, *padding, 1, false)?,
+            Op::Average => x.f_mean_dim(&[2i64, 3][..], true, None)?,
             Op::Linear { weight, bias } => x.f_linear(weight, Some(bias))?,
+            Op::Residual { body, shortcut } => {
+                let other = run(shortcut, x.shallow_clone())?;
+                run(body, x)?.f_add_(&other)?
+            }
+            Op::Map | Op::Flatten | Op::Feature => x,
         })
+    }
+
+    /// Lays the weights of its convolutions out as the device likes them.
+    fn lay_out(&mut self, device: Device) -> Result<()> {
+        match self {
+            Op::Conv { weight, .. } => *weight = channels_last(weight, device)?,
+            Op::Residual { body, shortcut } => {
+                body.iter_mut().chain(shortcut).try_for_each(|op| op.lay_out(device))?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! probe: the published measures of a frozen network: linear probe, ten crops, weighted nearest neighbours.
 
-use super::arch::{Arch, NetShape};
+use super::arch::{Arch, Map, NetShape};
 use anyhow::{Result, ensure};
 
 /// Average pooling (kernel, stride, padding) behind AlexNet's conv1 to conv5 in the published linear probe.
@@ -10,10 +10,10 @@ const POOLS: [(i64, i64, i64); 5] = [(6, 6, 3), (4, 4, 0), (3, 3, 1), (3, 3, 1),
 /// 9216 at 224 pixels.
 pub fn pooled_dims(shape: &NetShape, conv: usize) -> Result<usize> {
     let (kernel, stride, padding) = pool(shape, conv)?;
-    let (width, side) = shape.maps()[conv - 1];
+    let Map { channels, side, .. } = shape.maps()[conv - 1];
     let pooled = (side + 2 * padding - kernel).div_euclid(stride) + 1;
     ensure!(pooled > 0, "conv{conv}'s map of {side} x {side} is smaller than the probe's window of {kernel}");
-    Ok((width * pooled * pooled) as usize)
+    Ok((channels * pooled * pooled) as usize)
 }
 
 /// (kernel, stride, padding) of the average pooling behind convolution `conv` (1 to 5).

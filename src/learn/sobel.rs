@@ -12,8 +12,10 @@ pub(super) const SHAPES: [(&str, &[i64]); 4] = [
     ("sobel.1.bias", &[2]),
 ];
 
-const MEAN: [f64; 3] = [0.485, 0.456, 0.406]; // of ImageNet, R G B, as in torchvision's documentation
-const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
+/// Mean of ImageNet's pixels as shares of 255, R G B, as in torchvision's documentation.
+pub const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+/// Their standard deviation.
+pub const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
 
 /// The published values: the plain mean of the channels, Sobel's kernels, no bias; never trained.
 pub(super) fn tensors() -> StateDict {

@@ -7,6 +7,9 @@ use tch::{Device, Kind, Tensor};
 /// Tensors by the names PyTorch's `state_dict` gives them.
 pub type StateDict = BTreeMap<String, Tensor>;
 
+/// A tensor in torch's hands.
+pub type Value = Tensor;
+
 /// The tensor of that name; the error names it, the shape it has and the shape the network expects.
 pub fn named<'a>(state: &'a StateDict, name: &str, shape: &[i64]) -> Result<&'a Tensor> {
     let tensor = state.get(name).with_context(|| format!("tensor {name} is missing (expected shape {shape:?})"))?;
@@ -29,6 +32,21 @@ pub fn plain(tensor: &Tensor) -> Result<Tensor> {
     let mut copy = here.f_empty_like()?;
     copy.f_copy_(&here)?;
     Ok(copy)
+}
+
+/// The same numbers as f32; refuses one that is not finite. Counters stay integers.
+pub fn single(tensor: &Tensor) -> Result<Tensor> {
+    if !matches!(tensor.kind(), Kind::Float | Kind::Double) {
+        return Ok(tensor.f_to_kind(Kind::Int64)?);
+    }
+    let single = tensor.f_to_kind(Kind::Float)?;
+    ensure!(single.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0, "it has a number that is not finite");
+    Ok(single)
+}
+
+/// A counter that stands at 0.
+pub fn counter() -> Result<Tensor> {
+    Ok(Tensor::f_zeros([0; 0], (Kind::Int64, Device::Cpu))?)
 }
 
 /// The type of a tensor's numbers, as files have them.

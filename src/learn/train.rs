@@ -2,13 +2,13 @@
 
 use super::arch::NetShape;
 use super::dropout;
-use super::layer::Layer;
+use super::module::{Module, below};
 use super::net::{EPSILON, channels_last, precision, upload};
 use super::sgd::{self, SgdOptions};
 use super::sobel::Front;
 use super::tensors::{self, StateDict, named};
 use crate::base::PseudoLabel;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use tch::{Device, Kind, Reduction, Tensor};
 
 /// Share of a batch's statistics in the running ones (PyTorch's default, which the published code uses).
@@ -42,18 +42,47 @@ pub struct Trainer {
     options: SgdOptions,
     dropout: f64,
     front: Front,
-    /// Trained tensors of the trunk: all but batch norm's statistics and Sobel's kernels.
-    body: StateDict,
-    buffers: StateDict,
-    /// What training carries along without a gradient: statistics and Sobel's kernels.
+    trunk: Vec<Op>,
+    /// Trained tensors of the trunk, by name: all but batch norm's statistics and Sobel's kernels.
+    body: Vec<Parameter>,
+    norms: Vec<Statistics>,
+    /// Sobel's kernels, which are never trained.
     fixed: StateDict,
     head: [Tensor; 2],
     steps: u64,
 }
 
+struct Parameter {
+    name: String,
+    tensor: Tensor,
+    /// Its momentum.
+    buffer: Tensor,
+}
+
+/// What a batch norm carries along without a gradient.
+struct Statistics {
+    name: String,
+    mean: Tensor,
+    variance: Tensor,
+    batches: Tensor,
+}
+
+/// A module in training; numbers are places among the trainer's parameters and statistics.
+enum Op {
+    Conv { weight: usize, bias: Option<usize>, stride: i64, padding: i64 },
+    Norm { weight: usize, bias: usize, statistics: usize },
+    Relu,
+    Pool { kernel: i64, stride: i64, padding: i64 },
+    Average,
+    Flatten,
+    Dropout(u64),
+    Linear { weight: usize, bias: usize },
+    Residual { body: Vec<Op>, shortcut: Vec<Op> },
+}
+
 impl Trainer {
-    /// Starts from a trunk (a head among `weights` is not read), the body's momentum (empty at the very first step,
-    /// else a buffer for every trained tensor) and a head: weight [k, 4096] and bias [k].
+    /// Starts from a trunk, the body's momentum and a head: weight [k, dims] and bias [k]. A head among `weights` is not
+    /// read. Momentum is empty at the very first step, or else has a buffer for every trained tensor.
     pub fn new(
         shape: &NetShape,
         weights: &StateDict,
@@ -70,31 +99,35 @@ impl Trainer {
         tensors::only(weights, &trunk)?;
         let kind = precision(weights, &trunk)?;
         let front = Front::new(weights, shape.sobel, kind, device)?;
-        let (mut body, mut buffers, mut fixed) = (StateDict::new(), StateDict::new(), StateDict::new());
+        let (mut body, mut fixed) = (Vec::new(), StateDict::new());
         for (name, sides) in &trunk {
             if name.ends_with("num_batches_tracked") && !weights.contains_key(name) {
-                // Files older than this counter lack it; nothing is computed from it.
-                fixed.insert(name.clone(), Tensor::f_zeros(sides, (Kind::Int64, Device::Cpu))?);
                 continue;
             }
             let tensor = tensors::plain(named(weights, name, sides)?)?;
             if !trained(name) {
-                let place = if name.starts_with("features") { device } else { Device::Cpu };
-                fixed.insert(name.clone(), tensor.f_to_device(place)?);
+                fixed.insert(name.clone(), tensor);
                 continue;
             }
             let buffer = match momentum.is_empty() {
                 true => tensor.f_zeros_like()?,
                 false => tensors::plain(named(momentum, name, sides).context("momentum")?)?.f_to_kind(kind)?,
             };
-            buffers.insert(name.clone(), channels_last(&buffer.f_to_device(device)?, device)?);
-            body.insert(name.clone(), leaf(&channels_last(&tensor.f_to_device(device)?, device)?)?);
+            let buffer = channels_last(&buffer.f_to_device(device)?, device)?;
+            let tensor = leaf(&channels_last(&tensor.f_to_device(device)?, device)?)?;
+            body.push(Parameter { name: name.clone(), tensor, buffer });
         }
-        if let Some(name) = momentum.keys().find(|name| !body.contains_key(*name)) {
+        body.sort_by(|a, b| a.name.cmp(&b.name));
+        let place = |name: &String| body.binary_search_by(|parameter| parameter.name.cmp(name));
+        if let Some(name) = momentum.keys().find(|name| place(name).is_err()) {
             bail!("momentum of {name}: this network trains no tensor of that name");
         }
+        let mut builder = Builder { place: &place, fixed: &mut fixed, device, norms: Vec::new() };
+        let mut trunk = Vec::new();
+        builder.add("", &shape.module(), &mut trunk)?;
+        let norms = builder.norms;
         let head = head_of(head, shape.feature_dims() as i64, kind, device)?;
-        Ok(Self { shape: *shape, device, kind, options, dropout, front, body, buffers, fixed, head, steps: 0 })
+        Ok(Self { shape: *shape, device, kind, options, dropout, front, trunk, body, norms, fixed, head, steps: 0 })
     }
 
     /// One step on u8 pixels [n, s, s, 3] and n labels below k. `step_seed` alone decides which values dropout leaves
@@ -103,7 +136,8 @@ impl Trainer {
         let targets = self.targets(labels)?;
         let pixels = upload(pixels, labels.len(), self.shape.input, self.device)?;
         let input = tch::no_grad(|| self.front.forward(&pixels))?;
-        let logits = self.forward(input, step_seed)?;
+        let features = self.forward(&self.trunk, input, step_seed)?;
+        let logits = features.f_linear(&self.head[0], Some(&self.head[1]))?;
         let loss = logits.f_cross_entropy_loss(&targets, None::<&Tensor>, Reduction::Mean, -100, 0.)?;
         let value = loss.f_double_value(&[])?;
         self.steps += 1;
@@ -120,8 +154,10 @@ impl Trainer {
     /// Trunk, batch norm's statistics, Sobel's kernels if any, and `top_layer.*`: copies on the CPU.
     pub fn weights(&self) -> Result<StateDict> {
         let mut weights = StateDict::new();
-        for (name, tensor) in self.body.iter().chain(&self.fixed).chain(HEAD.map(str::to_owned).iter().zip(&self.head))
-        {
+        let body = self.body.iter().map(|parameter| (parameter.name.clone(), &parameter.tensor));
+        let fixed = self.fixed.iter().map(|(name, tensor)| (name.clone(), tensor));
+        let head = HEAD.map(str::to_owned).into_iter().zip(&self.head);
+        for (name, tensor) in body.chain(self.norms.iter().flat_map(Statistics::tensors)).chain(fixed).chain(head) {
             let copy = tensors::plain(tensor)?;
             let finite = copy.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
             ensure!(
@@ -129,14 +165,15 @@ impl Trainer {
                 "tensor {name} is not finite after {} steps: the weights have diverged; lower lr",
                 self.steps
             );
-            weights.insert(name.clone(), copy);
+            weights.insert(name, copy);
         }
         Ok(weights)
     }
 
     /// The body's momentum buffers by the names of their parameters: copies on the CPU. The head has none.
     pub fn momentum(&self) -> Result<StateDict> {
-        self.buffers.iter().map(|(name, buffer)| Ok((name.clone(), tensors::plain(buffer)?))).collect()
+        let copy = |parameter: &Parameter| Ok((parameter.name.clone(), tensors::plain(&parameter.buffer)?));
+        self.body.iter().map(copy).collect()
     }
 
     fn targets(&self, labels: &[PseudoLabel]) -> Result<Tensor> {
@@ -148,63 +185,120 @@ impl Trainer {
         Ok(Tensor::f_from_slice(&labels)?.f_to_device(self.device)?)
     }
 
-    fn forward(&mut self, input: Tensor, step_seed: i64) -> Result<Tensor> {
-        let mut x = input;
-        for layer in self.shape.features() {
-            x = self.layer("features", &layer, x, step_seed, 0)?;
-        }
-        x = x.f_flatten(1, -1)?;
-        for (place, layer) in self.shape.classifier().iter().enumerate() {
-            x = self.layer("classifier", layer, x, step_seed, place as u64)?;
-        }
-        let [weight, bias] = &self.head;
-        Ok(x.f_linear(weight, Some(bias))?)
-    }
-
-    fn layer(&mut self, sequence: &str, layer: &Layer, mut x: Tensor, step_seed: i64, place: u64) -> Result<Tensor> {
-        let body = |index: &usize, name: &str| {
-            let name = format!("{sequence}.{index}.{name}");
-            self.body.get(&name).with_context(|| format!("BUG: {name} is not in the body"))
-        };
-        Ok(match layer {
-            Layer::Conv { index, stride, padding, .. } => {
-                x.f_conv2d(body(index, "weight")?, Some(body(index, "bias")?), *stride, *padding, 1, 1)?
-            }
-            Layer::Norm { index, .. } => {
-                let statistic = |name: &str| self.fixed.get(&format!("{sequence}.{index}.{name}"));
-                let (mean, variance) = (statistic("running_mean"), statistic("running_var"));
-                let (gain, shift) = (body(index, "weight")?, body(index, "bias")?);
-                // Updates the running statistics in place; the running variance takes the unbiased one.
-                let y = x.f_batch_norm(Some(gain), Some(shift), mean, variance, true, NORM_MOMENTUM, EPSILON, true)?;
-                if let Some(count) = self.fixed.get_mut(&format!("{sequence}.{index}.num_batches_tracked")) {
-                    let _ = count.f_add_scalar_(1)?;
+    fn forward(&self, ops: &[Op], mut x: Tensor, step_seed: i64) -> Result<Tensor> {
+        let body = |place: &usize| &self.body[*place].tensor;
+        for op in ops {
+            x = match op {
+                Op::Conv { weight, bias, stride, padding } => {
+                    x.f_conv2d(body(weight), bias.as_ref().map(body), *stride, *padding, 1, 1)?
                 }
-                y
-            }
-            Layer::Relu => x.f_relu_()?,
-            Layer::Pool { kernel, stride } => x.f_max_pool2d(*kernel, *stride, 0, 1, false)?,
-            Layer::Dropout => match dropout::mask(&x.size(), self.dropout, step_seed, place, (self.kind, self.device))?
-            {
-                Some(mask) => x.f_mul(&mask)?,
-                None => x,
-            },
-            Layer::Linear { index, .. } => x.f_linear(body(index, "weight")?, Some(body(index, "bias")?))?,
-        })
+                Op::Norm { weight, bias, statistics } => {
+                    let norm = &self.norms[*statistics];
+                    let (gain, shift, mean, variance) = (body(weight), body(bias), &norm.mean, &norm.variance);
+                    let _ = norm.batches.shallow_clone().f_add_scalar_(1)?;
+                    // Updates the running statistics in place; the running variance takes the unbiased one.
+                    let (mean, variance) = (Some(mean), Some(variance));
+                    x.f_batch_norm(Some(gain), Some(shift), mean, variance, true, NORM_MOMENTUM, EPSILON, true)?
+                }
+                Op::Relu => x.f_relu_()?,
+                Op::Pool { kernel, stride, padding } => x.f_max_pool2d(*kernel, *stride, *padding, 1, false)?,
+                Op::Average => x.f_mean_dim(&[2i64, 3][..], true, None)?,
+                Op::Flatten => x.f_flatten(1, -1)?,
+                Op::Dropout(stream) => {
+                    match dropout::mask(&x.size(), self.dropout, step_seed, *stream, (self.kind, self.device))? {
+                        Some(mask) => x.f_mul(&mask)?,
+                        None => x,
+                    }
+                }
+                Op::Linear { weight, bias } => x.f_linear(body(weight), Some(body(bias)))?,
+                Op::Residual { body, shortcut } => {
+                    let other = self.forward(shortcut, x.shallow_clone(), step_seed)?;
+                    self.forward(body, x, step_seed)?.f_add_(&other)?
+                }
+            };
+        }
+        Ok(x)
     }
 
     /// Gradients of this loss alone (so there is nothing to zero), the body's step, then the head's.
     fn update(&mut self, loss: &Tensor) -> Result<()> {
-        let parameters: Vec<&Tensor> = self.body.values().chain(&self.head).collect();
+        let body = self.body.iter().map(|parameter| &parameter.tensor);
+        let parameters: Vec<&Tensor> = body.chain(&self.head).collect();
         let gradients = Tensor::f_run_backward(&[loss], &parameters, false, false)?;
         let _guard = tch::no_grad_guard();
         let (of_body, of_head) = gradients.split_at(self.body.len());
-        for (((name, parameter), buffer), gradient) in self.body.iter_mut().zip(self.buffers.values_mut()).zip(of_body)
-        {
-            sgd::step(parameter, gradient, Some(buffer), &self.options).with_context(|| format!("update of {name}"))?;
+        for (Parameter { name, tensor, buffer }, gradient) in self.body.iter_mut().zip(of_body) {
+            sgd::step(tensor, gradient, Some(buffer), &self.options).with_context(|| format!("update of {name}"))?;
         }
         for (parameter, gradient) in self.head.iter_mut().zip(of_head) {
             sgd::step(parameter, gradient, None, &self.options)?;
         }
+        Ok(())
+    }
+}
+
+impl Statistics {
+    fn tensors(&self) -> [(String, &Tensor); 3] {
+        let name = |name: &str| below(&self.name, name);
+        [
+            (name("running_mean"), &self.mean),
+            (name("running_var"), &self.variance),
+            (name("num_batches_tracked"), &self.batches),
+        ]
+    }
+}
+
+/// Turns modules into operations.
+struct Builder<'a> {
+    place: &'a dyn Fn(&String) -> std::result::Result<usize, usize>,
+    /// Tensors that are not trained; statistics leave it for `norms`.
+    fixed: &'a mut StateDict,
+    device: Device,
+    norms: Vec<Statistics>,
+}
+
+impl Builder<'_> {
+    /// Appends the operations of a module that is called `at`.
+    fn add(&mut self, at: &str, module: &Module, ops: &mut Vec<Op>) -> Result<()> {
+        let place = |name: &str| {
+            let name = below(at, name);
+            (self.place)(&name).map_err(|_| anyhow!("BUG: {name} is not in the body"))
+        };
+        ops.push(match module {
+            Module::Conv { stride, padding, bias, .. } => {
+                let bias = bias.then(|| place("bias")).transpose()?;
+                Op::Conv { weight: place("weight")?, bias, stride: *stride, padding: *padding }
+            }
+            Module::Norm(_) => {
+                let (weight, bias) = (place("weight")?, place("bias")?);
+                let mut take = |name: &str| self.fixed.remove(&below(at, name));
+                let (mean, variance) = (take("running_mean"), take("running_var"));
+                let (mean, variance) = mean.zip(variance).with_context(|| format!("BUG: {at} has no statistics"))?;
+                let (mean, variance) = (mean.f_to_device(self.device)?, variance.f_to_device(self.device)?);
+                // Files older than this counter lack it; nothing is computed from it.
+                let batches = take("num_batches_tracked").map_or_else(tensors::counter, Ok)?;
+                self.norms.push(Statistics { name: at.to_owned(), mean, variance, batches });
+                Op::Norm { weight, bias, statistics: self.norms.len() - 1 }
+            }
+            Module::Linear(..) => Op::Linear { weight: place("weight")?, bias: place("bias")? },
+            Module::Sequence(children) => {
+                return children.iter().try_for_each(|(name, child)| self.add(&below(at, name), child, ops));
+            }
+            Module::Residual(long, short) => {
+                let (mut body, mut shortcut) = (Vec::new(), Vec::new());
+                self.add(at, long, &mut body)?;
+                self.add(at, short, &mut shortcut)?;
+                Op::Residual { body, shortcut }
+            }
+            Module::Pool { kernel, stride, padding } => {
+                Op::Pool { kernel: *kernel, stride: *stride, padding: *padding }
+            }
+            Module::Relu => Op::Relu,
+            Module::Average => Op::Average,
+            Module::Flatten => Op::Flatten,
+            Module::Dropout(stream) => Op::Dropout(*stream),
+            Module::Map(_) | Module::Feature => return Ok(()),
+        });
         Ok(())
     }
 }

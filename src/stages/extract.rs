@@ -27,7 +27,8 @@ pub enum Precision {
     F16,
 }
 
-/// Takes every image's feature: the output of the second fully connected layer before its ReLU, dropout off.
+/// Takes every image's feature: the output of the second fully connected layer before its ReLU, dropout off. Of a ResNet
+/// it is the mean over the last map.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Extract {

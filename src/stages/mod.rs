@@ -16,6 +16,7 @@ pub mod map;
 pub mod neighbors;
 pub mod oddities;
 pub mod originals;
+pub mod outside;
 pub mod probe;
 pub mod recall;
 pub mod sample;

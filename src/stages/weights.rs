@@ -2,13 +2,15 @@
 
 use crate::engine::{Input, Output};
 use crate::format::kind::Metadata;
-use crate::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
+use crate::format::weights::{MOMENTUM, Tensor, WEIGHTS, write_tensors};
 use crate::format::{Kind, Scalar, TensorRef, Tensors};
 use crate::learn::arch::NetShape;
-use crate::learn::tensors::{Number, Raw, StateDict, tensor_of};
+use crate::learn::tensors::{Number, Raw, StateDict, Value, counter, single, tensor_of};
+use crate::stages::outside::Trunk;
 use anyhow::{Context as _, bail};
 
-const SHAPE_KEY: &str = "dcpipe.net";
+/// What of the metadata is the network's shape.
+pub const SHAPE_KEY: &str = "dcpipe.net";
 
 /// The part with the tensors that PyTorch's `load_state_dict` takes.
 pub const WEIGHTS_PART: &str = WEIGHTS.file;
@@ -19,12 +21,16 @@ pub const MOMENTUM_PART: &str = MOMENTUM.file;
 pub fn read(input: &Input<'_>) -> anyhow::Result<(NetShape, StateDict)> {
     let bytes = input.part(WEIGHTS_PART)?;
     let file = Tensors::open(&WEIGHTS, &bytes)?;
+    Ok((shape_of(&file)?, state_of(&file)?))
+}
+
+/// Which network a file is for.
+pub fn shape_of(file: &Tensors) -> anyhow::Result<NetShape> {
     let text = file
         .metadata()
         .get(SHAPE_KEY)
         .with_context(|| format!("{WEIGHTS_PART} does not say which network it is for"))?;
-    let shape: NetShape = serde_json::from_str(text).with_context(|| format!("{WEIGHTS_PART}: {SHAPE_KEY}"))?;
-    Ok((shape, state_of(&file)?))
+    serde_json::from_str(text).with_context(|| format!("{WEIGHTS_PART}: {SHAPE_KEY}"))
 }
 
 /// Reads the body's momentum; empty before the first step.
@@ -65,12 +71,27 @@ fn write_part(
 
 /// Every tensor of a file, on the CPU.
 fn state_of(file: &Tensors) -> anyhow::Result<StateDict> {
-    file.iter()
-        .map(|(name, tensor)| {
-            let read = || tensor_of(number(tensor.scalar())?, tensor.shape(), tensor.bytes());
-            Ok((name.to_owned(), read().with_context(|| format!("tensor {name}"))?))
-        })
-        .collect()
+    file.iter().map(|(name, tensor)| Ok((name.to_owned(), read_tensor(name, tensor)?))).collect()
+}
+
+/// The trunk of a network in a file from outside, in single precision.
+pub fn read_outside(trunk: &Trunk<'_>, shape: &NetShape) -> anyhow::Result<StateDict> {
+    let mut state = StateDict::new();
+    for (name, tensor) in &trunk.tensors {
+        let tensor = single(&read_tensor(name, tensor)?).with_context(|| format!("tensor {name}"))?;
+        state.insert(name.clone(), tensor);
+    }
+    for (name, _) in shape.trunk() {
+        if !state.contains_key(&name) {
+            state.insert(name, counter()?); // `Outside::trunk` lets nothing else be missing.
+        }
+    }
+    Ok(state)
+}
+
+fn read_tensor(name: &str, tensor: &Tensor) -> anyhow::Result<Value> {
+    let read = || tensor_of(number(tensor.scalar())?, tensor.shape(), tensor.bytes());
+    read().with_context(|| format!("tensor {name}"))
 }
 
 fn scalar(number: Number) -> Scalar {

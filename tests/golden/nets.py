@@ -1,9 +1,11 @@
-"""Golden values for tests/suite/nets.rs: the two networks, their training step and the probe, in plain PyTorch.
+"""Golden values for tests/suite/nets.rs: the networks, their training step and the probe, in plain PyTorch.
 
 Written from the description in ARCHITECTURE.md's sources (layer tables, initialisation, optimisation), independently of
 the Rust code. Weights are never stored: both languages fill them from the same integer hash (`uniform` below).
 
-Run:  python tests/golden/nets.py        (torch 2.11, numpy, safetensors; writes tests/golden/nets/*)
+ResNets are torchvision's own, with the head called `top_layer`.
+
+Run:  python tests/golden/nets.py        (torch 2.11, torchvision 0.26, numpy, safetensors; writes tests/golden/nets/*)
 """
 import json
 import math
@@ -96,6 +98,54 @@ class Net(nn.Module):
         return maps
 
 
+class ResNet(nn.Module):
+    """torchvision's network without its head; `stem` is "imagenet", or "cifar": 3 x 3 by stride 1 and no pooling."""
+
+    def __init__(self, arch, sobel, input, k, stem="imagenet", **_):
+        super().__init__()
+        import torchvision
+
+        trunk = getattr(torchvision.models, arch)(num_classes=k)
+        channels = 2 if sobel else 3
+        if stem == "cifar":
+            trunk.conv1, trunk.maxpool = nn.Conv2d(channels, 64, 3, 1, 1, bias=False), nn.Identity()
+        elif sobel:
+            trunk.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+        trunk.top_layer, trunk.fc = trunk.fc, nn.Identity()
+        trunk.sobel = Net("alexnet", True, 64, 1).sobel if sobel else nn.Sequential()
+        self.trunk = trunk
+
+    def state_dict(self, *args, **kwargs):
+        return self.trunk.state_dict(*args, **kwargs)
+
+    def named_parameters(self, *args, **kwargs):
+        return self.trunk.named_parameters(*args, **kwargs)
+
+    @property
+    def top_layer(self):
+        return self.trunk.top_layer
+
+    def front(self, x):
+        return self.trunk.sobel(x)
+
+    def feature(self, x):
+        """What enters the head: the mean over the last map."""
+        return self.trunk(self.front(x))
+
+    def forward(self, x):
+        return self.trunk.top_layer(self.feature(x))
+
+    def activations(self, x):
+        """Behind the stem's ReLU and behind each stage, by name."""
+        t = self.trunk
+        x = t.relu(t.bn1(t.conv1(self.front(x))))
+        maps = {"conv1": x}
+        x = t.maxpool(x)
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            x = maps[name] = getattr(t, name)(x)
+        return maps
+
+
 def normalise(pixels, dtype=torch.float32):
     """u8 [n, s, s, 3] -> [n, 3, s, s], the way of ToTensor and Normalize."""
     x = torch.as_tensor(pixels).permute(0, 3, 1, 2).to(dtype) / 255
@@ -165,6 +215,58 @@ def keys():
     (OUT / "keys.json").write_text(json.dumps(table, indent=0).replace(",\n", ", ").replace("[\n", "[").replace("\n]", "]"))
 
 
+RESNETS = (
+    ("resnet18", False, 64, "imagenet"),
+    ("resnet18", True, 33, "imagenet"),
+    ("resnet18", False, 32, "cifar"),
+    ("resnet50", False, 64, "imagenet"),
+)
+
+
+def resnets():
+    """Names and shapes, maps, features, and two steps of training."""
+    table, out = {}, {}
+    for arch, sobel, input, stem in RESNETS:
+        net, tag = ResNet(arch, sobel, input, 7, stem), f"{arch} {sobel} {input} {stem}"
+        table[tag] = {n: list(t.shape) for n, t in net.state_dict().items()}
+        net = fill(net, torch.float64).eval()
+        x = normalise(pixels("pixels", 3, input), torch.float64)
+        with torch.no_grad():
+            for name, map in net.activations(x).items():
+                out[f"{tag} {name}"] = sample(map, 64)
+            out[f"{tag} feature"] = sample(net.feature(x), 256)
+    (OUT / "resnet_keys.json").write_text(
+        json.dumps(table, indent=0).replace(",\n", ", ").replace("[\n", "[").replace("\n]", "]"))
+    save_file(out, OUT / "resnet_activations.safetensors")
+    train("resnet18", 64, 2, ResNet, (torch.float64,))
+
+
+def small():
+    """alexnet_small at 32 pixels: names and shapes, maps, features."""
+    layers, channels = [], 3
+    for width, pooled in ((64, True), (192, True), (384, False), (256, False), (256, True)):
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.MaxPool2d(2, 2)] if pooled else []
+        channels = width
+    net = nn.Module()
+    net.features = nn.Sequential(*layers)
+    net.classifier = nn.Sequential(
+        nn.Dropout(), nn.Linear(256 * 4 * 4, 1024), nn.ReLU(), nn.Dropout(), nn.Linear(1024, 1024), nn.ReLU())
+    net.top_layer = nn.Linear(1024, 7)
+    table = {n: list(t.shape) for n, t in net.state_dict().items()}
+    (OUT / "alexnet_small.json").write_text(json.dumps(table))
+    fill(net, torch.float64).eval()
+    x, out, maps = normalise(pixels("pixels", 3, 32), torch.float64), {}, 0
+    with torch.no_grad():
+        for layer in net.features:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                maps += 1
+                out[f"alexnet_small False 32 conv{maps}"] = sample(x, 64)
+        out["alexnet_small False 32 fc2"] = sample(net.classifier[:-1](x.flatten(1)), 256)
+    save_file(out, OUT / "alexnet_small.safetensors")
+
+
 def activations():
     out = {}
     for arch, sobel, input in NETS:
@@ -186,34 +288,38 @@ def sobel():
 
 
 def training():
-    """Two optimizers: the body's with momentum, the head's without; weight decay on everything but Sobel."""
     for arch, input, steps in (("alexnet", 64, 10), ("vgg16", 32, 2)):
-        out = {}
-        for dtype in (torch.float64, torch.float32):
-            net = fill(Net(arch, True, input, 10, dropout=0.0), dtype).train()
-            body = [p for n, p in net.named_parameters() if p.requires_grad and not n.startswith("top_layer")]
-            optim_body = torch.optim.SGD(body, lr=0.05, momentum=0.9, weight_decay=1e-5)
-            optim_head = torch.optim.SGD(net.top_layer.parameters(), lr=0.05, weight_decay=1e-5)
-            losses, tag = [], str(dtype).removeprefix("torch.")
-            for step in range(steps):
-                x = normalise(pixels(f"step {step}", 8, input), dtype)
-                y = torch.from_numpy((bits(f"labels {step}", 8) % np.uint64(10)).astype(np.int64))
-                loss = F.cross_entropy(net(x), y)
-                optim_body.zero_grad()
-                optim_head.zero_grad()
-                loss.backward()
-                optim_body.step()
-                optim_head.step()
-                losses.append(loss.item())
-                if dtype == torch.float64 and step + 1 in (1, steps):
-                    at = f"{tag} after {step + 1}"
-                    for name, tensor in net.state_dict().items():
-                        out[f"{at} {name}"] = sample(tensor, 12)
-                    names = [n for n, p in net.named_parameters() if p.requires_grad and not n.startswith("top_layer")]
-                    for name, p in zip(names, body):
-                        out[f"{at} momentum {name}"] = sample(optim_body.state[p]["momentum_buffer"], 12)
-            out[f"{tag} loss"] = torch.tensor(losses, dtype=torch.float64)
-        save_file(out, OUT / f"training_{arch}.safetensors")
+        train(arch, input, steps, Net, (torch.float64, torch.float32))
+
+
+def train(arch, input, steps, build, dtypes):
+    """Two optimizers: the body's with momentum, the head's without; weight decay on everything but Sobel."""
+    out = {}
+    for dtype in dtypes:
+        net = fill(build(arch, True, input, 10, dropout=0.0), dtype).train()
+        body = [p for n, p in net.named_parameters() if p.requires_grad and not n.startswith("top_layer")]
+        optim_body = torch.optim.SGD(body, lr=0.05, momentum=0.9, weight_decay=1e-5)
+        optim_head = torch.optim.SGD(net.top_layer.parameters(), lr=0.05, weight_decay=1e-5)
+        losses, tag = [], str(dtype).removeprefix("torch.")
+        for step in range(steps):
+            x = normalise(pixels(f"step {step}", 8, input), dtype)
+            y = torch.from_numpy((bits(f"labels {step}", 8) % np.uint64(10)).astype(np.int64))
+            loss = F.cross_entropy(net(x), y)
+            optim_body.zero_grad()
+            optim_head.zero_grad()
+            loss.backward()
+            optim_body.step()
+            optim_head.step()
+            losses.append(loss.item())
+            if dtype == torch.float64 and step + 1 in (1, steps):
+                at = f"{tag} after {step + 1}"
+                for name, tensor in net.state_dict().items():
+                    out[f"{at} {name}"] = sample(tensor, 12)
+                names = [n for n, p in net.named_parameters() if p.requires_grad and not n.startswith("top_layer")]
+                for name, p in zip(names, body):
+                    out[f"{at} momentum {name}"] = sample(optim_body.state[p]["momentum_buffer"], 12)
+        out[f"{tag} loss"] = torch.tensor(losses, dtype=torch.float64)
+    save_file(out, OUT / f"training_{arch}.safetensors")
 
 
 def probe():
@@ -238,6 +344,6 @@ def probe():
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
     torch.set_num_threads(2)
-    for make in (keys, activations, sobel, training, probe):
+    for make in (keys, activations, sobel, training, resnets, small, probe):
         if len(sys.argv) < 2 or make.__name__ in sys.argv[1:]:
             make()

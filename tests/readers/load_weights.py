@@ -1,4 +1,4 @@
-"""Load dcpipe's weights into a torch module, strictly, and compare FC2 features.
+"""Load dcpipe's weights into a torch module, strictly, and compare features.
 
   python tests/readers/load_weights.py FILE.safetensors --arch alexnet --sobel --input 64 \
          [--crops crops/part-00000.arrow --features features/epoch=0001/part-00000.arrow]
@@ -17,7 +17,7 @@ import torchvision
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "golden"))
-from nets import Net, normalise  # noqa: E402
+from nets import Net, ResNet, normalise  # noqa: E402
 
 
 def column(path, name):
@@ -35,7 +35,8 @@ def column(path, name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file")
-    parser.add_argument("--arch", choices=["alexnet", "vgg16"], required=True)
+    parser.add_argument("--arch", choices=["alexnet", "vgg16", "resnet18", "resnet50"], required=True)
+    parser.add_argument("--stem", choices=["imagenet", "cifar"], default="imagenet", help="of a ResNet")
     parser.add_argument("--sobel", action="store_true")
     parser.add_argument("--input", type=int, default=224)
     parser.add_argument("--k", type=int, help="outputs of the head; read from the file when absent")
@@ -47,10 +48,13 @@ def main():
 
     state = {name: tensor for name, tensor in load_file(args.file).items() if not name.startswith("momentum.")}
     k = args.k or (state["top_layer.bias"].shape[0] if "top_layer.bias" in state else 1)
-    net = Net(args.arch, args.sobel, args.input, k)
+    if args.arch.startswith("resnet"):
+        net = ResNet(args.arch, args.sobel, args.input, k, args.stem)
+    else:
+        net = Net(args.arch, args.sobel, args.input, k)
     if "top_layer.bias" not in state:  # weights before the first epoch have no head yet
         state |= {name: tensor for name, tensor in net.state_dict().items() if name.startswith("top_layer.")}
-    net.load_state_dict(state, strict=True)
+    getattr(net, "trunk", net).load_state_dict(state, strict=True)
     net.eval()
     print(f"{args.file}: {len(state)} tensors, strict=True, k = {k}")
     if args.arch == "vgg16":

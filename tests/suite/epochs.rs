@@ -14,7 +14,7 @@ use dcpipe::learn::train::Trainer;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-const SHAPE: NetShape = NetShape { arch: Arch::Alexnet, sobel: true, input: 64 };
+const SHAPE: NetShape = NetShape::new(Arch::Alexnet, true, 64);
 const SIDE: usize = SHAPE.input as usize;
 const IMAGES: usize = 96;
 const KINDS: usize = 6;

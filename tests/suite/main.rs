@@ -28,6 +28,7 @@ mod made;
 mod nets;
 mod noop;
 mod oddities;
+mod outside;
 mod parts;
 mod pipelines;
 mod probe;

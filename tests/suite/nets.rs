@@ -2,7 +2,7 @@
 
 use dcpipe::base::{Digest, PseudoLabel, Seed};
 use dcpipe::format::{Scalar, Tensors};
-use dcpipe::learn::arch::{Arch, NetShape};
+use dcpipe::learn::arch::{Arch, NetShape, Stem};
 use dcpipe::learn::initial::{initial_head, initial_trunk};
 use dcpipe::learn::net::Net;
 use dcpipe::learn::sgd::SgdOptions;
@@ -21,13 +21,21 @@ mod refusals;
 
 const CPU: Device = Device::Cpu;
 const SHAPES: [(&str, NetShape); 5] = [
-    ("alexnet True 64", NetShape { arch: Arch::Alexnet, sobel: true, input: 64 }),
-    ("alexnet False 67", NetShape { arch: Arch::Alexnet, sobel: false, input: 67 }),
-    ("vgg16 True 32", NetShape { arch: Arch::Vgg16, sobel: true, input: 32 }),
-    ("vgg16 False 64", NetShape { arch: Arch::Vgg16, sobel: false, input: 64 }),
-    ("alexnet True 224", NetShape { arch: Arch::Alexnet, sobel: true, input: 224 }),
+    ("alexnet True 64", NetShape::new(Arch::Alexnet, true, 64)),
+    ("alexnet False 67", NetShape::new(Arch::Alexnet, false, 67)),
+    ("vgg16 True 32", NetShape::new(Arch::Vgg16, true, 32)),
+    ("vgg16 False 64", NetShape::new(Arch::Vgg16, false, 64)),
+    ("alexnet True 224", NetShape::new(Arch::Alexnet, true, 224)),
 ];
 const SMALL: NetShape = SHAPES[0].1;
+const CIFAR: NetShape = NetShape { stem: Stem::Cifar, ..NetShape::new(Arch::Resnet18, false, 32) };
+const LITTLE: (&str, NetShape) = ("alexnet_small False 32", NetShape::new(Arch::AlexnetSmall, false, 32));
+const RESNETS: [(&str, NetShape); 4] = [
+    ("resnet18 False 64 imagenet", NetShape::new(Arch::Resnet18, false, 64)),
+    ("resnet18 True 33 imagenet", NetShape::new(Arch::Resnet18, true, 33)),
+    ("resnet18 False 32 cifar", CIFAR),
+    ("resnet50 False 64 imagenet", NetShape::new(Arch::Resnet50, false, 64)),
+];
 
 fn golden(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/nets").join(name);
@@ -114,7 +122,11 @@ fn weights(shape: &NetShape, kind: Kind) -> StateDict {
 }
 
 fn head(k: i64, kind: Kind) -> (Tensor, Tensor) {
-    (filled("top_layer.weight", &[k, 4096], kind), filled("top_layer.bias", &[k], kind))
+    head_of(&SMALL, k, kind)
+}
+
+fn head_of(shape: &NetShape, k: i64, kind: Kind) -> (Tensor, Tensor) {
+    (filled("top_layer.weight", &[k, shape.feature_dims() as i64], kind), filled("top_layer.bias", &[k], kind))
 }
 
 /// Every so-many-th value, the sum, the sum of magnitudes: what the golden files hold of a tensor.
@@ -139,13 +151,21 @@ fn distance(got: &[f64], want: &Tensor) -> f64 {
 
 #[test]
 fn tensor_names_and_shapes_are_those_of_the_torch_module() {
-    let keys = json("keys.json");
-    let full = ("vgg16 True 224", NetShape { arch: Arch::Vgg16, sobel: true, input: 224 });
-    for (tag, shape) in SHAPES.into_iter().chain([full]) {
+    let (keys, of_resnets) = (json("keys.json"), json("resnet_keys.json"));
+    let full = ("vgg16 True 224", NetShape::new(Arch::Vgg16, true, 224));
+    let of_little = json("alexnet_small.json");
+    for (tag, shape) in SHAPES.into_iter().chain([full, LITTLE]).chain(RESNETS) {
         let mut ours: BTreeMap<String, Vec<i64>> = shape.trunk().into_iter().collect();
-        ours.insert("top_layer.weight".into(), vec![7, 4096]);
+        let dims = match shape.arch {
+            Arch::Resnet18 => 512,
+            Arch::Resnet50 => 2048,
+            Arch::AlexnetSmall => 1024,
+            Arch::Alexnet | Arch::Vgg16 => 4096,
+        };
+        ours.insert("top_layer.weight".into(), vec![7, dims]);
         ours.insert("top_layer.bias".into(), vec![7]);
-        let theirs: BTreeMap<String, Vec<i64>> = serde_json::from_value(keys[tag].clone()).unwrap();
+        let theirs: BTreeMap<String, Vec<i64>> =
+            serde_json::from_value(keys.get(tag).or(of_resnets.get(tag)).unwrap_or(&of_little).clone()).unwrap();
         assert_eq!(ours, theirs, "{tag}");
     }
 }
@@ -180,27 +200,36 @@ fn sobel_answers_as_described() {
 
 #[test]
 fn activations_and_features_equal_torch() {
-    let goldens = state_of(golden("activations.safetensors"));
-    for (tag, shape) in SHAPES {
+    let mut goldens = state_of(golden("activations.safetensors"));
+    goldens.extend(state_of(golden("resnet_activations.safetensors")));
+    goldens.extend(state_of(golden("alexnet_small.safetensors")));
+    for (tag, shape) in SHAPES.into_iter().chain([LITTLE]).chain(RESNETS) {
         for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-4)] {
             let net = Net::load(&shape, &weights(&shape, kind), CPU).unwrap();
             let pixels = pixels("pixels", 3, &shape);
-            for (i, map) in net.activations(&pixels, 3).unwrap().iter().enumerate() {
-                let apart = distance(&sample(map, 64), &goldens[&format!("{tag} conv{}", i + 1)]);
-                assert!(apart < tolerance, "{tag} {kind:?} conv{}: {apart}", i + 1);
+            let maps = net.activations(&pixels, 3).unwrap();
+            assert_eq!(maps.len(), shape.maps().len());
+            for (map, told) in maps.iter().zip(shape.maps()) {
+                assert_eq!(map.size(), [3, told.channels, told.side, told.side], "{tag} {}", told.name);
+                let apart = distance(&sample(map, 64), &goldens[&format!("{tag} {}", told.name)]);
+                assert!(apart < tolerance, "{tag} {kind:?} {}: {apart}", told.name);
             }
-            let apart =
-                distance(&sample(&net.features_on_device(&pixels, 3).unwrap(), 256), &goldens[&format!("{tag} fc2")]);
-            assert!(apart < tolerance, "{tag} {kind:?} fc2: {apart}");
+            let feature = if tag.starts_with("resnet") { "feature" } else { "fc2" };
+            let golden = &goldens[&format!("{tag} {feature}")];
+            let apart = distance(&sample(&net.features_on_device(&pixels, 3).unwrap(), 256), golden);
+            assert!(apart < tolerance, "{tag} {kind:?} {feature}: {apart}");
         }
     }
 }
 
 #[test]
 fn initial_weights_have_the_published_moments() {
-    let shape = SMALL;
+    [SMALL, CIFAR].iter().for_each(moments);
+}
+
+fn moments(shape: &NetShape) {
     let seed = Seed::of_node(31, "weights@0");
-    let state = initial_trunk(&shape, &seed).unwrap();
+    let state = initial_trunk(shape, &seed).unwrap();
     for (name, sides) in shape.trunk() {
         let (tensor, n) = (&state[&name], sides.iter().product::<i64>() as f64);
         assert_eq!(tensor.size(), sides, "{name}");
@@ -220,7 +249,7 @@ fn initial_weights_have_the_published_moments() {
         assert!(mean.abs() < 4. * deviation / n.sqrt(), "{name}: mean {mean}");
         assert!((sd / deviation - 1.).abs() < 4. / (2. * n).sqrt(), "{name}: deviation {sd}, expected {deviation}");
     }
-    assert!(raw(&state) == raw(&initial_trunk(&shape, &seed).unwrap()));
+    assert!(raw(&state) == raw(&initial_trunk(shape, &seed).unwrap()));
 }
 
 fn labels(step: usize) -> Vec<PseudoLabel> {
@@ -229,11 +258,15 @@ fn labels(step: usize) -> Vec<PseudoLabel> {
 
 #[test]
 fn training_steps_equal_torch() {
-    let cases = [("training_alexnet.safetensors", SHAPES[0].1, 10), ("training_vgg16.safetensors", SHAPES[2].1, 2)];
+    let cases = [
+        ("training_alexnet.safetensors", SHAPES[0].1, 10),
+        ("training_vgg16.safetensors", SHAPES[2].1, 2),
+        ("training_resnet18.safetensors", NetShape::new(Arch::Resnet18, true, 64), 2),
+    ];
     for (file, shape, steps) in cases {
         let goldens = state_of(golden(file));
         let weights = weights(&shape, Kind::Double);
-        let (weight, bias) = head(10, Kind::Double);
+        let (weight, bias) = head_of(&shape, 10, Kind::Double);
         let options = SgdOptions::default();
         let mut trainer =
             Trainer::new(&shape, &weights, &StateDict::new(), (&weight, &bias), options, 0., CPU).unwrap();
@@ -367,8 +400,10 @@ fn a_new_head_starts_fresh_and_the_body_keeps_its_momentum() {
 
 #[test]
 fn a_batch_of_one_trains_and_stays_finite() {
-    for shape in [SMALL, NetShape { arch: Arch::Alexnet, sobel: false, input: 63 }, SHAPES[2].1] {
-        let (weight, bias) = head(10, Kind::Float);
+    let smallest = [NetShape::new(Arch::Alexnet, false, 63), NetShape::new(Arch::Resnet18, true, 33)];
+    let smallest = smallest.into_iter().chain([NetShape { input: 9, ..CIFAR }]);
+    for shape in [SMALL, SHAPES[2].1].into_iter().chain(smallest) {
+        let (weight, bias) = head_of(&shape, 10, Kind::Float);
         let weights = weights(&shape, Kind::Float);
         let mut trainer =
             Trainer::new(&shape, &weights, &StateDict::new(), (&weight, &bias), SgdOptions::default(), 0.5, CPU)
@@ -385,17 +420,20 @@ const SAME: &str = "features_are_the_same_bits_in_any_batch_on_any_number_of_thr
 fn features_are_the_same_bits_in_any_batch_on_any_number_of_threads() {
     let threads = std::env::var("DCPIPE_TEST_THREADS").ok();
     threads.iter().for_each(|threads| tch::set_num_threads(threads.parse().unwrap()));
-    let net = Net::load(&SMALL, &weights(&SMALL, Kind::Float), CPU).unwrap();
     let pixels = pixels("pixels", 100, &SMALL);
     let image = pixels.len() / 100;
-    let all = net.features(&pixels, 100).unwrap();
-    let digest = Digest::of(&all.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()).to_string();
+    let nets = [SMALL, RESNETS[0].1].map(|shape| Net::load(&shape, &weights(&shape, Kind::Float), CPU).unwrap());
+    let features = nets.each_ref().map(|net| net.features(&pixels, 100).unwrap());
+    let digest = Digest::of(&features.iter().flatten().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()).to_string();
     if threads.is_some() {
         let mut out = std::io::stdout();
         return writeln!(out, "digest {digest} on {} threads", tch::get_num_threads()).unwrap();
     }
     for batch in [1, 7, 16, 33, 65] {
-        assert!(net.features(&pixels[..batch * image], batch).unwrap() == all[..batch * 4096], "batch of {batch}");
+        for (net, all) in nets.iter().zip(&features) {
+            let some = net.features(&pixels[..batch * image], batch).unwrap();
+            assert!(some == all[..some.len()] && some.len() == all.len() / 100 * batch, "batch of {batch}");
+        }
     }
     let module = module_path!().split_once("::").map(|(_, module)| format!("{module}::")).unwrap_or_default();
     let on = |threads: usize| {

@@ -45,6 +45,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("--epoch N", "of export; the test of the flags has it"),
     ("--per-cluster N", "of export and of report; the test of the flags has it"),
     ("--clusters N", "of report; the test of the flags has it"),
+    ("--naming dcpipe", "of export; outside.rs has it"),
     ("--name", "of assign; the test of the flags has it"),
     ("--set NODE.PARAM=VALUE", "the form of an override; others stand beside it"),
     ("--store DIR", "DIR holds the images here; the test of the flags has it"),

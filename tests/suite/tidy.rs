@@ -322,8 +322,8 @@ const STARTERS: [&str; 5] = [
     "src/engine/crew/worker.rs",
 ];
 /// What starts a program, and what reads files that can carry code: TorchScript and pickles.
-const CARRIERS: [&str; 7] =
-    ["process::Command", "execv", "libc::system", "CModule", "VarStore", "load_multi", "pickle"];
+const CARRIERS: [&str; 8] =
+    ["process::Command", "execv", "libc::system", "CModule", "VarStore", "load_multi", "pickle", ".pth"];
 
 #[test]
 fn no_source_starts_a_program_or_names_a_format_that_carries_code() {

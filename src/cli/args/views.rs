@@ -1,6 +1,7 @@
 //! views: the arguments of the commands that show a run, hand it on, or apply it.
 
 use super::How;
+use crate::learn::naming::Naming;
 use crate::views::export::What;
 use clap::Args;
 use std::net::SocketAddr;
@@ -118,7 +119,7 @@ pub struct ExportArgs {
     /// Epoch to export; the default is the last one that can be
     #[arg(long, value_name = "N")]
     pub epoch: Option<u32>,
-    /// Folder to write, or file of csv; the default is a folder below DIR/NAME/export
+    /// Folder to write, or file of csv, weights and onnx; the default is below DIR/NAME/export
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// Copy the image files of folders instead of linking to them
@@ -130,6 +131,9 @@ pub struct ExportArgs {
     /// Side of the thumbnails in atlas, in pixels; the default is 96. Crops are not enlarged
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub side: Option<u32>,
+    /// Names of the tensors of weights; the default is dcpipe
+    #[arg(long, value_name = "NAMES")]
+    pub naming: Option<Naming>,
     /// Folder of the store
     #[arg(long, value_name = "DIR", default_value = ".dcpipe")]
     pub store: PathBuf,

@@ -7,18 +7,21 @@ mod folders;
 mod labelstudio;
 mod montage;
 mod names;
+mod onnx;
 mod originals;
 mod projector;
 mod source;
 pub(super) mod target;
 mod tensorboard;
 mod thumbnails;
+mod weights;
 
 use crate::base::shell::shell;
 use crate::engine::Plan;
+use crate::learn::naming::Naming;
 use crate::store::Store;
 use crate::views::made::records;
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use source::Source;
 use std::cell::RefCell;
 use std::fs::File;
@@ -46,6 +49,10 @@ pub enum What {
     Tensorboard,
     /// A JPEG file of the images of each cluster
     Montage,
+    /// The network of an epoch as a safetensors file, by the names of --naming
+    Weights,
+    /// Images in, features and cluster ids out: network, whitening and centroids of an epoch as one ONNX file
+    Onnx,
 }
 
 impl What {
@@ -59,6 +66,8 @@ impl What {
             Self::Labelstudio => "labelstudio",
             Self::Tensorboard => "tensorboard",
             Self::Montage => "montage",
+            Self::Weights => "weights",
+            Self::Onnx => "onnx",
         }
     }
 }
@@ -76,6 +85,8 @@ pub struct Options {
     pub per_cluster: Option<usize>,
     /// Side of thumbnails, in pixels.
     pub side: u32,
+    /// Whose names the tensors of [`What::Weights`] have.
+    pub naming: Naming,
 }
 
 /// Receives how far an export is: done, of how many, of what.
@@ -118,8 +129,8 @@ impl Job<'_> {
     }
 }
 
-/// Exports a clustering of a plan's last run to the folder `to`, or below `results` if none is named. One table goes to
-/// the file `to`, which it replaces.
+/// Exports a clustering of a plan's last run to the folder `to`, or below `results` if none is named. One table,
+/// and a network, go to the file `to`, which they replace.
 ///
 /// # Errors
 /// If the run has no such clustering, or its place has files that no export wrote.
@@ -133,6 +144,11 @@ pub fn export(
     heard: &Progress<'_>,
 ) -> anyhow::Result<Written> {
     let records = records(plan, store)?;
+    match what {
+        What::Weights => return weights::write(plan, &records, store, options, to, results),
+        What::Onnx => return onnx::write(plan, &records, store, options, to, results),
+        _ => {}
+    }
     let source = Source::open(plan, &records, store, options, what == What::Montage)?;
     let of = source.name.clone();
     if let (What::Csv, Some(file)) = (what, to) {
@@ -166,6 +182,7 @@ pub fn export(
         What::Labelstudio => labelstudio::write(&job)?,
         What::Tensorboard => tensorboard::write(&job)?,
         What::Montage => montage::write(&job)?,
+        What::Weights | What::Onnx => bail!("BUG: a network is no table of clusters"),
     };
     let notes = job.notes.take();
     let files = folder.finish(&format!("{} of {of} of run {}", what.name(), plan.name))?;

@@ -2,7 +2,7 @@
 
 use crate::base::StageKey;
 use crate::engine::Plan;
-use crate::engine::history::{self, End, PastRun};
+use crate::engine::past::{self, End, PastRun};
 use crate::format::noun::DATASET;
 use crate::store::Store;
 use crate::views::made::Made;
@@ -63,12 +63,12 @@ fn k(plan: &Plan) -> Option<u64> {
 /// What the journal has of the runs that worked on these nodes. A run that had nothing to do does not count, so it
 /// changes no page.
 fn course(journal: &Path, known: &BTreeSet<StageKey>) -> Vec<Value> {
-    let Ok(history) = history::read(journal) else {
+    let Ok(all) = past::read(journal) else {
         return vec![json!(["device, wall time, interruptions", "not known: the results have no events.jsonl"])];
     };
     let worked = |run: &&PastRun| run.ran.iter().any(|past| past.key.is_some_and(|key| known.contains(&key)));
-    let runs: Vec<&PastRun> = history.runs.iter().filter(worked).collect();
-    let is_at_work = history.runs.last().is_some_and(|last| last.end.is_none())
+    let runs: Vec<&PastRun> = all.runs.iter().filter(worked).collect();
+    let is_at_work = all.runs.last().is_some_and(|last| last.end.is_none())
         && journal.parent().and_then(turn::is_taken) == Some(true);
     let mut devices: Vec<&str> = Vec::new();
     let mut ends: BTreeMap<&str, u32> = BTreeMap::new();
@@ -76,7 +76,7 @@ fn course(journal: &Path, known: &BTreeSet<StageKey>) -> Vec<Value> {
         if !run.device.is_empty() && !devices.contains(&&*run.device) {
             devices.push(&run.device);
         }
-        let is_last = history.runs.last().is_some_and(|last| std::ptr::eq(last, *run));
+        let is_last = all.runs.last().is_some_and(|last| std::ptr::eq(last, *run));
         let end = match run.end {
             Some(End::Complete) => continue,
             Some(End::Interrupted) => "interrupted",

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// The first convolution of every network here.
-const FIRST: &str = "features.0.weight";
+/// The first convolution: of AlexNet and VGG16, and of the ResNets.
+const FIRST: [&str; 2] = ["features.0.weight", "conv1.weight"];
 /// Filters that are shown.
 const MOST: usize = 256;
 /// Numbers of a filter that is still a small picture.
@@ -28,7 +28,7 @@ pub(in crate::views) fn filters(plan: &Plan, store: &Store, records: &[Option<Re
         let (node, Some(record)) = (plan.node(id).name(), records[id.index()].as_ref()) else { continue };
         match part(store, record, weights::WEIGHTS.file) {
             Ok(Some(bytes)) => match Tensors::open(&weights::WEIGHTS, &bytes) {
-                Ok(tensors) => match tensors.get(FIRST).and_then(pictures) {
+                Ok(tensors) => match FIRST.iter().find_map(|name| tensors.get(name)).and_then(pictures) {
                     Some(found) => {
                         return json!({ "node": node, "shape": found.0, "pixels": STANDARD.encode(found.1) });
                     }
@@ -69,10 +69,10 @@ mod tests {
 
     fn tensor(shape: &[usize], numbers: &[f32]) -> Option<([usize; 4], Vec<u8>)> {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        let tensor = TensorRef { name: FIRST, scalar: Scalar::F32, shape, bytes: &bytes };
+        let tensor = TensorRef { name: FIRST[0], scalar: Scalar::F32, shape, bytes: &bytes };
         let file = write_tensors(Vec::new(), &weights::WEIGHTS, &[tensor], &Default::default()).unwrap();
         let tensors = Tensors::open(&weights::WEIGHTS, &Bytes::from(file)).unwrap();
-        pictures(tensors.get(FIRST).unwrap())
+        pictures(tensors.get(FIRST[0]).unwrap())
     }
 
     #[test]

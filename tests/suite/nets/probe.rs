@@ -7,7 +7,7 @@ use dcpipe::learn::probe;
 #[test]
 fn the_probe_counts_as_published() {
     let want = json("probe.json");
-    let shape = NetShape { arch: Arch::Alexnet, sobel: true, input: 224 };
+    let shape = NetShape::new(Arch::Alexnet, true, 224);
     let dims: Vec<usize> = (1..=5).map(|conv| probe::pooled_dims(&shape, conv).unwrap()).collect();
     assert_eq!(serde_json::json!(dims), want["dims"]);
     assert!(probe::pooled_dims(&shape, 0).is_err() && probe::pooled_dims(&shape, 6).is_err());

@@ -20,7 +20,7 @@ fn misfits_are_refused_by_name() {
     assert_eq!(message, "tensor features.4.bias is missing (expected shape [256])");
     assert!(refused(net(&with("layer1.0.conv1.weight", Some(zeros)))).contains("another network"));
     let message = refused(Net::load(&NetShape { input: 62, ..SMALL }, &full, CPU));
-    assert!(message.contains("the smallest input is 63 x 63"), "{message}");
+    assert!(message.contains("The smallest input is 63 x 63"), "{message}");
 
     let sick = with("classifier.4.bias", Some(Tensor::full([4096], f64::NAN, (Kind::Float, CPU))));
     let message = format!("{:#}", net(&sick).unwrap().features(&pixels("p", 2, &SMALL), 2).unwrap_err());

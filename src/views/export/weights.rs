@@ -1,0 +1,77 @@
+//! weights: the network of an epoch as one file, with the names of another program.
+
+use super::{Options, Written, target};
+use crate::base::shell::shell;
+use crate::engine::Plan;
+use crate::format::weights::{WEIGHTS, write_foreign, write_tensors};
+use crate::format::{Metadata, TensorRef, Tensors, noun};
+use crate::learn::naming::Naming;
+use crate::stages::weights::{SHAPE_KEY, shape_of};
+use crate::store::{Record, Store};
+use crate::views::made::made;
+use anyhow::{Context, bail, ensure};
+use std::path::{Path, PathBuf};
+
+/// Writes the file `to`, which it replaces, or one below `results`.
+pub fn write(
+    plan: &Plan,
+    records: &[Option<Record>],
+    store: &Store,
+    options: &Options,
+    to: Option<&Path>,
+    results: &Path,
+) -> anyhow::Result<Written> {
+    let all: Vec<_> = made(plan, records).into_iter().filter(|made| made.is(&noun::WEIGHTS)).collect();
+    let mut whole = Vec::new();
+    for made in &all {
+        if let Some(bytes) = made.part(store, WEIGHTS.file)? {
+            whole.push((made.node, bytes));
+        }
+    }
+    let epochs: Vec<_> = whole.iter().map(|(node, _)| node.epoch.0.to_string()).collect();
+    let there = || match epochs.as_slice() {
+        [] => "the store has the bytes of none. keep: { weights: all } in the pipeline retains them".to_owned(),
+        epochs => format!("the store has the bytes of epochs {}", epochs.join(", ")),
+    };
+    ensure!(!all.is_empty(), "run {} has no weights yet", plan.name);
+    let found = match options.epoch {
+        Some(epoch) => whole.iter().rev().find(|(node, _)| node.epoch.0 == epoch),
+        None => whole.last(),
+    };
+    let Some((node, bytes)) = found else {
+        let which = options.epoch.map_or_else(String::new, |epoch| format!(" of epoch {epoch}"));
+        bail!("run {} has no weights{which} to export: {}", plan.name, there());
+    };
+    let (file, naming) = (Tensors::open(&WEIGHTS, bytes)?, options.naming);
+    let shape = shape_of(&file)?;
+    naming.check(&shape)?;
+    let named: Vec<_> = file.iter().map(|(name, tensor)| (naming.theirs(&shape, name), tensor)).collect();
+    let tensors: Vec<_> = named
+        .iter()
+        .map(|(name, tensor)| TensorRef { name, scalar: tensor.scalar(), shape: tensor.shape(), bytes: tensor.bytes() })
+        .collect();
+    let mut metadata = Metadata::new();
+    metadata.insert(SHAPE_KEY.to_owned(), serde_json::to_string(&shape)?);
+    let to = to.map_or_else(|| place(results, node.epoch.0, naming), Path::to_owned);
+    ensure!(!to.is_dir(), "{} is a folder; name the file", to.display());
+    target::make_parent(&to)?;
+    let bytes = target::write(&to, |out| {
+        match naming {
+            Naming::Dcpipe => write_tensors(out, &WEIGHTS, &tensors, &metadata)?,
+            _ => write_foreign(out, &to.display().to_string(), &tensors, &metadata)?,
+        };
+        Ok(())
+    })
+    .context("the weights")?;
+    let mut notes = Vec::new();
+    if !file.iter().any(|(name, _)| name.starts_with("top_layer.")) {
+        notes.push("these weights have no head: no epoch has trained one".to_owned());
+    }
+    let script = format!("import safetensors.torch as s; print(*s.load_file({:?}))", to.display().to_string());
+    let opens = vec![format!("python3 -c {}", shell(&script))];
+    Ok(Written { to, of: node.name(), files: (1, bytes), notes, opens })
+}
+
+fn place(results: &Path, epoch: u32, naming: Naming) -> PathBuf {
+    results.join("export/weights").join(format!("epoch={epoch:04}.{}.safetensors", naming.word()))
+}
