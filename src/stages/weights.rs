@@ -8,6 +8,7 @@ use crate::learn::arch::NetShape;
 use crate::learn::tensors::{Number, Raw, StateDict, Value, counter, single, tensor_of};
 use crate::stages::outside::Trunk;
 use anyhow::{Context as _, bail};
+use std::collections::btree_map::Entry;
 
 /// What of the metadata is the network's shape.
 pub const SHAPE_KEY: &str = "dcpipe.net";
@@ -82,8 +83,8 @@ pub fn read_outside(trunk: &Trunk<'_>, shape: &NetShape) -> anyhow::Result<State
         state.insert(name.clone(), tensor);
     }
     for (name, _) in shape.trunk() {
-        if !state.contains_key(&name) {
-            state.insert(name, counter()?); // `Outside::trunk` lets nothing else be missing.
+        if let Entry::Vacant(place) = state.entry(name) {
+            place.insert(counter()?); // `Outside::trunk` lets nothing else be missing.
         }
     }
     Ok(state)
