@@ -1,7 +1,7 @@
 //! gather: what the store has of a run, brought into the form in which the page reads it.
 
-use super::{course, worth};
 use super::told::CURVES;
+use super::{course, worth};
 use crate::engine::Plan;
 use crate::format::dataset::{self, open_bad};
 use crate::format::noun::{DATASET, GALLERY};

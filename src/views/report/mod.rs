@@ -73,8 +73,9 @@ fn shows(plan: &Plan, digests: &[Option<Digest>]) -> Digest {
     let mut text = format!("dcpipe-report {VERSION}\n");
     for id in plan.order() {
         let node = plan.node(*id);
-        let is_read =
-            [DATASET, METRICS, WEIGHTS, EVALUATION, GALLERY, MAP].iter().any(|noun| noun.name == node.stage.def().output.name);
+        let is_read = [DATASET, METRICS, WEIGHTS, EVALUATION, GALLERY, MAP]
+            .iter()
+            .any(|noun| noun.name == node.stage.def().output.name);
         if let Some(digest) = digests[id.index()].filter(|_| is_read) {
             let _ = writeln!(text, "{} {digest}", node.name());
         }
