@@ -62,7 +62,8 @@ impl Statistics {
         for number in numbers.take(STATISTICS_NUMBERS) {
             (seen, min, max, sum) = (seen + 1, number.min(min), number.max(max), sum + number);
         }
-        (seen > 0).then(|| Self { numbers: seen, min, max, mean: sum / seen as f64 })
+        // False of no numbers, and of nothing but NaN.
+        (min <= max).then(|| Self { numbers: seen, min, max, mean: sum / seen as f64 })
     }
 }
 

@@ -39,7 +39,7 @@ pub fn calibrated(
             break;
         }
         let map = front.forward(&upload(&pixels, images, shape.input, device)?)?;
-        pass(&module, "", &tensors, map, &mut sums)?;
+        drop(pass(&module, "", &tensors, map, &mut sums)?);
         batches += 1;
     }
     ensure!(batches > 0, "no images to calibrate batch norm with");

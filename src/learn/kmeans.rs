@@ -36,8 +36,8 @@ pub struct Lloyd {
     pub dims: usize,
     /// How many iterations are done.
     pub iteration: u32,
-    /// Whether centroids are brought to length 1, as faiss's spherical k-means does: then the nearest of a vector of length
-    /// 1 is the one with the largest cosine.
+    /// Whether centroids are brought to length 1, as in faiss's spherical k-means. The nearest centroid of a vector of
+    /// length 1 then has the largest cosine.
     pub spherical: bool,
     /// The last iteration's assignment; empty before the first. Only the report's `moved` depends on it.
     pub previous: Vec<ClusterId>,

@@ -10,8 +10,8 @@ use rayon::prelude::*;
 /// Rows whose distances are summed together; the sums then do not depend on threads.
 const BLOCK: usize = 4096;
 
-/// `k` different rows of the vectors (n x `dims`, in one slice or several). The first is any; each further one is drawn with a
-/// chance in proportion to the squared distance from its nearest among those before. `step` hears how many are drawn, and
+/// `k` different rows of the vectors (n x `dims`, in one slice or several). The first is any. The chance of a
+/// further one is in proportion to its squared distance from the nearest drawn one. `step` hears how many are drawn, and
 /// may end it. Costs k passes over the vectors, as much arithmetic as one iteration.
 ///
 /// # Errors

@@ -65,6 +65,19 @@ fn every_kind_has_a_sample_and_every_part_of_a_noun_a_kind() {
     }
 }
 
+#[test]
+fn a_column_of_nothing_but_nan_has_no_statistics() {
+    let mut sample = sample_evaluation();
+    let statistics = |sample: &Evaluation| {
+        let described = describe("evaluation.parquet", &sample.write(Vec::new()).unwrap().into(), 0).unwrap();
+        ["value", "random"].map(|name| described.columns.iter().find(|column| column.name == name).unwrap().statistics)
+    };
+    assert!(statistics(&sample).iter().all(Option::is_some));
+    sample.measures.iter_mut().for_each(|measure| measure.random = None);
+    let [value, random] = statistics(&sample);
+    assert!(value.is_some() && random.is_none());
+}
+
 fn committed(name: &str) -> Bytes {
     let path = root().join("tests/data/formats").join(name);
     if let (true, Some((_, bytes))) = (accept(), samples().into_iter().find(|(sample, _)| *sample == name)) {

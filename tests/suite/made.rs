@@ -5,12 +5,15 @@ use dcpipe::engine::keys::key_of;
 use dcpipe::engine::{Device, Facts, Node, NodeId, Plan};
 use dcpipe::format::clusters::write_iterations;
 use dcpipe::format::dataset::{write_bad, write_images};
+use dcpipe::format::evaluation::EVALUATION;
 use dcpipe::format::gallery::{self, Stats, write_members};
 use dcpipe::format::metrics::{write_metrics, write_steps};
 use dcpipe::format::neighbors::{self, Neighbors};
 use dcpipe::format::oddities::{self, Oddities, write_nearest};
 use dcpipe::format::projection::{PROJECTION, write_projection};
-use dcpipe::format::{BadImage, Centroids, Clusters, Image, Iteration, Manifest, Metadata, Metric, Step};
+use dcpipe::format::{
+    BadImage, Centroids, Clusters, Evaluation, Image, Iteration, Manifest, Measure, Metadata, Metric, Step,
+};
 use dcpipe::learn::torch::numerics_of;
 use dcpipe::pipeline::load_text;
 use dcpipe::store::{Record, Store};
@@ -82,6 +85,22 @@ pub fn parts(node: &Node) -> Parts {
                 (oddities::NEAREST.file, write_nearest(Vec::new(), &nearest).unwrap()),
                 (oddities::PICTURES, Vec::new()),
             ]
+        }
+        "evaluation" => {
+            let measure = Measure {
+                measure: "knn".to_owned(),
+                layer: "conv5".to_owned(),
+                protocol: "cosine".to_owned(),
+                k: 20,
+                value: 1.0 / f64::from(epoch + 2),
+                random: None,
+                learned_from: 36,
+                images: 4,
+                classes: 10,
+                seed: 0,
+            };
+            let evaluation = Evaluation { calibrated: epoch == 0, measures: vec![measure] };
+            vec![(EVALUATION.file, evaluation.write(Vec::new()).unwrap())]
         }
         "map" => {
             let places = vec![[epoch as f32, 0.0]; IMAGES as usize];

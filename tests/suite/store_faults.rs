@@ -225,7 +225,7 @@ fn a_file_in_place_of_a_store_folder_is_named() {
         put(&path);
         let refused = Store::open(folder.path()).err().unwrap_or_else(|| panic!("{harm} was taken for a folder"));
         assert!(
-            refused.to_string().contains("quarantine: ") && refused.to_string().contains("move that file away"),
+            refused.to_string().contains("quarantine: ") && refused.to_string().contains("Move it away"),
             "{refused}"
         );
         std::fs::remove_file(&path).expect("removed");

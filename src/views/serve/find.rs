@@ -3,7 +3,7 @@
 use crate::base::ImageId;
 use crate::format::Dataset;
 
-/// How many images have `text` in their path, whatever its case, and at most `count` of them from the `from`-th on.
+/// How many images have `text` in their path, and at most `count` of them from the `from`-th on. Case does not matter.
 pub(super) fn named(dataset: &Dataset, text: &str, from: usize, count: usize) -> (usize, Vec<ImageId>) {
     let text = text.to_lowercase();
     let (mut total, mut page) = (0, Vec::new());

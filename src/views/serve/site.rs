@@ -312,7 +312,7 @@ impl Site {
         Ok(json!({ "total": size, "from": asked.from, "rows": rows }))
     }
 
-    /// Images whose path has `text`, whatever its case, in the order of the ids: a page of them, with their clusters.
+    /// A page of the images whose path has `text`, with their clusters, in the order of the ids.
     pub(super) fn find(&self, epoch: u32, text: &str, from: usize, count: usize) -> anyhow::Result<Value> {
         let now = self.now()?;
         let of = sources(&now, epoch)?;
