@@ -9,6 +9,7 @@ use crate::engine::Outcome;
 use crate::engine::journal::FILE as JOURNAL;
 use crate::format::noun::GALLERY;
 use crate::store::blocked;
+use crate::views::export::apart_of_plan;
 use crate::views::report::{Asked, FILE, Wanted, Written, is_of, write};
 use std::fmt::Write;
 use std::path::Path;
@@ -22,6 +23,10 @@ pub fn report(args: &ReportArgs) -> Result<(), CliError> {
     folder.map_or(Ok(()), blocked::make).map_err(|why| {
         CliError::Files(format!("could not make the folder of {}: {why}; name another file with -o", to.display()))
     })?;
+    args.output
+        .as_deref()
+        .map_or(Ok(()), |to| apart_of_plan(&plan, to))
+        .map_err(|error| CliError::Files(error.to_string()))?;
     let asked = Asked { clusters: args.clusters, per_cluster: args.per_cluster };
     let (journal, wanted) =
         (args.out.join(&name).join(JOURNAL), Wanted { epoch: args.epoch, asked, ..Wanted::default() });

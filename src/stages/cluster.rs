@@ -89,7 +89,10 @@ impl Stage for Cluster {
         inputs.get("vectors", "images").map_or(Ok(()), |images| self.check_k(images))?;
         match (self.init, inputs.has("initial")) {
             (Init::Given, false) => {
-                bail!("init is given, and nothing is at the port initial; add initial: NODE to from")
+                bail!(
+                    "init is given, and nothing is at the port initial; add initial: NODE to from. clusters@prev is not there in \
+                 the first epoch, and the vectors of each epoch have axes of their own"
+                )
             }
             (Init::Random | Init::Spread, true) => {
                 bail!("clusters are at the port initial, and init does not read them; set init: given")

@@ -1,8 +1,8 @@
 //! outside: a file of weights from outside the store, by any of the known namings.
 
 use crate::base::Digest;
-use crate::format::Tensors;
 use crate::format::weights::Tensor;
+use crate::format::{FormatError, Scalar, Tensors};
 use crate::learn::arch::NetShape;
 use crate::learn::naming::{check_trunk, ours};
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -41,10 +41,12 @@ impl Outside {
         ensure!(about.len() <= LARGEST, "{name} has {} bytes: no network here has so many", about.len());
         let bytes = Bytes::from(std::fs::read(path).with_context(|| format!("reading {name}"))?);
         // Damage outside the store is no damage to an artifact, which the run would quarantine.
+        // The store's advice, to delete the file, would cost a person the only one.
         let file = Tensors::open_any(&name, &bytes).map_err(|error| {
+            let reason = if let FormatError::Damaged { reason, .. } = error { reason } else { error.to_string() };
             anyhow!(
-                "{error}. init reads whole safetensors files: copy or download the file again, or convert what torch.save \
-                 wrote with scripts/import-weights"
+                "{name} is no whole safetensors file of 16, 32 or 64-bit floats ({reason}). Copy or download it again, or \
+                 convert what torch.save wrote with scripts/import-weights"
             )
         })?;
         Ok(Self { name, bytes, file })
@@ -65,6 +67,12 @@ impl Outside {
             match ours(shape, theirs) {
                 None => trunk.left_out.push(theirs),
                 Some(name) => {
+                    let is_float = matches!(tensor.scalar(), Scalar::F16 | Scalar::F32 | Scalar::F64);
+                    ensure!(
+                        is_float || name.ends_with("num_batches_tracked"),
+                        "{}: tensor {theirs} has whole numbers, and a network needs floats",
+                        self.name
+                    );
                     let sides = tensor.shape().iter().map(|side| *side as i64).collect();
                     found.push((name.clone(), theirs, sides));
                     trunk.tensors.push((name, tensor));

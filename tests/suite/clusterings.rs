@@ -51,7 +51,10 @@ fn given_centroids_that_do_not_fit_are_refused_before_anything_runs() {
     let space = space();
     for (set, told) in [
         ("again.init=random", "init does not read them; set init: given"),
-        ("clusters.init=given", "nothing is at the port initial; add initial: NODE to from"),
+        (
+            "clusters.init=given",
+            "nothing is at the port initial; add initial: NODE to from. clusters@prev is not there",
+        ),
         ("again.k=8", "the clusters at the port initial are 7, and k is 8; set k: 7"),
     ] {
         space.run(&["plan", "tiny.yaml", "--set", set]).complains_of(&[told]);

@@ -24,6 +24,7 @@ use crate::views::made::records;
 use anyhow::{bail, ensure};
 use source::Source;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -144,6 +145,7 @@ pub fn export(
     heard: &Progress<'_>,
 ) -> anyhow::Result<Written> {
     let records = records(plan, store)?;
+    to.map_or(Ok(()), |to| apart_of_plan(plan, to))?;
     match what {
         What::Weights => return weights::write(plan, &records, store, options, to, results),
         What::Onnx => return onnx::write(plan, &records, store, options, to, results),
@@ -187,6 +189,15 @@ pub fn export(
     let notes = job.notes.take();
     let files = folder.finish(&format!("{} of {of} of run {}", what.name(), plan.name))?;
     Ok(Written { to, of, files, notes, opens })
+}
+
+/// Refuses a place among the images of a plan, or in place of a file that a node reads.
+///
+/// # Errors
+/// If it is there.
+pub fn apart_of_plan(plan: &Plan, to: &Path) -> anyhow::Result<()> {
+    let sources: BTreeSet<PathBuf> = plan.order().iter().filter_map(|id| plan.node(*id).stage.source()).collect();
+    sources.iter().try_for_each(|source| apart(to, Some(source)))
 }
 
 /// Refuses a folder among the images: the next run would take its files for images.

@@ -15,7 +15,10 @@ use walkdir::WalkDir;
 /// The file that says of a folder that an export wrote it.
 const MARK: &str = ".dcpipe-export.json";
 
-/// What the file says.
+/// What it says of a folder that is not whole yet.
+const BEGUN: &str = "{\"begun\":true}";
+
+/// What it says of a whole one.
 #[derive(Serialize, Deserialize)]
 struct Mark {
     version: u32,
@@ -42,7 +45,10 @@ impl Folder {
         clear(make_parent(to)?, to);
         let tmp = aside(to);
         fs::create_dir(&tmp).with_context(|| format!("making {}", tmp.display()))?;
-        Ok(Self { to: to.to_owned(), tmp })
+        let folder = Self { to: to.to_owned(), tmp };
+        // Only a folder with this mark is ever removed: a person may give a folder such a name.
+        fs::write(folder.tmp.join(MARK), BEGUN).with_context(|| format!("writing into {}", folder.tmp.display()))?;
+        Ok(folder)
     }
 
     /// Where its files are written.
@@ -99,6 +105,7 @@ pub fn make_parent(to: &Path) -> anyhow::Result<&Path> {
 /// # Errors
 /// If `fill` fails or the file cannot be written; then what was there stays.
 pub fn write(to: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>) -> anyhow::Result<u64> {
+    check_file(to)?;
     let tmp = aside(to);
     let make = || {
         let mut out = BufWriter::with_capacity(1 << 16, File::create(&tmp)?);
@@ -140,6 +147,26 @@ pub fn is_unchanged(folder: &Path) -> bool {
     fs::symlink_metadata(folder.join(MARK)).is_ok() && check(folder).is_ok()
 }
 
+/// Removes a folder that a killed export left, and no other: one that it began, or one that it was replacing.
+pub fn remove_left(folder: &Path) {
+    let is_begun = fs::read(folder.join(MARK)).is_ok_and(|mark| mark == BEGUN.as_bytes());
+    if is_begun || is_unchanged(folder) {
+        let _ = fs::remove_dir_all(folder);
+    }
+}
+
+/// Refuses a place that has something other than a file: a device or a pipe would be replaced.
+///
+/// # Errors
+/// If a folder, a device or the like is there.
+pub fn check_file(to: &Path) -> anyhow::Result<()> {
+    match fs::metadata(to) {
+        Ok(found) if found.is_dir() => bail!("{} is a folder; name the file", to.display()),
+        Ok(found) if !found.is_file() => bail!("{} is no file; name another with -o", to.display()),
+        _ => Ok(()),
+    }
+}
+
 /// Whether no process of this machine has that number.
 pub fn process_is_gone(process: u32) -> bool {
     !Path::new("/proc").join(process.to_string()).exists()
@@ -179,7 +206,7 @@ fn clear(parent: &Path, to: &Path) {
         let rest = of.and_then(|found| found.strip_prefix(&name)?.strip_prefix('.')?.strip_suffix(".tmp"));
         let process = rest.and_then(|rest| rest.trim_start_matches("old.").parse::<u32>().ok());
         if process.is_some_and(process_is_gone) {
-            let _ = fs::remove_dir_all(&path);
+            remove_left(&path);
         }
     }
 }
@@ -216,10 +243,17 @@ mod tests {
     fn what_a_killed_export_left_goes_with_the_next() {
         let space = tempfile::tempdir().unwrap();
         let to = space.path().join("out");
-        let (dead, alive) = (space.path().join("out.4294967295.tmp"), space.path().join("out.1.tmp"));
-        fs::create_dir(&dead).unwrap();
-        fs::create_dir(&alive).unwrap();
+        let place = |name: &str| space.path().join(name);
+        let (dead, alive, mine) = (place("out.4294967295.tmp"), place("out.1.tmp"), place("out.4000000000.tmp"));
+        for folder in [&dead, &alive, &mine] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join(if *folder == mine { "thesis.tex" } else { MARK }), BEGUN).unwrap();
+        }
         export(&to, "one").unwrap();
         assert!(!dead.exists() && alive.exists());
+        assert!(mine.join("thesis.tex").exists(), "a person's folder of such a name stays");
+        let pipe = place("pipe");
+        std::os::unix::net::UnixListener::bind(&pipe).unwrap();
+        assert!(write(&pipe, |_| Ok(())).unwrap_err().to_string().contains("is no file"));
     }
 }

@@ -20,7 +20,7 @@ const read_flows = () => {
   for (const flows of [...into.values(), ...out.values()]) flows.sort((a, b) => b.images - a.images);
 };
 const large = (flows, whole) => flows.filter((flow) => flow.images >= CUT * whole);
-const listed = (nodes) => nodes.flatMap((node, at) => at ? [", ", node] : [node]);
+const joined = (nodes) => nodes.flatMap((node, at) => at ? [", ", node] : [node]);
 const past = (id) => make("button", { type: "button", class: "link", "aria-label": `cluster ${id} of the epoch before`, onclick: () => open_past(id) }, String(id));
 // A number alone says little to who hears it.
 const now = (id, text) => make("button", { type: "button", class: "link", onclick: () => open(id),
@@ -47,9 +47,9 @@ details.past = (c) => {
   if (!flows.length) return null;
   const match = c.previous < 0 ? [] : (out.get(c.previous) || []).filter((flow) => flow.cluster !== c.id).slice(0, 4);
   return make("div", {},
-    make("p", {}, `An epoch ago, of its ${number(c.size)} images: `, ...listed(flows.map(from)), others(c.size, flows, "from"), "."),
+    make("p", {}, `An epoch ago, of its ${number(c.size)} images: `, ...joined(flows.map(from)), others(c.size, flows, "from"), "."),
     c.previous < 0 ? null : make("p", {}, "It overlaps most with cluster ", past(c.previous), ` of the epoch before (${number(c.iou, 2)}).`,
-      ...(match.length ? [" The others of that one went: ", ...listed(match.map(to)), "."] : [])));
+      ...(match.length ? [" The others of that one went: ", ...joined(match.map(to)), "."] : [])));
 };
 const changes = () => {
   $("changes").hidden = !gallery;
@@ -71,13 +71,13 @@ const changes = () => {
     all.length > A_LIST ? make("p", { class: "soft" }, `The ${A_LIST} largest.`) : null);
   place.replaceChildren(make("div", { class: "charts" },
     box("Splits", `Clusters of the epoch before of which two or more clusters hold ${per_cent(CUT)} or more each.`,
-      olds.filter((o) => large(o.flows, o.size).length > 1), (o) => old(o, ...listed(large(o.flows, o.size).map(to)))),
+      olds.filter((o) => large(o.flows, o.size).length > 1), (o) => old(o, ...joined(large(o.flows, o.size).map(to)))),
     box("Merges", `Clusters to which two or more clusters of the epoch before gave ${per_cent(CUT)} or more each.`,
-      full.filter((c) => large(of(c), c.size).length > 1), (c) => one(c, ...listed(large(of(c), c.size).map(from)))),
+      full.filter((c) => large(of(c), c.size).length > 1), (c) => one(c, ...joined(large(of(c), c.size).map(from)))),
     box("Births", `Clusters to which no cluster of the epoch before gave ${per_cent(CUT)} of the images.`,
-      full.filter((c) => !large(of(c), c.size).length), (c) => one(c, ...listed(of(c).slice(0, 2).map(from)), ", and fewer from others")),
+      full.filter((c) => !large(of(c), c.size).length), (c) => one(c, ...joined(of(c).slice(0, 2).map(from)), ", and fewer from others")),
     box("Deaths", `Clusters of the epoch before of which no cluster holds ${per_cent(CUT)}.`,
-      olds.filter((o) => !large(o.flows, o.size).length), (o) => old(o, ...listed(o.flows.slice(0, 2).map(to)), ", and fewer to others"))));
+      olds.filter((o) => !large(o.flows, o.size).length), (o) => old(o, ...joined(o.flows.slice(0, 2).map(to)), ", and fewer to others"))));
 };
 
 // Images to look at. A row is image, path, label, cluster, distance, tile.

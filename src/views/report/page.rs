@@ -4,6 +4,8 @@ use serde_json::Value;
 
 /// The page, which a report and `dcpipe serve` have in common, with places for its head and its end.
 const PAGE: &str = include_str!("page.html");
+/// How it begins.
+pub(super) const PAGE_BEGINS: &str = "<!doctype html>\n";
 /// Its style.
 pub(in crate::views) const STYLE: &str = concat!(include_str!("page.css"), include_str!("more.css"));
 /// Its script.

@@ -1,11 +1,13 @@
 //! place: puts a page, and a folder beside it, where a person looks for them, both or none.
 
+use super::page::PAGE_BEGINS;
 use crate::base::Digest;
-use crate::views::export::target::{Folder, is_unchanged, process_is_gone};
+use crate::views::export::target::{Folder, check_file, is_unchanged, process_is_gone, remove_left};
 use crate::views::files;
 use anyhow::Context;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Digits of the digest in a folder's name.
@@ -45,6 +47,7 @@ impl Beside {
 
 /// Puts the page in its place at once. Then it removes the folders of earlier pages, and what killed reports left.
 pub(super) fn put(to: &Path, page: &str, beside: Option<&Beside>) -> anyhow::Result<()> {
+    check_file(to)?;
     files::replace(to, page.as_bytes()).with_context(|| format!("writing {}", to.display()))?;
     let (Some(name), Some(parent)) = (to.file_name().and_then(OsStr::to_str), to.parent()) else { return Ok(()) };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
@@ -62,7 +65,11 @@ pub(super) fn put(to: &Path, page: &str, beside: Option<&Beside>) -> anyhow::Res
             process.parse::<u32>().ok().filter(|_| is_ours)
         });
         if begun.is_some_and(process_is_gone) {
-            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            // A person may give a file or a folder such a name.
+            if is_page_begun(&path) {
+                let _ = fs::remove_file(&path);
+            }
+            remove_left(&path);
         } else if is_folder(rest)
             && beside.is_none_or(|beside| beside.path.file_name() != Some(&found))
             && is_unchanged(&path)
@@ -71,6 +78,14 @@ pub(super) fn put(to: &Path, page: &str, beside: Option<&Beside>) -> anyhow::Res
         }
     }
     Ok(())
+}
+
+/// Whether a file begins as a page does, as far as it goes.
+fn is_page_begun(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let is_file = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
+    let mut read = || fs::File::open(path)?.take(PAGE_BEGINS.len() as u64).read_to_end(&mut head);
+    is_file && read().is_ok() && PAGE_BEGINS.as_bytes().starts_with(&head)
 }
 
 /// A file name as an address: nothing in it means anything to a browser, to HTML or to CSS.
@@ -107,7 +122,14 @@ mod tests {
         mine.iter().for_each(|name| fs::create_dir(space.path().join(name)).unwrap());
         fs::write(space.path().join(mine[0]).join("photo.jpg"), "mine").unwrap();
         let killed = ["report.html.4294967295.tmp", "report.html.0a1b2c3d.files.4294967295.tmp"];
-        killed.iter().for_each(|name| fs::create_dir(space.path().join(name)).unwrap());
+        fs::write(space.path().join(killed[0]), &PAGE_BEGINS[..9]).unwrap();
+        std::mem::forget(Folder::begin(&space.path().join("report.html.0a1b2c3d.files.x")).unwrap());
+        let begun = files::aside(&space.path().join("report.html.0a1b2c3d.files.x"));
+        fs::rename(begun, space.path().join(killed[1])).unwrap();
+        let theirs = ["report.html.4000000000.tmp", "report.html.0a1b2c3d.files.4000000000.tmp"];
+        fs::write(space.path().join(theirs[0]), "mine").unwrap();
+        fs::create_dir(space.path().join(theirs[1])).unwrap();
+        fs::write(space.path().join(theirs[1]).join("1.jpg"), "mine").unwrap();
         let first = place("one", true).unwrap();
         assert!(killed.iter().all(|name| !space.path().join(name).exists()));
         assert_eq!(fs::read(first.join("1.jpg")).unwrap(), b"one");
@@ -117,7 +139,7 @@ mod tests {
         fs::write(second.join("note.txt"), "mine").unwrap();
         place("three", false);
         assert!(second.join("note.txt").exists(), "a person has changed it");
-        assert!(mine.iter().all(|name| space.path().join(name).exists()));
+        assert!(theirs.iter().chain(&mine).all(|name| space.path().join(name).exists()));
         assert_eq!(fs::read(space.path().join(mine[0]).join("photo.jpg")).unwrap(), b"mine");
     }
 
