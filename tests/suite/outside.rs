@@ -126,7 +126,7 @@ fn a_file_that_does_not_fit_is_refused_by_the_tensors_name_before_anything_runs(
         (
             "truncated",
             half,
-            &["truncated.safetensors", "copy or download the file again", "scripts/import-weights"][..],
+            &["truncated.safetensors", "Copy or download it again", "scripts/import-weights"][..],
         ),
         ("other", no_tensors, &["other.safetensors", "scripts/import-weights"][..]),
     ] {
