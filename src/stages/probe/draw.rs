@@ -2,7 +2,7 @@
 
 use crate::base::{Digest, ImageId};
 use crate::format::Dataset;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An image of one of the two data sets, with its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) struct Drawn {
     pub classes: u32,
     /// The images to learn from, as mixed as they can be: each stretch has every label at about its share.
     pub mixed: Vec<usize>,
+    /// What a person must know of the draw.
+    pub notes: Vec<String>,
 }
 
 impl Drawn {
@@ -53,6 +55,7 @@ pub(super) struct Sizes {
 /// An image with its place within its label, from 0 to 1.
 struct Placed {
     place: f64,
+    held_out: bool,
     rank: Digest,
     image: ImageId,
     label: i32,
@@ -63,8 +66,12 @@ struct Placed {
 /// one side, and a new image moves few others.
 pub(super) fn draw(dataset: &Dataset, val: Option<&Dataset>, sizes: &Sizes) -> Drawn {
     if dataset.labels().len() < 2 {
-        let some = most(placed(dataset, sizes.seed, false), sizes.learned);
-        return arranged(&some, Vec::new(), &BTreeMap::new(), |_| 0);
+        return unlabelled(
+            dataset,
+            sizes,
+            "the images have fewer than two labels, so only effective_dims is measured. Labels are names of folders: see \
+             whether the data set's root is a folder of folders",
+        );
     }
     let names: BTreeMap<&str, u32> = {
         let mut names: Vec<&str> = dataset.labels().iter().map(String::as_str).collect();
@@ -73,15 +80,23 @@ pub(super) fn draw(dataset: &Dataset, val: Option<&Dataset>, sizes: &Sizes) -> D
         names.dedup();
         names.into_iter().zip(0..).collect()
     };
-    let all = placed(dataset, sizes.seed, true);
     let (measured, learned, labels) = match val {
-        Some(val) => (placed(val, sizes.seed, true), all, val.labels()),
-        None if sizes.held_out <= 0.0 => (Vec::new(), all, dataset.labels()),
+        Some(val) => (placed(val, sizes, true), placed(dataset, sizes, true), val.labels()),
         None => {
-            let (out, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|placed| placed.place < sizes.held_out);
+            let (out, rest): (Vec<_>, Vec<_>) =
+                placed(dataset, sizes, true).into_iter().partition(|placed| placed.held_out);
             (out, rest, dataset.labels())
         }
     };
+    // Neighbours among copies of one image would always be right.
+    if val.is_none() && sizes.held_out > 0.0 && measured.is_empty() {
+        return unlabelled(
+            dataset,
+            sizes,
+            "no label has two images that differ enough to hold one out, so only effective_dims is measured. Add images, \
+             or connect val and val_crops",
+        );
+    }
     let (learned, measured) = (most(learned, sizes.learned), most(measured, sizes.measured));
     let class = |labels: &[String], label: i32| names[labels[label as usize].as_str()];
     let measured = measured.into_iter().map(|placed| Pick {
@@ -90,6 +105,12 @@ pub(super) fn draw(dataset: &Dataset, val: Option<&Dataset>, sizes: &Sizes) -> D
         class: class(labels, placed.label),
     });
     arranged(&learned, measured.collect(), &names, |label| class(dataset.labels(), label))
+}
+
+/// Every image without its label, for dimensions alone.
+fn unlabelled(dataset: &Dataset, sizes: &Sizes, why: &str) -> Drawn {
+    let some = most(placed(dataset, sizes, false), sizes.learned);
+    Drawn { notes: vec![why.to_owned()], ..arranged(&some, Vec::new(), &BTreeMap::new(), |_| 0) }
 }
 
 fn arranged(
@@ -106,7 +127,7 @@ fn arranged(
     let mut picks: Vec<_> = order.iter().map(pick).collect();
     measured.sort_by_key(|pick| pick.image);
     picks.extend(measured);
-    Drawn { learned: learned.len(), picks, classes: names.len() as u32, mixed }
+    Drawn { learned: learned.len(), picks, classes: names.len() as u32, mixed, notes: Vec::new() }
 }
 
 /// The first `count` by their places, which keeps the shares of the labels.
@@ -117,7 +138,8 @@ fn most(mut all: Vec<Placed>, count: usize) -> Vec<Placed> {
 }
 
 /// Every image, or every labelled one, with its place within its label.
-fn placed(dataset: &Dataset, seed: u64, labelled: bool) -> Vec<Placed> {
+fn placed(dataset: &Dataset, sizes: &Sizes, labelled: bool) -> Vec<Placed> {
+    let seed = sizes.seed;
     let mut by_label: BTreeMap<i32, Vec<(Digest, ImageId)>> = BTreeMap::new();
     for (row, (image, label)) in dataset.iter().zip(dataset.label_ids()).enumerate() {
         if *label >= 0 || !labelled {
@@ -128,17 +150,36 @@ fn placed(dataset: &Dataset, seed: u64, labelled: bool) -> Vec<Placed> {
     let mut all = Vec::with_capacity(dataset.len());
     for (label, mut images) in by_label {
         images.sort_unstable();
+        let out = held_out(&images, sizes.held_out);
         let count = images.len() as f64;
-        let mut before: Option<(Digest, f64)> = None;
         for (at, (rank, image)) in images.into_iter().enumerate() {
-            // The first of two images is held out at any share, so that a small label is measured.
-            let own = if at == 0 && count > 1.0 { f64::MIN_POSITIVE } else { (at as f64 + 0.5) / count };
-            let place = before.filter(|(known, _)| *known == rank).map_or(own, |(_, place)| place);
-            before = Some((rank, place));
-            all.push(Placed { place, rank, image, label });
+            // The first of two images comes before all others, so that a cap leaves small labels in.
+            let place = if at == 0 && count > 1.0 { f64::MIN_POSITIVE } else { (at as f64 + 0.5) / count };
+            all.push(Placed { place, held_out: out.contains(&rank), rank, image, label });
         }
     }
     all
+}
+
+/// The ranks of a label's images that are held out. Copies have one rank and count with their number. A group of them that
+/// exceeds the share is learned from, and the next one is tried.
+fn held_out(sorted: &[(Digest, ImageId)], share: f64) -> BTreeSet<Digest> {
+    let groups = || sorted.chunk_by(|a, b| a.0 == b.0);
+    let (count, mut held, mut out) = (sorted.len(), 0, BTreeSet::new());
+    for group in groups() {
+        let then = held + group.len();
+        // Something of each label is left to learn from, at any share.
+        if then < count && then as f64 - 0.5 < share * count as f64 {
+            held = then;
+            out.insert(group[0].0);
+        }
+    }
+    // A small label is measured at any share too: one image, or the fewest copies.
+    if share > 0.0 && out.is_empty() {
+        let fewest = groups().min_by_key(|group| group.len()).filter(|group| group.len() * 2 <= count);
+        out.extend(fewest.map(|group| group[0].0));
+    }
+    out
 }
 
 #[cfg(test)]
@@ -189,7 +230,7 @@ mod tests {
         // Each label has 50 images six times; the share ends within the six.
         let drawn = draw(&data, None, &Sizes { held_out: 0.09, ..SIZES });
         let digest = |pick: &Pick| data.image(pick.image).digest;
-        let learned: std::collections::BTreeSet<_> = drawn.picks[..drawn.learned].iter().map(digest).collect();
+        let learned: BTreeSet<_> = drawn.picks[..drawn.learned].iter().map(digest).collect();
         assert!(drawn.picks[drawn.learned..].iter().all(|pick| !learned.contains(&digest(pick))));
         assert!(drawn.learned < 900);
         let mixed = draw(&dataset(900, |at| at), None, &SIZES);
@@ -206,5 +247,24 @@ mod tests {
         assert!((0..3).all(|class| drawn.picks[..90].iter().filter(|pick| pick.class == class).count() == 30));
         let small = draw(&dataset(6, |at| at), None, &SIZES);
         assert_eq!((small.learned, small.picks.len()), (3, 6));
+    }
+    #[test]
+    fn many_copies_are_learned_from_and_other_images_are_held_out() {
+        // Of each label's 100 images, 60 are copies of one.
+        let drawn = draw(&dataset(300, |at| if at / 3 < 60 { at % 3 } else { at }), None, &SIZES);
+        assert_eq!((drawn.learned, drawn.picks.len()), (270, 300));
+        assert!(drawn.picks[270..].iter().all(|pick| pick.image.0 % 100 >= 60), "{:?}", &drawn.picks[270..]);
+    }
+
+    #[test]
+    fn labels_of_copies_alone_leave_everything_to_learn_from_and_say_so() {
+        for held_out in [0.1, 0.5, 0.9] {
+            let drawn = draw(&dataset(24, |at| at % 3), None, &Sizes { held_out, ..SIZES });
+            assert_eq!((drawn.learned, drawn.picks.len(), drawn.classes, drawn.mixed.len()), (24, 24, 0, 24));
+            assert!(drawn.notes[0].contains("only effective_dims"), "{:?}", drawn.notes);
+        }
+        // A label with one image is never held out whole.
+        let ones = draw(&dataset(3, |at| at), None, &Sizes { held_out: 0.9, ..SIZES });
+        assert_eq!((ones.learned, ones.classes), (3, 0));
     }
 }

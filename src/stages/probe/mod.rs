@@ -233,12 +233,7 @@ impl Probe {
         let all = drawn.picks.len();
         ensure!(all > 0, "there is no image to measure features on");
         let held_out = all - drawn.learned;
-        if drawn.classes == 0 {
-            cx.note(
-                "the images have fewer than two labels, so only effective_dims is measured. Labels are names of folders: \
-                 see whether the data set's root is a folder of folders",
-            );
-        }
+        drawn.notes.iter().for_each(|note| cx.note(note.clone()));
         // Each image asks all others where none is held out.
         let (known, asked) = if held_out > 0 { (drawn.learned, held_out) } else { (all - 1, all) };
         let mut neighbours: Vec<u64> = self.knn.iter().map(|k| u64::from(*k).min(known as u64)).collect();
