@@ -38,6 +38,16 @@ impl Drawn {
         let mixed = if whole > 0 { &self.mixed[..whole] } else { &self.mixed[..] };
         mixed.chunks(size)
     }
+
+    /// Names the images, their labels and their sides.
+    pub(super) fn digest(&self, dataset: &Dataset, val: Option<&Dataset>) -> Digest {
+        let mut text = format!("dcpipe draw {} {}\n", self.learned, self.classes);
+        for pick in &self.picks {
+            let images = val.filter(|_| pick.of_val).unwrap_or(dataset);
+            text += &format!("{} {}\n", images.image(pick.image).digest, pick.class);
+        }
+        Digest::of(text.as_bytes())
+    }
 }
 
 /// How many images are drawn.

@@ -8,7 +8,7 @@ pub mod verdict;
 use crate::engine::event::VERDICT;
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::IMAGES;
-use crate::format::evaluation::EVALUATION as TABLE;
+use crate::format::evaluation::{EVALUATION as TABLE, Subject};
 use crate::format::{Evaluation, Measure};
 use crate::learn::activations::{Tap, taps};
 use crate::learn::arch::NetShape;
@@ -130,7 +130,13 @@ impl Stage for Probe {
                 check_side(port, side, input)?;
             }
         }
+        ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
         Ok(())
+    }
+
+    /// Tells probes that read this one as their `random`, before anything runs.
+    fn sizes(&self, _: &InputSizes<'_>) -> crate::engine::Sizes {
+        vec![("calibrated", self.calibrate.into())]
     }
 
     fn estimate(&self, _: &Facts) -> Option<u64> {
@@ -139,12 +145,14 @@ impl Stage for Probe {
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let images = Images::open(cx)?;
-        let drawn = draw(&images.dataset, images.val.as_ref().map(|(val, _)| val), &self.sizes());
+        let drawn = draw(&images.dataset, images.val.as_ref().map(|(val, _)| val), &self.draw_sizes());
         let (shape, state) = weights::read(cx.input("weights")?)?;
         check_side("crops", images.side.into(), shape.input.into())?;
         let taps = self.taps(&shape)?;
         let mut measures = self.plan(&taps, &drawn, cx)?;
-        add_random(&mut measures, cx)?;
+        let draw = drawn.digest(&images.dataset, images.val.as_ref().map(|(val, _)| val));
+        let subject = Subject { net: serde_json::to_string(&shape)?, draw: draw.to_string(), decay: self.decay };
+        add_random(&mut measures, &subject, cx)?;
 
         let on = device::open(cx.device().parse()?)?;
         // What a person sees counts activations: of an image, one for each layer that it passes.
@@ -167,7 +175,7 @@ impl Stage for Probe {
         let probing =
             Probing { net: &net, images: &images, drawn: &drawn, decay: self.decay, seed: self.seed.into(), before };
         probing.all(&taps, &mut measures, cx)?;
-        let evaluation = Evaluation { calibrated: self.calibrate, measures };
+        let evaluation = Evaluation { calibrated: self.calibrate, subject, measures };
         self.tell(&evaluation, cx);
         cx.write_part(TABLE.file, |out| evaluation.write(out).map(drop))
     }
@@ -184,15 +192,28 @@ fn check_side(port: &str, side: u64, input: u64) -> anyhow::Result<()> {
 /// Images that pass together while batch norm is calibrated; its statistics depend on it.
 const BATCH: usize = 256;
 
-/// Puts the random network's values beside those that will be measured.
-fn add_random(measures: &mut [Measure], cx: &Context<'_>) -> anyhow::Result<()> {
+/// What the evaluation at `random` must be of. Without calibration its answers vanish, and anything would beat it.
+const UNCALIBRATED: &str =
+    "the evaluation at `random` is of a network whose batch norm was not calibrated: write calibrate: true in its with";
+
+/// Puts the values of the network before training beside those that will be measured.
+fn add_random(measures: &mut [Measure], subject: &Subject, cx: &Context<'_>) -> anyhow::Result<()> {
     let Some(random) = cx.input_if_any("random") else { return Ok(()) };
     let random = Evaluation::open(&random.part(TABLE.file)?)?;
-    if !random.calibrated {
-        cx.note(
-            "the evaluation at `random` is of a network whose batch norm was not calibrated: write calibrate: true",
-        );
-    }
+    ensure!(random.calibrated, "{UNCALIBRATED}");
+    let Subject { net, draw, decay } = &random.subject;
+    let (mine, theirs) = (&subject.net, net);
+    ensure!(mine == theirs, "the evaluation at `random` is of the network {theirs}, and the weights are of {mine}");
+    ensure!(
+        subject.draw == *draw,
+        "the evaluation at `random` is of other images. Give both nodes the same images, and the same held_out, \
+         learn_from, measure_on and seed"
+    );
+    ensure!(
+        subject.decay.to_bits() == decay.to_bits(),
+        "decay is {} here and {decay} in the evaluation at `random`; give both nodes one value",
+        subject.decay
+    );
     for measure in measures {
         let same = random.measures.iter().find(|other| measure.is_same_of(other));
         let same = same.with_context(|| {
@@ -208,7 +229,7 @@ fn add_random(measures: &mut [Measure], cx: &Context<'_>) -> anyhow::Result<()> 
 }
 
 impl Probe {
-    fn sizes(&self) -> Sizes {
+    fn draw_sizes(&self) -> Sizes {
         Sizes {
             held_out: self.held_out,
             learned: self.learn_from as usize,
@@ -274,10 +295,10 @@ impl Probe {
         Ok(measures)
     }
 
-    /// Says what was found, in one line, and warns of features that are worse than random ones.
+    /// Says what was found, in one line, and warns of features that are worse than before training.
     fn tell(&self, evaluation: &Evaluation, cx: &Context<'_>) {
         if self.calibrate {
-            return; // Of a random network there is nothing to judge.
+            return; // Of a network before training there is nothing to judge.
         }
         if let Some(verdict) = verdict::verdict(evaluation) {
             cx.note(format!("{VERDICT}{verdict}"));
