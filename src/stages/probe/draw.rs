@@ -83,6 +83,14 @@ pub(super) fn draw(dataset: &Dataset, val: Option<&Dataset>, sizes: &Sizes) -> D
              whether the data set's root is a folder of folders",
         );
     }
+    if val.is_some_and(|val| val.labels().is_empty()) {
+        return unlabelled(
+            dataset,
+            sizes,
+            "the images at val have no labels, so only effective_dims is measured, of the images at dataset. Labels are \
+             names of folders: give val a folder of folders, or leave val and val_crops out to hold images out",
+        );
+    }
     let names: BTreeMap<&str, u32> = {
         let mut names: Vec<&str> = dataset.labels().iter().map(String::as_str).collect();
         names.extend(val.iter().flat_map(|val| val.labels().iter().map(String::as_str)));
@@ -108,13 +116,41 @@ pub(super) fn draw(dataset: &Dataset, val: Option<&Dataset>, sizes: &Sizes) -> D
         );
     }
     let (learned, measured) = (most(learned, sizes.learned), most(measured, sizes.measured));
+    let notes = val.map_or_else(Vec::new, |val| notes_on(val, &measured, dataset, &learned));
     let class = |labels: &[String], label: i32| names[labels[label as usize].as_str()];
     let measured = measured.into_iter().map(|placed| Pick {
         of_val: val.is_some(),
         image: placed.image,
         class: class(labels, placed.label),
     });
-    arranged(&learned, measured.collect(), &names, |label| class(dataset.labels(), label))
+    Drawn { notes, ..arranged(&learned, measured.collect(), &names, |label| class(dataset.labels(), label)) }
+}
+
+/// What makes accuracies at `val` too high or too low: images that are learned from as well, and labels that are not.
+fn notes_on(val: &Dataset, measured: &[Placed], dataset: &Dataset, learned: &[Placed]) -> Vec<String> {
+    let known: BTreeSet<Digest> = learned.iter().map(|placed| dataset.image(placed.image).digest).collect();
+    let shared = measured.iter().filter(|placed| known.contains(&val.image(placed.image).digest)).count();
+    let mut notes = Vec::new();
+    if shared > 0 {
+        notes.push(format!(
+            "{shared} of {} images at val are copies of images to learn from, so accuracies are too high. Remove them from \
+             one of the two folders",
+            measured.len()
+        ));
+    }
+    let labels: BTreeSet<&str> = learned.iter().map(|placed| dataset.labels()[placed.label as usize].as_str()).collect();
+    let is_unknown = |placed: &&Placed| !labels.contains(val.labels()[placed.label as usize].as_str());
+    let unknown: Vec<_> = measured.iter().filter(is_unknown).collect();
+    if let Some(first) = unknown.first() {
+        let label = &val.labels()[first.label as usize];
+        notes.push(format!(
+            "{} of {} images at val have a label that no image to learn from has, such as {label}, so no answer is right. Name \
+             the folders alike",
+            unknown.len(),
+            measured.len()
+        ));
+    }
+    notes
 }
 
 /// Every image without its label, for dimensions alone.
@@ -200,7 +236,11 @@ mod tests {
 
     /// Some images of labels a, b, c; `content` names an image's bytes.
     fn dataset(count: usize, content: impl Fn(usize) -> usize) -> Dataset {
-        let paths: Vec<String> = (0..count).map(|at| format!("{}/{at:05}.png", ["a", "b", "c"][at % 3])).collect();
+        labelled(count, content, ["a", "b", "c"])
+    }
+
+    fn labelled(count: usize, content: impl Fn(usize) -> usize, labels: [&str; 3]) -> Dataset {
+        let paths: Vec<String> = (0..count).map(|at| format!("{}/{at:05}.png", labels[at % 3])).collect();
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by_key(|at| &paths[*at]);
         let image = |at: usize| Image {
@@ -210,7 +250,7 @@ mod tests {
             width: 1,
             height: 1,
             split: "",
-            label: &paths[at][..1],
+            label: labels[at % 3],
             offset: None,
         };
         Dataset::open(&write_images(Vec::new(), order.into_iter().map(image)).unwrap().into()).unwrap()
@@ -276,5 +316,19 @@ mod tests {
         // A label with one image is never held out whole.
         let ones = draw(&dataset(3, |at| at), None, &Sizes { held_out: 0.9, ..SIZES });
         assert_eq!((ones.learned, ones.classes), (3, 0));
+    }
+    #[test]
+    fn images_at_val_without_labels_or_known_to_training_are_told() {
+        let data = dataset(60, |at| at);
+        let flat = draw(&data, Some(&labelled(40, |at| 1000 + at, [""; 3])), &SIZES);
+        assert_eq!((flat.learned, flat.picks.len(), flat.classes), (60, 60, 0));
+        assert!(flat.notes[0].starts_with("the images at val have no labels"), "{:?}", flat.notes);
+
+        let good = draw(&data, Some(&dataset(30, |at| 1000 + at)), &SIZES);
+        assert_eq!((good.learned, good.picks.len(), good.classes, good.notes.len()), (60, 90, 3, 0));
+
+        let other = draw(&data, Some(&labelled(30, |at| at * 3, ["a", "b", "other"])), &SIZES);
+        assert!(other.notes[0].starts_with("20 of 30 images at val are copies"), "{:?}", other.notes);
+        assert!(other.notes[1].starts_with("10 of 30 images at val have a label"), "{:?}", other.notes);
     }
 }
