@@ -133,3 +133,18 @@ fn a_random_evaluation_without_calibration_is_refused_before_anything_runs() {
     assert!(refused.stderr.contains("write calibrate: true"), "{}", refused.stderr);
     assert!(!space.path("runs/probe/dataset").exists(), "{}", refused.stderr);
 }
+
+#[test]
+fn val_without_its_crops_is_refused_before_anything_runs_and_equal_numbers_of_neighbours_are_one() {
+    let space = Space::empty();
+    space.write("probe.yaml", NETWORKS.replace("val: test, val_crops: test_crops", "val: test"));
+    let refused = space.run(&["run", "probe.yaml"]);
+    assert!(refused.stderr.contains("connect both or neither"), "{}", refused.stderr);
+    assert!(!space.path("runs/probe/dataset").exists(), "{}", refused.stderr);
+
+    space.write("probe.yaml", NETWORKS.replace("knn: [5, 50]", "layers: [fc2], knn: [10000, 5, 9000, 5]"));
+    space.run(&["run", "probe.yaml"]).ok();
+    let given = evaluation(&space, "runs/probe/given/epoch=0001/evaluation.parquet");
+    let counts: Vec<_> = given.measures.iter().filter(|m| m.measure == "knn").map(|m| m.k).collect();
+    assert_eq!(counts, [5, 120]);
+}

@@ -125,6 +125,7 @@ impl Stage for Probe {
     }
 
     fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
+        ensure!(inputs.has("val") == inputs.has("val_crops"), "{}", images::ONE_OF_TWO);
         for port in ["crops", "val_crops"] {
             if let Some((side, input)) = inputs.get(port, "side").zip(inputs.get("weights", "input")) {
                 check_side(port, side, input)?;
@@ -258,10 +259,11 @@ impl Probe {
         // Each image asks all others where none is held out.
         let (known, asked) = if held_out > 0 { (drawn.learned, held_out) } else { (all - 1, all) };
         let mut neighbours: Vec<u64> = self.knn.iter().map(|k| u64::from(*k).min(known as u64)).collect();
+        neighbours.sort_unstable();
         neighbours.dedup();
         let linear = self.linear == Protocol::Cached && held_out > 0;
         if self.linear == Protocol::Cached && !linear && drawn.classes > 0 {
-            cx.note("no image is held out, so no linear classifier is measured; set held_out, or connect val");
+            cx.note("held_out is 0, so no linear classifier is measured; set it above 0, or connect val and val_crops");
         }
         let mut measures = Vec::new();
         for tap in taps {
