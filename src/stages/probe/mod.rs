@@ -215,7 +215,14 @@ fn add_random(measures: &mut [Measure], subject: &Subject, cx: &Context<'_>) -> 
         "decay is {} here and {decay} in the evaluation at `random`; give both nodes one value",
         subject.decay
     );
-    for measure in measures {
+    let has = |layer: &str| random.measures.iter().any(|other| other.layer == layer);
+    let mut alone: Vec<&str> = measures.iter().map(|m| m.layer.as_str()).filter(|layer| !has(layer)).collect();
+    alone.dedup();
+    if !alone.is_empty() {
+        // Such a layer is beyond half precision there, or was not asked for.
+        cx.note(format!("the evaluation at `random` has no {}, so nothing stands beside it", alone.join(", ")));
+    }
+    for measure in measures.iter_mut().filter(|measure| has(&measure.layer)) {
         let same = random.measures.iter().find(|other| measure.is_same_of(other));
         let same = same.with_context(|| {
             let Measure { measure, layer, .. } = &measure;
