@@ -30,12 +30,20 @@ pub static EVALUATION: Kind = Kind {
         field("classes", Holds::One(Scalar::I64), "labels that occur; 0: it needs none"),
         field("seed", Holds::One(Scalar::I64), "of the draw of the held-out images"),
     ],
-    metadata: &[(NETWORK_KEY, "calibrated: batch norm's statistics come from these images; as_given: they do not")],
+    metadata: &[
+        (NETWORK_KEY, "calibrated: batch norm's statistics come from these images; as_given: they do not"),
+        (NET_KEY, "which network, as in weights"),
+        (DRAW_KEY, "digest of the drawn images with their labels; evaluations of one draw are compared"),
+        (DECAY_KEY, "pull of the linear classifier's weights towards zero"),
+    ],
     rows: "by layer, first layer first",
 };
 
 const NETWORK_KEY: &str = "dcpipe.network";
 const CALIBRATED: &str = "calibrated";
+const NET_KEY: &str = "dcpipe.net";
+const DRAW_KEY: &str = "dcpipe.draw";
+const DECAY_KEY: &str = "dcpipe.decay";
 
 /// A measure of a layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,11 +84,24 @@ impl Measure {
     }
 }
 
+/// What two evaluations must have in common to be compared, beside each measure's own settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Subject {
+    /// Which network, as the weights say it.
+    pub net: String,
+    /// Digest of the drawn images with their labels.
+    pub draw: String,
+    /// Pull of the linear classifier's weights.
+    pub decay: f64,
+}
+
 /// The measures of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// Whether batch norm's statistics come from the images that were measured.
     pub calibrated: bool,
+    /// What was measured.
+    pub subject: Subject,
     /// By layer.
     pub measures: Vec<Measure>,
 }
@@ -89,7 +110,10 @@ impl Evaluation {
     /// Writes `evaluation.parquet`.
     pub fn write<W: Write + Send>(&self, out: W) -> Result<W> {
         let network = if self.calibrated { CALIBRATED } else { "as_given" };
-        let metadata: Metadata = [(NETWORK_KEY.to_owned(), network.to_owned())].into();
+        let Subject { net, draw, decay } = &self.subject;
+        let pairs =
+            [(NETWORK_KEY, network.to_owned()), (NET_KEY, net.clone()), (DRAW_KEY, draw.clone()), (DECAY_KEY, decay.to_string())];
+        let metadata: Metadata = pairs.map(|(key, value)| (key.to_owned(), value)).into();
         write_groups(out, &EVALUATION, &metadata, self.measures.len(), |rows| {
             let all = || self.measures[rows.clone()].iter();
             let count = |of: fn(&Measure) -> u64| Column::i64(all().map(|m| of(m) as i64));
@@ -134,6 +158,9 @@ impl Evaluation {
             seed: seed[row],
         };
         let calibrated = table.metadata.get(NETWORK_KEY).is_some_and(|network| network == CALIBRATED);
-        Ok(Self { calibrated, measures: (0..table.rows).map(row).collect() })
+        let said = |key| table.metadata.get(key).cloned().unwrap_or_default();
+        let subject =
+            Subject { net: said(NET_KEY), draw: said(DRAW_KEY), decay: said(DECAY_KEY).parse().unwrap_or_default() };
+        Ok(Self { calibrated, subject, measures: (0..table.rows).map(row).collect() })
     }
 }

@@ -111,34 +111,33 @@ impl Activations {
 pub type Next<'n> = dyn FnMut(Range<usize>, &mut Vec<u8>) -> Result<()> + 'n;
 
 /// The activations of some layers over `images` images, of which `next` appends the pixels of a range. Images pass the
-/// network once.
+/// network once. A layer is `None` if one of its numbers is not finite or beyond half precision: it cannot be measured, and
+/// the others can.
 ///
 /// # Errors
-/// If an activation is not finite or beyond half precision.
-pub fn collect(net: &Net, taps: &[Tap], images: usize, next: &mut Next<'_>) -> Result<Vec<Activations>> {
+/// If the device or `next` fails.
+pub fn collect(net: &Net, taps: &[Tap], images: usize, next: &mut Next<'_>) -> Result<Vec<Option<Activations>>> {
     let room = |tap: &Tap| vec![f16::ZERO; images * tap.dims()];
-    let mut rooms: Vec<_> = taps.iter().map(room).collect();
+    let mut rooms: Vec<_> = taps.iter().map(|tap| Some(room(tap))).collect();
     let mut pixels = Vec::new();
     for start in (0..images).step_by(TOGETHER) {
         let range = start..(start + TOGETHER).min(images);
         pixels.clear();
         next(range.clone(), &mut pixels)?;
         let layers = net.layers(&pixels, range.len())?;
-        for (tap, room) in taps.iter().zip(&mut rooms) {
+        for (tap, place) in taps.iter().zip(&mut rooms) {
+            let Some(room) = place else { continue };
             let pooled = tap.pool(&layers[tap.at])?;
-            let finite = pooled.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
-            ensure!(
-                finite,
-                "images {} to {}: {} answers beyond half precision. The weights have diverged: lower lr in the epochs before",
-                range.start,
-                range.end - 1,
-                tap.name
-            );
+            if pooled.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+                *place = None;
+                continue;
+            }
             let room = &mut room[range.start * tap.dims()..range.end * tap.dims()];
             pooled.f_copy_data(room, room.len()).context("BUG: a pooled map of another size")?;
         }
     }
-    taps.iter().zip(rooms).map(|(tap, room)| Activations::of(&tap.name, tap.dims(), room)).collect()
+    let layer = |(tap, room): (&Tap, Option<Vec<f16>>)| room.map(|room| Activations::of(&tap.name, tap.dims(), room));
+    taps.iter().zip(rooms).map(|pair| layer(pair).transpose()).collect()
 }
 
 /// Images that pass the network together; no result depends on it.

@@ -62,7 +62,7 @@ fn every_layer_is_worth_what_numpy_finds_from_the_pixels() {
     assert_ne!(given.measures, calibrated.measures);
     let told: Vec<_> = notes(&ran).into_iter().filter(|note| note.starts_with("verdict: conv5 kNN: ")).collect();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains(" random with calibrated batch norm: "), "{told:?}");
+    assert!(told[0].contains(" before training: ") && told[0].contains(", of 60 images"), "{told:?}");
 
     let Some(mut command) = script(&space, "check_probe.py") else { return };
     // Threads of BLAS wait for each other where other tests have the cores.
@@ -87,7 +87,10 @@ fn a_share_is_held_out_the_line_stands_at_the_end_and_worse_features_are_a_warni
         |measure: &str| of.measures.iter().find(|m| m.layer == "conv5" && m.measure == measure).unwrap().clone();
     let (knn, linear) = (conv5("knn"), conv5("linear"));
     assert_eq!((knn.learned_from, knn.images, knn.k, knn.classes), (30, 30, 20, 3));
-    let worse = [&knn, &linear].iter().any(|measure| measure.difference().unwrap() < 0.0);
+    let worse = [&knn, &linear].iter().any(|measure| {
+        let (p, q) = (measure.value, measure.random.unwrap());
+        p - q < -2.0 * ((p * (1.0 - p) + q * (1.0 - q)) / 30.0).sqrt()
+    });
     let warned = ran.stderr.contains("warning (below_random)");
     assert_eq!(worse, warned, "{}", ran.stderr);
 }
@@ -115,4 +118,33 @@ fn a_random_evaluation_of_other_settings_is_refused_before_anything_is_measured(
     );
     let refused = space.run(&["run", "probe.yaml"]);
     assert!(refused.stderr.contains("Give both nodes the same parameters"), "{}", refused.stderr);
+    let with = "with: { knn: [5, 50], decay: 0.01 }";
+    let yaml = NETWORKS.replace("random: calibrated }, with: { knn: [5, 50] }", &format!("random: calibrated }}, {with}"));
+    space.write("probe.yaml", yaml);
+    let refused = space.run(&["run", "probe.yaml"]);
+    assert!(refused.stderr.contains("decay is 0.01 here and 0.0001"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_random_evaluation_without_calibration_is_refused_before_anything_runs() {
+    let space = Space::empty();
+    space.write("probe.yaml", NETWORKS.replace(", calibrate: true", ""));
+    let refused = space.run(&["run", "probe.yaml"]);
+    assert!(refused.stderr.contains("write calibrate: true"), "{}", refused.stderr);
+    assert!(!space.path("runs/probe/dataset").exists(), "{}", refused.stderr);
+}
+
+#[test]
+fn val_without_its_crops_is_refused_before_anything_runs_and_equal_numbers_of_neighbours_are_one() {
+    let space = Space::empty();
+    space.write("probe.yaml", NETWORKS.replace("val: test, val_crops: test_crops", "val: test"));
+    let refused = space.run(&["run", "probe.yaml"]);
+    assert!(refused.stderr.contains("connect both or neither"), "{}", refused.stderr);
+    assert!(!space.path("runs/probe/dataset").exists(), "{}", refused.stderr);
+
+    space.write("probe.yaml", NETWORKS.replace("knn: [5, 50]", "layers: [fc2], knn: [10000, 5, 9000, 5]"));
+    space.run(&["run", "probe.yaml"]).ok();
+    let given = evaluation(&space, "runs/probe/given/epoch=0001/evaluation.parquet");
+    let counts: Vec<_> = given.measures.iter().filter(|m| m.measure == "knn").map(|m| m.k).collect();
+    assert_eq!(counts, [5, 120]);
 }

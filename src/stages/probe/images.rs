@@ -7,6 +7,9 @@ use crate::format::rows::PART;
 use crate::format::{Dataset, Rows, crops};
 use anyhow::{Context as _, ensure};
 
+/// Why one of the two ports is refused.
+pub(super) const ONE_OF_TWO: &str = "of the ports val and val_crops one is connected: connect both or neither";
+
 /// The images at the ports, with their pixels.
 pub(super) struct Images {
     /// Those that have the labels to learn from.
@@ -32,7 +35,7 @@ impl Images {
         let val = match ["val", "val_crops"].map(|port| cx.input_if_any(port).is_some()) {
             [true, true] => Some(open("val", "val_crops")?),
             [false, false] => None,
-            _ => anyhow::bail!("of the ports val and val_crops one is connected: connect both or neither"),
+            _ => anyhow::bail!("{ONE_OF_TWO}"),
         };
         if let Some((_, _, other)) = &val {
             ensure!(*other == side, "the val_crops are {other} pixels wide, the crops {side}; decode both alike");

@@ -20,6 +20,16 @@ pub(super) const KMEANS: [&str; 4] = ["kmeans_accuracy", "kmeans_nmi", "kmeans_a
 /// Dimensions that the activations fill.
 pub(super) const DIMS: &str = "effective_dims";
 
+/// The code of the warning that a layer could not be measured.
+const BEYOND_HALF: &str = "beyond_half_precision";
+
+fn beyond(layer: &str) -> String {
+    format!(
+        "{layer} answers beyond half precision (65,504), so it is not measured. Weights that diverge do this: if the loss \
+         rises too, lower lr"
+    )
+}
+
 /// Bytes of activations that are held at once, unless a single layer has more. What exceeds it costs one more pass.
 const HELD: usize = 2 << 30;
 
@@ -40,8 +50,8 @@ pub(super) struct Probing<'a> {
 }
 
 impl Probing<'_> {
-    /// Measures everything that is planned.
-    pub(super) fn all(&self, taps: &[Tap], measures: &mut [Measure], cx: &Context<'_>) -> anyhow::Result<()> {
+    /// Measures everything that is planned. A layer beyond half precision leaves the plan with a warning.
+    pub(super) fn all(&self, taps: &[Tap], measures: &mut Vec<Measure>, cx: &Context<'_>) -> anyhow::Result<()> {
         let picks = &self.drawn.picks;
         let rows = picks.len();
         // A layer counts twice: once for the pass, once for its measures.
@@ -54,9 +64,16 @@ impl Probing<'_> {
                 picks[range].iter().try_for_each(|pick| self.images.push(*pick, pixels))
             })?;
             done += rows * group.len();
-            for layer in layers {
+            for (tap, layer) in group.iter().zip(layers) {
                 cx.progress(done as u64, total, "activations");
-                self.of_layer(&layer, measures, cx).with_context(|| format!("probing {}", layer.name))?;
+                let name = &tap.name;
+                if let Some(layer) = layer {
+                    self.of_layer(&layer, measures, cx).with_context(|| format!("probing {name}"))?;
+                } else {
+                    // Training may go on well with such numbers, so no measurement ends the run.
+                    cx.warn(BEYOND_HALF, &beyond(name));
+                    measures.retain(|measure| measure.layer != *name);
+                }
                 done += rows;
             }
         }

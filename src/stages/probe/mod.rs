@@ -8,7 +8,7 @@ pub mod verdict;
 use crate::engine::event::VERDICT;
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::IMAGES;
-use crate::format::evaluation::EVALUATION as TABLE;
+use crate::format::evaluation::{EVALUATION as TABLE, Subject};
 use crate::format::{Evaluation, Measure};
 use crate::learn::activations::{Tap, taps};
 use crate::learn::arch::NetShape;
@@ -125,12 +125,19 @@ impl Stage for Probe {
     }
 
     fn fits(&self, inputs: &InputSizes<'_>) -> anyhow::Result<()> {
+        ensure!(inputs.has("val") == inputs.has("val_crops"), "{}", images::ONE_OF_TWO);
         for port in ["crops", "val_crops"] {
             if let Some((side, input)) = inputs.get(port, "side").zip(inputs.get("weights", "input")) {
                 check_side(port, side, input)?;
             }
         }
+        ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
         Ok(())
+    }
+
+    /// Tells probes that read this one as their `random`, before anything runs.
+    fn sizes(&self, _: &InputSizes<'_>) -> crate::engine::Sizes {
+        vec![("calibrated", self.calibrate.into())]
     }
 
     fn estimate(&self, _: &Facts) -> Option<u64> {
@@ -139,12 +146,14 @@ impl Stage for Probe {
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let images = Images::open(cx)?;
-        let drawn = draw(&images.dataset, images.val.as_ref().map(|(val, _)| val), &self.sizes());
+        let drawn = draw(&images.dataset, images.val.as_ref().map(|(val, _)| val), &self.draw_sizes());
         let (shape, state) = weights::read(cx.input("weights")?)?;
         check_side("crops", images.side.into(), shape.input.into())?;
         let taps = self.taps(&shape)?;
         let mut measures = self.plan(&taps, &drawn, cx)?;
-        add_random(&mut measures, cx)?;
+        let draw = drawn.digest(&images.dataset, images.val.as_ref().map(|(val, _)| val));
+        let subject = Subject { net: serde_json::to_string(&shape)?, draw: draw.to_string(), decay: self.decay };
+        add_random(&mut measures, &subject, cx)?;
 
         let on = device::open(cx.device().parse()?)?;
         // What a person sees counts activations: of an image, one for each layer that it passes.
@@ -167,7 +176,7 @@ impl Stage for Probe {
         let probing =
             Probing { net: &net, images: &images, drawn: &drawn, decay: self.decay, seed: self.seed.into(), before };
         probing.all(&taps, &mut measures, cx)?;
-        let evaluation = Evaluation { calibrated: self.calibrate, measures };
+        let evaluation = Evaluation { calibrated: self.calibrate, subject, measures };
         self.tell(&evaluation, cx);
         cx.write_part(TABLE.file, |out| evaluation.write(out).map(drop))
     }
@@ -184,16 +193,36 @@ fn check_side(port: &str, side: u64, input: u64) -> anyhow::Result<()> {
 /// Images that pass together while batch norm is calibrated; its statistics depend on it.
 const BATCH: usize = 256;
 
-/// Puts the random network's values beside those that will be measured.
-fn add_random(measures: &mut [Measure], cx: &Context<'_>) -> anyhow::Result<()> {
+/// What the evaluation at `random` must be of. Without calibration its answers vanish, and anything would beat it.
+const UNCALIBRATED: &str =
+    "the evaluation at `random` is of a network whose batch norm was not calibrated: write calibrate: true in its with";
+
+/// Puts the values of the network before training beside those that will be measured.
+fn add_random(measures: &mut [Measure], subject: &Subject, cx: &Context<'_>) -> anyhow::Result<()> {
     let Some(random) = cx.input_if_any("random") else { return Ok(()) };
     let random = Evaluation::open(&random.part(TABLE.file)?)?;
-    if !random.calibrated {
-        cx.note(
-            "the evaluation at `random` is of a network whose batch norm was not calibrated: write calibrate: true",
-        );
+    ensure!(random.calibrated, "{UNCALIBRATED}");
+    let Subject { net, draw, decay } = &random.subject;
+    let (mine, theirs) = (&subject.net, net);
+    ensure!(mine == theirs, "the evaluation at `random` is of the network {theirs}, and the weights are of {mine}");
+    ensure!(
+        subject.draw == *draw,
+        "the evaluation at `random` is of other images. Give both nodes the same images, and the same held_out, \
+         learn_from, measure_on and seed"
+    );
+    ensure!(
+        subject.decay.to_bits() == decay.to_bits(),
+        "decay is {} here and {decay} in the evaluation at `random`; give both nodes one value",
+        subject.decay
+    );
+    let has = |layer: &str| random.measures.iter().any(|other| other.layer == layer);
+    let mut alone: Vec<&str> = measures.iter().map(|m| m.layer.as_str()).filter(|layer| !has(layer)).collect();
+    alone.dedup();
+    if !alone.is_empty() {
+        // Such a layer is beyond half precision there, or was not asked for.
+        cx.note(format!("the evaluation at `random` has no {}, so nothing stands beside it", alone.join(", ")));
     }
-    for measure in measures {
+    for measure in measures.iter_mut().filter(|measure| has(&measure.layer)) {
         let same = random.measures.iter().find(|other| measure.is_same_of(other));
         let same = same.with_context(|| {
             let Measure { measure, layer, .. } = &measure;
@@ -208,7 +237,7 @@ fn add_random(measures: &mut [Measure], cx: &Context<'_>) -> anyhow::Result<()> 
 }
 
 impl Probe {
-    fn sizes(&self) -> Sizes {
+    fn draw_sizes(&self) -> Sizes {
         Sizes {
             held_out: self.held_out,
             learned: self.learn_from as usize,
@@ -233,19 +262,15 @@ impl Probe {
         let all = drawn.picks.len();
         ensure!(all > 0, "there is no image to measure features on");
         let held_out = all - drawn.learned;
-        if drawn.classes == 0 {
-            cx.note(
-                "the images have fewer than two labels, so only effective_dims is measured. Labels are names of folders: \
-                 see whether the data set's root is a folder of folders",
-            );
-        }
+        drawn.notes.iter().for_each(|note| cx.note(note.clone()));
         // Each image asks all others where none is held out.
         let (known, asked) = if held_out > 0 { (drawn.learned, held_out) } else { (all - 1, all) };
         let mut neighbours: Vec<u64> = self.knn.iter().map(|k| u64::from(*k).min(known as u64)).collect();
+        neighbours.sort_unstable();
         neighbours.dedup();
         let linear = self.linear == Protocol::Cached && held_out > 0;
         if self.linear == Protocol::Cached && !linear && drawn.classes > 0 {
-            cx.note("no image is held out, so no linear classifier is measured; set held_out, or connect val");
+            cx.note("held_out is 0, so no linear classifier is measured; set it above 0, or connect val and val_crops");
         }
         let mut measures = Vec::new();
         for tap in taps {
@@ -279,10 +304,10 @@ impl Probe {
         Ok(measures)
     }
 
-    /// Says what was found, in one line, and warns of features that are worse than random ones.
+    /// Says what was found, in one line, and warns of features that are worse than before training.
     fn tell(&self, evaluation: &Evaluation, cx: &Context<'_>) {
         if self.calibrate {
-            return; // Of a random network there is nothing to judge.
+            return; // Of a network before training there is nothing to judge.
         }
         if let Some(verdict) = verdict::verdict(evaluation) {
             cx.note(format!("{VERDICT}{verdict}"));

@@ -2,7 +2,7 @@
 
 use crate::format::{Evaluation, Measure};
 
-/// The code of the warning that features are worse than a random network's.
+/// The code of the warning that features are worse than before training.
 pub const BELOW_RANDOM: &str = "below_random";
 
 /// The accuracies that a line tells of: those of the last layer before the feature. Where the feature alone was measured, its.
@@ -22,7 +22,7 @@ fn headlines(evaluation: &Evaluation) -> Vec<&Measure> {
     told
 }
 
-/// Such as "conv5 kNN: .412 trained, .405 random with calibrated batch norm: +0.7 points"; nothing where no accuracy was
+/// Such as "conv5 kNN: .412 trained, .405 before training: +0.7 points, of 800 images"; nothing where no accuracy was
 /// measured.
 pub fn verdict(evaluation: &Evaluation) -> Option<String> {
     let told: Vec<String> = headlines(evaluation).into_iter().map(told).collect();
@@ -31,28 +31,38 @@ pub fn verdict(evaluation: &Evaluation) -> Option<String> {
 
 fn told(measure: &Measure) -> String {
     let what = if measure.measure == "knn" { "kNN" } else { &measure.measure };
-    let head = format!("{} {what}: {} trained", measure.layer, share(measure.value));
+    let head = format!("{} {what}: {}", measure.layer, share(measure.value));
+    let images = measure.images;
     match (measure.random, measure.difference()) {
         (Some(random), Some(difference)) => {
-            let random = share(random);
-            format!("{head}, {random} random with calibrated batch norm: {:+.1} points", 100.0 * difference)
+            let (random, points) = (share(random), 100.0 * difference);
+            format!("{head} trained, {random} before training: {points:+.1} points, of {images} images")
         }
-        _ => head,
+        _ => format!("{head}, of {images} images"),
     }
 }
 
-/// What a person is warned of: a layer whose features are worse than those of the random network.
+/// What a person is warned of: a layer whose features are worse than before training, beyond
+/// chance.
 pub fn warning(evaluation: &Evaluation) -> Option<String> {
     let below: Vec<&str> = headlines(evaluation)
         .into_iter()
-        .filter(|measure| measure.difference().is_some_and(|difference| difference < 0.0))
+        .filter(|measure| is_below(measure))
         .map(|measure| measure.layer.as_str())
         .collect();
     let layer = below.first()?;
     let verdict = verdict(evaluation)?;
     Some(format!(
-        "the features of {layer} are worse than a random network's ({verdict}). Train on more images or for more epochs"
+        "the features of {layer} are worse than before training ({verdict}). Train on more images or for more epochs"
     ))
+}
+
+/// Whether a share is more than two standard deviations of the difference below. Less is chance at so few images.
+fn is_below(measure: &Measure) -> bool {
+    let variance = |share: f64| share * (1.0 - share) / measure.images.max(1) as f64;
+    measure.random.is_some_and(|random| {
+        measure.value - random < -2.0 * (variance(measure.value) + variance(random)).max(0.0).sqrt()
+    })
 }
 
 /// Three digits, as accuracies are printed.
@@ -78,7 +88,7 @@ mod tests {
             classes: 10,
             seed: 0,
         };
-        Evaluation { calibrated: false, measures: rows.iter().map(measure).collect() }
+        Evaluation { calibrated: false, subject: Default::default(), measures: rows.iter().map(measure).collect() }
     }
 
     #[test]
@@ -91,14 +101,18 @@ mod tests {
             ("linear", "conv5", 0.5, Some(0.5)),
             ("knn", "fc2", 0.1, Some(0.9)),
         ]);
-        let due = "conv5 kNN: .412 trained, .405 random with calibrated batch norm: +0.7 points; \
-                   conv5 linear: .500 trained, .500 random with calibrated batch norm: +0.0 points";
+        let due = "conv5 kNN: .412 trained, .405 before training: +0.7 points, of 100 images; \
+                   conv5 linear: .500 trained, .500 before training: +0.0 points, of 100 images";
         assert_eq!(verdict(&better).unwrap(), due);
         assert_eq!(warning(&better), None);
-        let worse = evaluation(&[("knn", "fc2", 0.376, Some(0.412))]);
-        assert!(warning(&worse).unwrap().contains("fc2 kNN: .376 trained, .412 random with calibrated"), "{worse:?}");
+        // Of 100 images, two deviations are 13.8 points.
+        let chance = evaluation(&[("knn", "fc2", 0.376, Some(0.512))]);
+        assert_eq!(warning(&chance), None);
+        let worse = evaluation(&[("knn", "fc2", 0.376, Some(0.522))]);
+        let due = "fc2 kNN: .376 trained, .522 before training: -14.6 points, of 100 images";
+        assert!(warning(&worse).unwrap().contains(due), "{worse:?}");
         let alone = evaluation(&[("knn", "fc2", 1.0, None), ("effective_dims", "fc2", 3.0, None)]);
-        assert_eq!((verdict(&alone).unwrap().as_str(), warning(&alone)), ("fc2 kNN: 1.000 trained", None));
+        assert_eq!((verdict(&alone).unwrap().as_str(), warning(&alone)), ("fc2 kNN: 1.000, of 100 images", None));
         assert_eq!(verdict(&evaluation(&[("effective_dims", "fc2", 3.0, None)])), None);
     }
 }

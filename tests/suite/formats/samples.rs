@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dcpipe::base::{ClusterId, Digest, Epoch, ImageId, PseudoLabel};
 use dcpipe::format::dataset::{open_bad, write_bad, write_images};
 use dcpipe::format::element::{Element, bytes_of};
+use dcpipe::format::evaluation::Subject;
 use dcpipe::format::flows::{Confused, Flow, open_confusion, open_flows, write_confusion, write_flows};
 use dcpipe::format::gallery::{ClusterStat, Member, Point, Stats, open_map, open_members, write_map, write_members};
 use dcpipe::format::metrics::{open_metrics, open_steps, write_metrics, write_steps};
@@ -133,7 +134,8 @@ pub fn sample_evaluation() -> Evaluation {
         measure("linear", "conv5", "cached", 0, 0.5, Some(0.46875)),
         measure("effective_dims", "fc2", "covariance", 0, 31.5, None),
     ];
-    Evaluation { calibrated: false, measures }
+    let subject = Subject { net: r#"{"arch":"alexnet"}"#.into(), draw: "5e1f".into(), decay: 0.0001 };
+    Evaluation { calibrated: false, subject, measures }
 }
 
 pub fn sample_steps() -> Vec<Step> {
