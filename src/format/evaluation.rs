@@ -111,8 +111,12 @@ impl Evaluation {
     pub fn write<W: Write + Send>(&self, out: W) -> Result<W> {
         let network = if self.calibrated { CALIBRATED } else { "as_given" };
         let Subject { net, draw, decay } = &self.subject;
-        let pairs =
-            [(NETWORK_KEY, network.to_owned()), (NET_KEY, net.clone()), (DRAW_KEY, draw.clone()), (DECAY_KEY, decay.to_string())];
+        let pairs = [
+            (NETWORK_KEY, network.to_owned()),
+            (NET_KEY, net.clone()),
+            (DRAW_KEY, draw.clone()),
+            (DECAY_KEY, decay.to_string()),
+        ];
         let metadata: Metadata = pairs.map(|(key, value)| (key.to_owned(), value)).into();
         write_groups(out, &EVALUATION, &metadata, self.measures.len(), |rows| {
             let all = || self.measures[rows.clone()].iter();

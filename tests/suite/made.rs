@@ -99,7 +99,8 @@ pub fn parts(node: &Node) -> Parts {
                 classes: 10,
                 seed: 0,
             };
-            let evaluation = Evaluation { calibrated: epoch == 0, subject: Default::default(), measures: vec![measure] };
+            let evaluation =
+                Evaluation { calibrated: epoch == 0, subject: Default::default(), measures: vec![measure] };
             vec![(EVALUATION.file, evaluation.write(Vec::new()).unwrap())]
         }
         "map" => {

@@ -123,11 +123,7 @@ fn a_file_that_does_not_fit_is_refused_by_the_tensors_name_before_anything_runs(
         ("missing", missing, &["tensor layer3.1.bn2.running_var is missing", "of shape [256]"][..]),
         ("misnamed", misnamed, &["tensor bn1.shift is of another network"][..]),
         ("misshapen", misshapen, &["tensor conv1.weight has shape [64, 3, 2, 2]", "needs [64, 3, 3, 3]"][..]),
-        (
-            "truncated",
-            half,
-            &["truncated.safetensors", "Copy or download it again", "scripts/import-weights"][..],
-        ),
+        ("truncated", half, &["truncated.safetensors", "Copy or download it again", "scripts/import-weights"][..]),
         ("other", no_tensors, &["other.safetensors", "scripts/import-weights"][..]),
     ] {
         space.write(&format!("{case}.safetensors"), bytes);

@@ -138,7 +138,8 @@ fn notes_on(val: &Dataset, measured: &[Placed], dataset: &Dataset, learned: &[Pl
             measured.len()
         ));
     }
-    let labels: BTreeSet<&str> = learned.iter().map(|placed| dataset.labels()[placed.label as usize].as_str()).collect();
+    let labels: BTreeSet<&str> =
+        learned.iter().map(|placed| dataset.labels()[placed.label as usize].as_str()).collect();
     let is_unknown = |placed: &&Placed| !labels.contains(val.labels()[placed.label as usize].as_str());
     let unknown: Vec<_> = measured.iter().filter(is_unknown).collect();
     if let Some(first) = unknown.first() {

@@ -11,7 +11,9 @@ fn headlines(evaluation: &Evaluation) -> Vec<&Measure> {
     let mut layers: Vec<&str> =
         evaluation.measures.iter().filter(is_accuracy).map(|measure| measure.layer.as_str()).collect();
     layers.dedup();
-    let Some(layer) = layers.iter().rev().nth(1).or(layers.last()) else { return Vec::new() };
+    // Of a network's feature the name says so: `NetShape::feature_name`.
+    let is_map = |layer: &&&str| !layer.starts_with("fc") && **layer != "avgpool";
+    let Some(layer) = layers.iter().rev().find(is_map).or(layers.last()) else { return Vec::new() };
     let mut told: Vec<&Measure> = Vec::new();
     for measure in evaluation.measures.iter().filter(is_accuracy).filter(|measure| measure.layer == *layer) {
         // Of several numbers of neighbours, the first.
@@ -114,5 +116,11 @@ mod tests {
         let alone = evaluation(&[("knn", "fc2", 1.0, None), ("effective_dims", "fc2", 3.0, None)]);
         assert_eq!((verdict(&alone).unwrap().as_str(), warning(&alone)), ("fc2 kNN: 1.000, of 100 images", None));
         assert_eq!(verdict(&evaluation(&[("effective_dims", "fc2", 3.0, None)])), None);
+        for (layers, due) in
+            [(["conv1", "conv5"], "conv5"), (["conv5", "fc2"], "conv5"), (["layer4", "avgpool"], "layer4")]
+        {
+            let some = evaluation(&layers.map(|layer| ("knn", layer, 1.0, None)));
+            assert!(verdict(&some).unwrap().starts_with(due), "{layers:?}");
+        }
     }
 }

@@ -93,7 +93,7 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
         data["filters"] = filters::filters(plan, store, &records, epoch);
     }
     let digests: Vec<_> = records.iter().map(|record| record.as_ref().map(|record| record.artifact.digest())).collect();
-    let shows = shows(plan, &digests).to_string();
+    let shows = shows(plan, &digests, wanted).to_string();
     let mut clusters = None;
     if let Some((node, record)) = found {
         let map = made::map_of(plan, node.epoch, &records).and_then(|map| records[map.index()].as_ref());
@@ -147,16 +147,16 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
     Ok(Written { bytes: page.len() as u64, folder: Some((folder, files.len(), bytes)), left_out })
 }
 
-/// Whether the file shows the artifacts of these digests, by node: then it need not be written again.
+/// Whether the file shows the artifacts of these digests, by node, as a run writes it: then it need not be written again.
 pub fn is_of(plan: &Plan, digests: &[Option<Digest>], file: &Path) -> bool {
     let mut head = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    read.is_ok() && String::from_utf8_lossy(&head).contains(&shows(plan, digests).to_string())
+    read.is_ok() && String::from_utf8_lossy(&head).contains(&shows(plan, digests, Wanted::default()).to_string())
 }
 
-/// Names what a page shows: the artifacts of all nodes but those that it does not read.
-fn shows(plan: &Plan, digests: &[Option<Digest>]) -> Digest {
-    let mut text = format!("dcpipe-report {VERSION}\n");
+/// Names what a page shows: how much, of the artifacts of all nodes but those that it does not read.
+fn shows(plan: &Plan, digests: &[Option<Digest>], wanted: Wanted) -> Digest {
+    let mut text = format!("dcpipe-report {VERSION}\n{wanted:?}\n");
     for id in plan.order() {
         let node = plan.node(*id);
         let is_read = [DATASET, METRICS, WEIGHTS, EVALUATION, GALLERY, MAP, ODDITIES]
