@@ -119,10 +119,11 @@ fn a_random_evaluation_of_other_settings_is_refused_before_anything_is_measured(
     let refused = space.run(&["run", "probe.yaml"]);
     assert!(refused.stderr.contains("Give both nodes the same parameters"), "{}", refused.stderr);
     let with = "with: { knn: [5, 50], decay: 0.01 }";
-    let yaml = NETWORKS.replace("random: calibrated }, with: { knn: [5, 50] }", &format!("random: calibrated }}, {with}"));
+    let yaml =
+        NETWORKS.replace("random: calibrated }, with: { knn: [5, 50] }", &format!("random: calibrated }}, {with}"));
     space.write("probe.yaml", yaml);
     let refused = space.run(&["run", "probe.yaml"]);
-    assert!(refused.stderr.contains("decay is 0.01 here and 0.0001"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("the evaluation at `random` has another decay"), "{}", refused.stderr);
 }
 
 #[test]
