@@ -1,4 +1,4 @@
-//! evaluation: what a network's features are worth: measures of each layer, beside those of a random network.
+//! evaluation: what a network's features are worth: measures of each layer, beside those of the network before training.
 
 use super::error::{Result, bad_value};
 use super::kind::{Container, Holds, Kind, Metadata, Scalar, field};
@@ -23,7 +23,7 @@ pub static EVALUATION: Kind = Kind {
             Holds::One(Scalar::F64),
             "a share or an index from 0 to 1; effective_dims: a number of dimensions",
         ),
-        field("random", Holds::One(Scalar::F64), "the same of the random network; NaN: none was at hand"),
+        field("random", Holds::One(Scalar::F64), "the same of the network before training; NaN: none was at hand"),
         field("difference", Holds::One(Scalar::F64), "value minus random; NaN: none was at hand"),
         field("learned_from", Holds::One(Scalar::I64), "images that neighbours or weights come from; 0: none"),
         field("images", Holds::One(Scalar::I64), "images that it was measured on"),
@@ -58,7 +58,7 @@ pub struct Measure {
     pub k: u64,
     /// What it is.
     pub value: f64,
-    /// What it is of the random network, where one was measured.
+    /// What it is of the network before training, where that was measured.
     pub random: Option<f64>,
     /// Images that neighbours or weights come from.
     pub learned_from: u64,
@@ -71,7 +71,7 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// How much better than the random network, where that was measured.
+    /// How much better than before training, where that was measured.
     pub fn difference(&self) -> Option<f64> {
         self.random.map(|random| self.value - random)
     }

@@ -146,7 +146,28 @@ const TOGETHER: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Seed;
     use crate::learn::arch::Arch;
+    use crate::learn::initial::initial_trunk;
+
+    #[test]
+    fn a_layer_beyond_half_precision_is_left_out_and_those_before_it_are_there() {
+        let shape = NetShape::new(Arch::Alexnet, true, 64);
+        let mut state = initial_trunk(&shape, &Seed::of_node(0, "test")).unwrap();
+        let convs = shape.trunk().into_iter().filter(|(_, sides)| sides.len() == 4).map(|(name, _)| name);
+        let last = convs.last().unwrap();
+        let large = state[&last].f_mul_scalar(1e12).unwrap();
+        state.insert(last, large);
+        let net = Net::load(&shape, &state, Device::Cpu).unwrap();
+        let mut next = |range: Range<usize>, pixels: &mut Vec<u8>| {
+            pixels.extend((0..range.len() * 64 * 64 * 3).map(|at| (at * at % 251) as u8));
+            Ok(())
+        };
+        // The images pass in two batches.
+        let found = collect(&net, &taps(&shape), 70, &mut next).unwrap();
+        let rows: Vec<_> = found.iter().map(|layer| layer.as_ref().map(Activations::rows)).collect();
+        assert_eq!(rows[..5], [Some(70), Some(70), Some(70), Some(70), None]);
+    }
 
     #[test]
     fn at_the_published_input_the_layers_have_the_published_numbers() {

@@ -123,7 +123,7 @@ fn a_random_evaluation_of_other_settings_is_refused_before_anything_is_measured(
         NETWORKS.replace("random: calibrated }, with: { knn: [5, 50] }", &format!("random: calibrated }}, {with}"));
     space.write("probe.yaml", yaml);
     let refused = space.run(&["run", "probe.yaml"]);
-    assert!(refused.stderr.contains("decay is 0.01 here and 0.0001"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("the evaluation at `random` has another decay"), "{}", refused.stderr);
 }
 
 #[test]

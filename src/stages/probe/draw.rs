@@ -88,7 +88,7 @@ pub(super) fn draw(dataset: &Dataset, val: Option<&Dataset>, sizes: &Sizes) -> D
             dataset,
             sizes,
             "the images at val have no labels, so only effective_dims is measured, of the images at dataset. Labels are \
-             names of folders: give val a folder of folders, or leave val and val_crops out to hold images out",
+             names of folders: give val a folder of folders, or disconnect val and val_crops",
         );
     }
     let names: BTreeMap<&str, u32> = {
@@ -111,7 +111,7 @@ pub(super) fn draw(dataset: &Dataset, val: Option<&Dataset>, sizes: &Sizes) -> D
         return unlabelled(
             dataset,
             sizes,
-            "no label has two images that differ enough to hold one out, so only effective_dims is measured. Add images, \
+            "no label has an image that can be held out (copies stay together), so only effective_dims is measured. Add images, \
              or connect val and val_crops",
         );
     }
@@ -145,8 +145,8 @@ fn notes_on(val: &Dataset, measured: &[Placed], dataset: &Dataset, learned: &[Pl
     if let Some(first) = unknown.first() {
         let label = &val.labels()[first.label as usize];
         notes.push(format!(
-            "{} of {} images at val have a label that no image to learn from has, such as {label}, so no answer is right. Name \
-             the folders alike",
+            "{} of {} images at val have a label that no image to learn from has, such as {label}. No answer of theirs is \
+             right: name the folders alike",
             unknown.len(),
             measured.len()
         ));

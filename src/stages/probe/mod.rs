@@ -132,12 +132,19 @@ impl Stage for Probe {
             }
         }
         ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
+        for (name, value) in self.compared() {
+            let theirs = inputs.get("random", name).unwrap_or(value);
+            ensure!(
+                theirs == value,
+                "the evaluation at `random` has another {name}. Give both nodes the same parameters"
+            );
+        }
         Ok(())
     }
 
     /// Tells probes that read this one as their `random`, before anything runs.
     fn sizes(&self, _: &InputSizes<'_>) -> crate::engine::Sizes {
-        vec![("calibrated", self.calibrate.into())]
+        [("calibrated", self.calibrate.into())].into_iter().chain(self.compared()).collect()
     }
 
     fn estimate(&self, _: &Facts) -> Option<u64> {
@@ -237,6 +244,17 @@ fn add_random(measures: &mut [Measure], subject: &Subject, cx: &Context<'_>) -> 
 }
 
 impl Probe {
+    /// Parameters that a probe and its `random` share, as whole numbers.
+    fn compared(&self) -> [(&'static str, u64); 5] {
+        [
+            ("held_out", self.held_out.to_bits()),
+            ("learn_from", self.learn_from.into()),
+            ("measure_on", self.measure_on.into()),
+            ("seed", self.seed.into()),
+            ("decay", self.decay.to_bits()),
+        ]
+    }
+
     fn draw_sizes(&self) -> Sizes {
         Sizes {
             held_out: self.held_out,

@@ -373,19 +373,19 @@ const graph = () => {
   $("graph").querySelector("div").replaceChildren(make("div", { class: "scroll" }, drawing));
 };
 
-// Worth: measures of each layer beside those of a random network.
+// Worth: measures of each layer beside those of the network before training.
 const MEASURES = { knn: "nearest neighbours", linear: "linear classifier", kmeans_accuracy: "k-means, one to one",
   kmeans_nmi: "k-means, NMI", kmeans_ami: "k-means, AMI", kmeans_ari: "k-means, ARI", effective_dims: "effective dimensions" };
 const worth = () => {
   $("worth").hidden = !data.worth;
   if (!data.worth) return;
   const { epoch, rows, verdicts } = data.worth;
-  $("worth").querySelector("p").textContent = `Epoch ${epoch}, on images that were held out, beside a random network whose ` +
+  $("worth").querySelector("p").textContent = `Epoch ${epoch}, on images that were held out, beside the network before training, whose ` +
     "batch norm was calibrated. Accuracies at small inputs are not comparable with published ones.";
   const show = (m, value, sign) => value === null ? "-" : m === "effective_dims" ? (sign && value > 0 ? "+" : "") + value.toFixed(1) :
     (sign && value > 0 ? "+" : "") + (sign ? (100 * value).toFixed(1) : value.toFixed(3));
   $("worth").querySelector("div").replaceChildren(
-    table(["layer", "measure", "how", "trained", "random", "difference in points", "images"], rows.map(([layer, m, k, how, value, random, difference, images]) =>
+    table(["layer", "measure", "how", "value", "before training", "difference in points", "images"], rows.map(([layer, m, k, how, value, random, difference, images]) =>
       [layer, (MEASURES[m] || m) + (k ? `, k = ${k}` : ""), how, figure(show(m, value)), figure(show(m, random)), figure(show(m, difference, true)), images])),
     ...(verdicts.length > 1 ? [make("ul", {}, ...verdicts.map(([at, says]) => make("li", {}, `Epoch ${at}: ${says}`)))] : []));
 };

@@ -1,4 +1,4 @@
-//! worth: what the page says of the features: measures of each layer beside those of a random network, and warnings.
+//! worth: what the page says of the features: measures of each layer beside those of the network before training, and warnings.
 
 use crate::format::Evaluation;
 use crate::format::evaluation::EVALUATION as TABLE;
@@ -8,7 +8,7 @@ use crate::store::Store;
 use crate::views::made::Made;
 use serde_json::{Value, json};
 
-/// The evaluations that are no random network's, with their epochs.
+/// The evaluations that are not of a network before training, with their epochs.
 ///
 /// # Errors
 /// If one is damaged or unreadable.
