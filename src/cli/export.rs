@@ -4,7 +4,6 @@ use crate::base::clock::Stopwatch;
 use crate::cli::args::ExportArgs;
 use crate::cli::error::CliError;
 use crate::cli::verify::existing;
-use crate::cli::workspace::last_run;
 use crate::cli::{runs, text};
 use crate::views::export::{Options, SIDE, What, export as write};
 use std::cell::RefCell;
@@ -18,8 +17,7 @@ pub fn export(args: &ExportArgs) -> Result<(), CliError> {
     let store = existing(&args.store)?;
     let (name, plan) = runs::named(store.root(), args.run.as_ref())?;
     let options = Options {
-        // Only of its last run does a store know where the command was given.
-        started_in: last_run(store.root()).ok().filter(|last| last.run == name).unwrap_or_default().folder,
+        started_in: runs::started_in(store.root(), &name),
         epoch: args.epoch,
         copy: args.copy,
         per_cluster: args.per_cluster,

@@ -25,7 +25,7 @@ pub fn report(args: &ReportArgs) -> Result<(), CliError> {
     })?;
     args.output
         .as_deref()
-        .map_or(Ok(()), |to| apart_of_plan(&plan, to))
+        .map_or(Ok(()), |to| apart_of_plan(&plan, &runs::started_in(store.root(), &name), to))
         .map_err(|error| CliError::Files(error.to_string()))?;
     let asked = Asked { clusters: args.clusters, per_cluster: args.per_cluster };
     let (journal, wanted) =

@@ -74,3 +74,8 @@ pub fn plan(store: &Path, name: &str) -> Result<Plan, CliError> {
     }
     Ok(pipeline::load(&path, &[], (this().stages)(), &|_| None)?.plan)
 }
+
+/// The folder in which a run's command was given. A store knows it of its last run only; of others this is the current one.
+pub fn started_in(store: &Path, run: &str) -> PathBuf {
+    last_run(store).ok().filter(|last| last.run == run).unwrap_or_default().folder
+}

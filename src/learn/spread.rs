@@ -52,7 +52,7 @@ fn draw_near(table: &Table<'_>, newest: usize, far: &mut [f64]) -> Vec<f64> {
     let near = |(block, far): (usize, &mut [f64])| {
         for (at, far) in far.iter_mut().enumerate() {
             let to_newest = distance(table.row(block * BLOCK + at), centroid);
-            // What is not a number goes on to the sum, which is refused.
+            // What is not a number reaches the sum, which is refused.
             *far = if to_newest >= *far { *far } else { to_newest };
         }
         far.iter().sum()

@@ -46,6 +46,23 @@ fn part(space: &Space, node: &str, name: &str) -> Bytes {
 }
 
 #[test]
+fn the_scripts_of_the_page_declare_no_name_twice() {
+    let mut names = BTreeMap::new();
+    for script in ["report/page.js", "report/more.js", "serve/serve.js"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/views").join(script)).unwrap();
+        let declared = text.lines().filter_map(|line| line.strip_prefix("const ").or(line.strip_prefix("let ")));
+        for name in
+            declared.map(|rest| rest.split([' ', '=', ';']).next().unwrap()).filter(|name| !name.starts_with('['))
+        {
+            if let Some(other) = names.insert(name.to_owned(), script) {
+                panic!("{name} is declared in {other} and in {script}");
+            }
+        }
+    }
+    assert!(names.len() > 40, "{names:?}");
+}
+
+#[test]
 fn the_report_shows_the_clusters_that_the_tables_hold() {
     let space = space();
     let told = space.run(&["run", "tiny.yaml"]).ok();

@@ -126,7 +126,7 @@ pub(super) fn draw(dataset: &Dataset, val: Option<&Dataset>, sizes: &Sizes) -> D
     Drawn { notes, ..arranged(&learned, measured.collect(), &names, |label| class(dataset.labels(), label)) }
 }
 
-/// What makes accuracies at `val` too high or too low: images that are learned from as well, and labels that are not.
+/// What makes accuracies at `val` untrue: images that are learned from as well, and labels that are not.
 fn notes_on(val: &Dataset, measured: &[Placed], dataset: &Dataset, learned: &[Placed]) -> Vec<String> {
     let known: BTreeSet<Digest> = learned.iter().map(|placed| dataset.image(placed.image).digest).collect();
     let shared = measured.iter().filter(|placed| known.contains(&val.image(placed.image).digest)).count();

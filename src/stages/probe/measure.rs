@@ -70,7 +70,7 @@ impl Probing<'_> {
                 if let Some(layer) = layer {
                     self.of_layer(&layer, measures, cx).with_context(|| format!("probing {name}"))?;
                 } else {
-                    // Training may go on well with such numbers, so no measurement ends the run.
+                    // Training may work well with such numbers, so no measurement ends the run.
                     cx.warn(BEYOND_HALF, &beyond(name));
                     measures.retain(|measure| measure.layer != *name);
                 }

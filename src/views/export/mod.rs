@@ -145,7 +145,7 @@ pub fn export(
     heard: &Progress<'_>,
 ) -> anyhow::Result<Written> {
     let records = records(plan, store)?;
-    to.map_or(Ok(()), |to| apart_of_plan(plan, to))?;
+    to.map_or(Ok(()), |to| apart_of_plan(plan, &options.started_in, to))?;
     match what {
         What::Weights => return weights::write(plan, &records, store, options, to, results),
         What::Onnx => return onnx::write(plan, &records, store, options, to, results),
@@ -191,13 +191,14 @@ pub fn export(
     Ok(Written { to, of, files, notes, opens })
 }
 
-/// Refuses a place among the images of a plan, or in place of a file that a node reads.
+/// Refuses a place among the images of a plan, or in place of a file that a node reads. Relative paths of the pipeline
+/// begin in the folder `started_in`.
 ///
 /// # Errors
 /// If it is there.
-pub fn apart_of_plan(plan: &Plan, to: &Path) -> anyhow::Result<()> {
+pub fn apart_of_plan(plan: &Plan, started_in: &Path, to: &Path) -> anyhow::Result<()> {
     let sources: BTreeSet<PathBuf> = plan.order().iter().filter_map(|id| plan.node(*id).stage.source()).collect();
-    sources.iter().try_for_each(|source| apart(to, Some(source)))
+    sources.iter().try_for_each(|source| apart(to, Some(&started_in.join(source))))
 }
 
 /// Refuses a folder among the images: the next run would take its files for images.

@@ -147,7 +147,7 @@ pub fn is_unchanged(folder: &Path) -> bool {
     fs::symlink_metadata(folder.join(MARK)).is_ok() && check(folder).is_ok()
 }
 
-/// Removes a folder that a killed export left, and no other: one that it began, or one that it was replacing.
+/// Removes a folder that a killed export began or was replacing, and no other.
 pub fn remove_left(folder: &Path) {
     let is_begun = fs::read(folder.join(MARK)).is_ok_and(|mark| mark == BEGUN.as_bytes());
     if is_begun || is_unchanged(folder) {

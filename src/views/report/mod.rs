@@ -93,7 +93,6 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
         data["filters"] = filters::filters(plan, store, &records, epoch);
     }
     let digests: Vec<_> = records.iter().map(|record| record.as_ref().map(|record| record.artifact.digest())).collect();
-    let shows = shows(plan, &digests, wanted).to_string();
     let mut clusters = None;
     if let Some((node, record)) = found {
         let map = made::map_of(plan, node.epoch, &records).and_then(|map| records[map.index()].as_ref());
@@ -103,6 +102,13 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
         let pictures = shown.pictures(wanted.asked)?;
         clusters = Some((shown, pictures, &*node.noun));
     }
+    let newest = galleries().find(|(_, record)| store.stand(&record.artifact) == Stand::Whole);
+    let is_newest = newest.map(|(node, _)| node.epoch) == found.map(|(node, _)| node.epoch);
+    let is_part = clusters.as_ref().is_some_and(|(_, pictures, noun)| {
+        wanted.asked.is_given() && pictures.left_out(noun, &plan.name, wanted.most).is_some()
+    });
+    let part = if is_newest && !is_part { String::new() } else { format!("{:?} {:?}", wanted.epoch, wanted.asked) };
+    let shows = shows(plan, &digests, &part).to_string();
     let whole = |json: &str| page(&Data::Within { json, has_folder: false }, &shows);
     let Some((shown, pictures, noun)) = &mut clusters else {
         let page = whole(&escaped(&data));
@@ -147,16 +153,16 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
     Ok(Written { bytes: page.len() as u64, folder: Some((folder, files.len(), bytes)), left_out })
 }
 
-/// Whether the file shows the artifacts of these digests, by node, as a run writes it: then it need not be written again.
+/// Whether the file shows the artifacts of these digests, by node, as a run writes it. Then it stays.
 pub fn is_of(plan: &Plan, digests: &[Option<Digest>], file: &Path) -> bool {
     let mut head = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    read.is_ok() && String::from_utf8_lossy(&head).contains(&shows(plan, digests, Wanted::default()).to_string())
+    read.is_ok() && String::from_utf8_lossy(&head).contains(&shows(plan, digests, "").to_string())
 }
 
-/// Names what a page shows: how much, of the artifacts of all nodes but those that it does not read.
-fn shows(plan: &Plan, digests: &[Option<Digest>], wanted: Wanted) -> Digest {
-    let mut text = format!("dcpipe-report {VERSION}\n{wanted:?}\n");
+/// Names what a page shows: the artifacts of all nodes that it reads, and which part of them was asked for.
+fn shows(plan: &Plan, digests: &[Option<Digest>], part: &str) -> Digest {
+    let mut text = format!("dcpipe-report {VERSION}\n{part}\n");
     for id in plan.order() {
         let node = plan.node(*id);
         let is_read = [DATASET, METRICS, WEIGHTS, EVALUATION, GALLERY, MAP, ODDITIES]

@@ -380,8 +380,8 @@ const worth = () => {
   $("worth").hidden = !data.worth;
   if (!data.worth) return;
   const { epoch, rows, verdicts } = data.worth;
-  $("worth").querySelector("p").textContent = `Epoch ${epoch}, on images that were held out, beside the network before training, whose ` +
-    "batch norm was calibrated. Accuracies at small inputs are not comparable with published ones.";
+  $("worth").querySelector("p").textContent = `Epoch ${epoch}, beside the network before training where that was measured. ` +
+    "docs/probe.md says on which images. Accuracies at small inputs are not comparable with published ones.";
   const show = (m, value, sign) => value === null ? "-" : m === "effective_dims" ? (sign && value > 0 ? "+" : "") + value.toFixed(1) :
     (sign && value > 0 ? "+" : "") + (sign ? (100 * value).toFixed(1) : value.toFixed(3));
   $("worth").querySelector("div").replaceChildren(

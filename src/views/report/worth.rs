@@ -1,4 +1,4 @@
-//! worth: what the page says of the features: measures of each layer beside those of the network before training, and warnings.
+//! worth: what the page says of the features: measures beside those of the network before training, and warnings.
 
 use crate::format::Evaluation;
 use crate::format::evaluation::EVALUATION as TABLE;
