@@ -104,9 +104,7 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
     }
     let newest = galleries().find(|(_, record)| store.stand(&record.artifact) == Stand::Whole);
     let is_newest = newest.map(|(node, _)| node.epoch) == found.map(|(node, _)| node.epoch);
-    let is_part = clusters.as_ref().is_some_and(|(_, pictures, noun)| {
-        wanted.asked.is_given() && pictures.left_out(noun, &plan.name, wanted.most).is_some()
-    });
+    let is_part = clusters.as_ref().is_some_and(|(_, pictures, _)| pictures.is_part());
     let part = if is_newest && !is_part { String::new() } else { format!("{:?} {:?}", wanted.epoch, wanted.asked) };
     let shows = shows(plan, &digests, &part).to_string();
     let whole = |json: &str| page(&Data::Within { json, has_folder: false }, &shows);

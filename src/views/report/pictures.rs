@@ -94,6 +94,13 @@ impl Pictures {
         self.of.truncate(fit);
     }
 
+    /// Whether less was asked for than the gallery has.
+    pub(super) fn is_part(&self) -> bool {
+        let (clusters, most) = self.gallery;
+        self.asked.is_given()
+            && (self.of.len() < clusters || self.asked.per_cluster.is_some_and(|wanted| wanted < most))
+    }
+
     /// What the page leaves out, for a person; nothing where it leaves out nothing. `node` is the gallery's name in the
     /// pipeline, `run` the run's, `bytes` what a page has at most.
     pub(super) fn left_out(&self, node: &str, run: &str, bytes: usize) -> Option<String> {
