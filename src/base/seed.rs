@@ -22,6 +22,15 @@ impl Seed {
         Self(format!("{seed} {node}"))
     }
 
+    /// The seed of one more attempt at the same node. The first, 0, has the node's own.
+    #[must_use]
+    pub fn of_attempt(&self, number: u32) -> Self {
+        match number {
+            0 => self.clone(),
+            _ => Self(format!("{} attempt {number}", self.0)),
+        }
+    }
+
     /// The seed's line in the node's key.
     pub fn line(&self) -> &str {
         &self.0
@@ -57,5 +66,7 @@ mod tests {
         assert_ne!(first, seed.number("draw", 1));
         assert_ne!(first, seed.number("flip", 0));
         assert_ne!(first, Seed::of_node(31, "manifest@18").number("draw", 0));
+        assert_eq!(first, seed.of_attempt(0).number("draw", 0));
+        assert_ne!(first, seed.of_attempt(1).number("draw", 0));
     }
 }

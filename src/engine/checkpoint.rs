@@ -34,7 +34,7 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// If one is unreadable at this moment: it may be right, and a new start would lose it.
-    pub fn saved(&mut self, names: impl IntoIterator<Item = String>) -> anyhow::Result<Option<Input<'a>>> {
+    pub fn saved(&mut self, names: impl IntoIterator<Item = String>) -> anyhow::Result<Option<(String, Input<'a>)>> {
         let mut newest = None;
         for name in names {
             let record = found(self.store, &self.key.shard(&name));
@@ -52,7 +52,7 @@ impl<'a> Context<'a> {
             input.parts("")?; // Mapped now: the next save discards it.
             self.tell_part(&name, true);
             self.save = Some(record);
-            newest = Some(input);
+            newest = Some((name, input));
         }
         Ok(newest)
     }

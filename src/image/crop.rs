@@ -6,8 +6,8 @@ use crate::image::Picture;
 use crate::image::resample::{Order, Part, Target};
 use crate::image::taps::Taps;
 
-/// Smallest and largest share of the image's area: torchvision's RandomResizedCrop, as published.
-const SCALE: (f64, f64) = (0.08, 1.0);
+/// Largest share of the image's area: torchvision's RandomResizedCrop, as published.
+const LARGEST: f64 = 1.0;
 /// Narrowest and widest ratio of width to height: the same.
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 /// Draws before the largest central crop is taken instead: the same.
@@ -29,11 +29,12 @@ pub struct Crop {
 }
 
 impl Crop {
-    /// Draws as torchvision's `RandomResizedCrop` and then `RandomHorizontalFlip(0.5)` do, for an image of this size.
-    pub fn draw(stream: &mut Stream, width: u32, height: u32) -> Self {
+    /// Draws as torchvision's `RandomResizedCrop` and then `RandomHorizontalFlip(0.5)` do, for an image of this size. A
+    /// crop shows at least the share `smallest` of its area; 0.08 is published.
+    pub fn draw(stream: &mut Stream, smallest: f64, width: u32, height: u32) -> Self {
         let area = f64::from(width) * f64::from(height);
         for _ in 0..DRAWS {
-            let wanted = area * between(stream, SCALE.0, SCALE.1);
+            let wanted = area * between(stream, smallest, LARGEST);
             let ratio = between(stream, RATIO.0.ln(), RATIO.1.ln()).exp();
             let across = (wanted * ratio).sqrt().round_ties_even();
             let down = (wanted / ratio).sqrt().round_ties_even();

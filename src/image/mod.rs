@@ -5,6 +5,8 @@
 
 pub mod demo;
 
+mod augment;
+mod blur;
 mod colour;
 mod crop;
 mod damage;
@@ -21,8 +23,11 @@ mod raster;
 mod resample;
 mod sheet;
 mod taps;
+mod tone;
 mod view;
 
+pub use augment::Augment;
+pub use blur::blur;
 pub use crop::Crop;
 pub use damage::OnDamage;
 pub use decode::{Probe, decode, decode_or_take, probe};
@@ -32,4 +37,5 @@ pub use jpeg::{JPEG_LIBRARY, encode_jpeg};
 pub use list::{Aside, Lacks, ListError, Listed, Listing, Problem, list};
 pub use picture::{Limits, Picture};
 pub use sheet::Sheet;
+pub use tone::Tone;
 pub use view::CentreView;

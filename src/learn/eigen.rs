@@ -221,9 +221,11 @@ mod tests {
 
     #[test]
     fn a_spectrum_that_ends_early_needs_no_solving_for_all() {
-        for rank in [0, 1, 30, 99] {
-            let values: Vec<f64> = (0..600).map(|i| if i < rank { 1.0 / f64::from(1 + i) } else { 0.0 }).collect();
-            assert!(krylov(&with_spectrum(&values), 64).unwrap().is_some(), "rank {rank}");
+        // What lies behind the end is zero, or rounding as sums over many images leave it.
+        for (rank, rounding) in [(0, 0.0), (1, 0.0), (1, 5e-13), (30, 0.0), (30, 5e-13), (99, 0.0)] {
+            let tail = |i: i32| rounding * f64::from(600 - i) / 600.0;
+            let values: Vec<f64> = (0..600).map(|i| if i < rank { 1.0 / f64::from(1 + i) } else { tail(i) }).collect();
+            assert!(krylov(&with_spectrum(&values), 64).unwrap().is_some(), "rank {rank}, rounding {rounding}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::base::{Position, PseudoLabel, Seed};
 use crate::format::Manifest;
-use crate::image::Crop;
+use crate::image::{Augment, Crop};
 use crate::stages::originals::Originals;
 use anyhow::anyhow;
 use rayon::prelude::*;
@@ -18,8 +18,10 @@ pub struct Batches<'a> {
     pub originals: &'a Originals,
     /// What is read at each position.
     pub manifest: &'a Manifest,
-    /// Whose stream `crop` is drawn from, by position.
+    /// Whose streams `crop` and `colours` are drawn from, by position.
     pub seed: &'a Seed,
+    /// How a crop is drawn, and its colours.
+    pub augment: Augment,
     /// Side of a crop, in pixels.
     pub size: u32,
 }
@@ -74,7 +76,12 @@ impl Batches<'_> {
     fn crop(&self, position: Position, out: &mut [u8]) -> anyhow::Result<()> {
         let picture = self.originals.picture(self.manifest.image_id[position.index()])?;
         let mut stream = self.seed.stream("crop", u64::from(position.0));
-        Crop::draw(&mut stream, picture.width, picture.height).render(&picture, self.size, out);
+        let crop = Crop::draw(&mut stream, self.augment.scale, picture.width, picture.height);
+        crop.render(&picture, self.size, out);
+        if !self.augment.keeps_colours() {
+            // Colours have a stream of their own, so that they change no crop's place.
+            self.augment.apply(&mut self.seed.stream("colours", u64::from(position.0)), out, self.size as usize);
+        }
         Ok(())
     }
 }

@@ -6,10 +6,11 @@ use crate::format::clusters::{self, ITERATIONS, write_iterations};
 use crate::format::rows::PART;
 use crate::format::search::{SEARCH, Search};
 use crate::format::{self, Centroids, Iteration, vectors};
+use crate::learn::assign::Assigner;
 use crate::learn::kmeans::Lloyd;
 use crate::learn::nearest::assigner_on;
-use crate::stages::{CLUSTERS, VECTORS};
-use anyhow::{bail, ensure};
+use crate::stages::{CLUSTERS, VECTORS, is_default};
+use anyhow::{Context as _, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -40,10 +41,6 @@ pub enum Init {
     Given,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 /// Groups the vectors by k-means, as faiss does: random vectors to begin with, empty clusters refilled by splitting.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -61,10 +58,23 @@ pub struct Cluster {
     /// Where k-means begins.
     #[serde(default, skip_serializing_if = "is_default")]
     pub init: Init,
+    /// How often k-means begins, from other vectors each time. The clustering with the smallest sum of squared distances is
+    /// kept, as by faiss's `nredo`; 1 is published.
+    #[serde(default = "default_redo", skip_serializing_if = "is_once")]
+    #[schemars(range(min = 1, max = 100))]
+    pub redo: u32,
 }
 
 fn default_iterations() -> u32 {
     20
+}
+
+fn default_redo() -> u32 {
+    1
+}
+
+fn is_once(redo: &u32) -> bool {
+    *redo == default_redo()
 }
 
 impl Stage for Cluster {
@@ -82,6 +92,12 @@ impl Stage for Cluster {
     fn check(&self, facts: &Facts) -> anyhow::Result<()> {
         ensure!(self.k >= 1, "k is 0; at least one cluster is needed");
         ensure!((1..=10_000).contains(&self.iterations), "iterations is {}, not between 1 and 10000", self.iterations);
+        ensure!((1..=100).contains(&self.redo), "redo is {}, not between 1 and 100", self.redo);
+        ensure!(
+            self.redo == 1 || self.init != Init::Given,
+            "redo is {}, and init is given: every attempt would begin at the same centroids; leave redo out",
+            self.redo
+        );
         facts.get("images").map_or(Ok(()), |images| self.check_k(*images))
     }
 
@@ -128,19 +144,17 @@ impl Stage for Cluster {
             of_length_one(&vectors, dims)?;
         }
         let mut assigner = assigner_on(cx.device())?;
-        let (mut lloyd, mut iterations) = self.start(cx, &vectors, dims)?;
-        let every = iterations_between_saves(table.rows() * dims, self.k as usize);
-        for done in lloyd.iteration + 1..=self.iterations {
-            let report = lloyd.step(&vectors, &mut *assigner)?;
-            let (splits, empty, moved) = (report.splits, report.empty, report.moved);
-            iterations.push(Iteration { objective: report.objective, splits, empty, moved });
-            cx.metric("objective", report.objective);
-            cx.progress(u64::from(done), u64::from(self.iterations) + 1, "iterations");
-            if done.is_multiple_of(every) || cx.is_interrupted() {
-                save(cx, &lloyd, &iterations)?;
-                cx.checkpoint()?;
+        let mut attempts = self.start(cx, &vectors, dims)?;
+        loop {
+            self.iterate(cx, &vectors, &mut *assigner, &mut attempts)?;
+            attempts.keep_the_better();
+            if attempts.number + 1 == self.redo {
+                break;
             }
+            attempts.number += 1;
+            attempts.now = self.first(cx, &vectors, dims, attempts.number)?;
         }
+        let Attempt { lloyd, iterations } = attempts.best.unwrap_or(attempts.now);
         let assigned = lloyd.assign(&vectors, &mut *assigner)?;
         let margin = assigned.margins(&vectors, &lloyd.centroids, dims)?;
         let clusters =
@@ -180,20 +194,74 @@ fn iterations_between_saves(numbers: usize, k: usize) -> u32 {
     u32::try_from(SAVE_AFTER.div_ceil(each)).unwrap_or(u32::MAX)
 }
 
-fn name_of(iteration: u32) -> String {
-    format!("after iteration {iteration}")
+/// One run of k-means, as far as it came.
+struct Attempt {
+    lloyd: Lloyd,
+    iterations: Vec<Iteration>,
 }
 
-fn save(cx: &mut Context<'_>, lloyd: &Lloyd, iterations: &[Iteration]) -> anyhow::Result<()> {
-    let owner = cx.key().to_string();
-    let state = Search {
-        k: lloyd.k,
-        dims: lloyd.dims,
-        centroids: Cow::Borrowed(&lloyd.centroids),
-        previous: Cow::Borrowed(&lloyd.previous),
-        iterations: Cow::Borrowed(iterations),
-    };
-    cx.save(&name_of(lloyd.iteration), |out| out.write_part(SEARCH.file, |out| state.write(out, &owner).map(drop)))
+/// The attempt at work, which counts from 0, and the best of those before it.
+struct Attempts {
+    number: u32,
+    now: Attempt,
+    best: Option<Attempt>,
+}
+
+/// The part of a save that holds the best attempt; the one at work has the usual name.
+const BEST: &str = "best.safetensors";
+
+impl Attempt {
+    /// Sum of the squared distances in the last iteration.
+    fn objective(&self) -> f64 {
+        self.iterations.last().map_or(f64::INFINITY, |last| last.objective)
+    }
+
+    fn state(&self) -> Search<'_> {
+        Search {
+            k: self.lloyd.k,
+            dims: self.lloyd.dims,
+            centroids: Cow::Borrowed(&self.lloyd.centroids),
+            previous: Cow::Borrowed(&self.lloyd.previous),
+            iterations: Cow::Borrowed(&self.iterations),
+        }
+    }
+
+    fn reopen(state: Search<'static>, spherical: bool) -> anyhow::Result<Self> {
+        let mut lloyd = Lloyd::from_centroids(state.centroids.into_owned(), state.dims)?;
+        // The saved centroids have length 1 already; another division could change a bit.
+        lloyd.spherical = spherical;
+        lloyd.iteration = state.iterations.len() as u32;
+        lloyd.previous = state.previous.into_owned();
+        Ok(Self { lloyd, iterations: state.iterations.into_owned() })
+    }
+}
+
+impl Attempts {
+    /// Of equal ones the first, as faiss does.
+    fn keep_the_better(&mut self) {
+        if self.best.as_ref().is_some_and(|best| best.objective() <= self.now.objective()) {
+            return;
+        }
+        let lloyd = self.now.lloyd.clone();
+        self.best = Some(Attempt { lloyd, iterations: std::mem::take(&mut self.now.iterations) });
+    }
+
+    fn save(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let owner = cx.key().to_string();
+        cx.save(&name_of(self.number, self.now.lloyd.iteration), |out| {
+            if let Some(best) = &self.best {
+                out.write_part(BEST, |out| best.state().write(out, &owner).map(drop))?;
+            }
+            out.write_part(SEARCH.file, |out| self.now.state().write(out, &owner).map(drop))
+        })
+    }
+}
+
+fn name_of(attempt: u32, iteration: u32) -> String {
+    match attempt {
+        0 => format!("after iteration {iteration}"),
+        _ => format!("attempt {}, after iteration {iteration}", attempt + 1),
+    }
 }
 
 impl Cluster {
@@ -203,14 +271,15 @@ impl Cluster {
         Ok(())
     }
 
-    fn first(&self, cx: &Context<'_>, vectors: &[&[f32]], dims: usize) -> anyhow::Result<Lloyd> {
+    /// Where an attempt begins.
+    fn first(&self, cx: &Context<'_>, vectors: &[&[f32]], dims: usize, attempt: u32) -> anyhow::Result<Attempt> {
         let k = self.k as usize;
-        match self.init {
-            Init::Random => Lloyd::from_permutation(vectors, dims, k, cx.seed()?),
-            Init::Spread => Lloyd::from_spread(vectors, dims, k, cx.seed()?, &mut |drawn| {
+        let lloyd = match self.init {
+            Init::Random => Lloyd::from_permutation(vectors, dims, k, &cx.seed()?.of_attempt(attempt))?,
+            Init::Spread => Lloyd::from_spread(vectors, dims, k, &cx.seed()?.of_attempt(attempt), &mut |drawn| {
                 cx.progress(drawn as u64, u64::from(self.k), "first centroids");
                 cx.checkpoint()
-            }),
+            })?,
             Init::Given => {
                 let given = Centroids::open(&cx.input("initial")?.part(CENTROIDS.file)?)?;
                 let (of, has) = (given.centroids.len() / given.dims.max(1), given.dims);
@@ -218,30 +287,57 @@ impl Cluster {
                     of == k && has == dims,
                     "the clusters at the port initial are {of} of {has} dimensions; these are {k} of {dims}"
                 );
-                Lloyd::from_centroids(given.centroids, dims)
-            }
-        }
-    }
-
-    /// The first centroids, or those that an interrupted run came to, with how it went so far.
-    fn start(&self, cx: &mut Context<'_>, vectors: &[&[f32]], dims: usize) -> anyhow::Result<(Lloyd, Vec<Iteration>)> {
-        let saved = cx.saved((1..=self.iterations).rev().map(name_of))?;
-        let opened = saved.map(|saved| Ok::<_, anyhow::Error>(Search::open(&saved.part(SEARCH.file)?)?));
-        let state = match opened {
-            Some(Ok(state)) => state,
-            other => {
-                if let Some(Err(error)) = other {
-                    cx.note(format!("what an interrupted run saved cannot be read ({error:#}); starting anew"));
-                }
-                let lloyd = self.first(cx, vectors, dims)?;
-                return Ok((if self.metric == Metric::Cosine { lloyd.by_cosine() } else { lloyd }, Vec::new()));
+                Lloyd::from_centroids(given.centroids, dims)?
             }
         };
-        let mut lloyd = Lloyd::from_centroids(state.centroids.into_owned(), state.dims)?;
-        // The saved centroids have length 1 already; another division could change a bit.
-        lloyd.spherical = self.metric == Metric::Cosine;
-        lloyd.iteration = state.iterations.len() as u32;
-        lloyd.previous = state.previous.into_owned();
-        Ok((lloyd, state.iterations.into_owned()))
+        let lloyd = if self.metric == Metric::Cosine { lloyd.by_cosine() } else { lloyd };
+        Ok(Attempt { lloyd, iterations: Vec::new() })
+    }
+
+    /// The iterations that the attempt at work has still to make.
+    fn iterate(
+        &self,
+        cx: &mut Context<'_>,
+        vectors: &[&[f32]],
+        assigner: &mut dyn Assigner,
+        attempts: &mut Attempts,
+    ) -> anyhow::Result<()> {
+        let numbers = vectors.iter().map(|slice| slice.len()).sum();
+        let every = iterations_between_saves(numbers, self.k as usize);
+        let before = u64::from(attempts.number) * u64::from(self.iterations);
+        let total = u64::from(self.redo) * u64::from(self.iterations) + 1;
+        for done in attempts.now.lloyd.iteration + 1..=self.iterations {
+            let report = attempts.now.lloyd.step(vectors, assigner)?;
+            let (splits, empty, moved) = (report.splits, report.empty, report.moved);
+            attempts.now.iterations.push(Iteration { objective: report.objective, splits, empty, moved });
+            cx.metric("objective", report.objective);
+            cx.progress(before + u64::from(done), total, "iterations");
+            if done.is_multiple_of(every) || cx.is_interrupted() {
+                attempts.save(cx)?;
+                cx.checkpoint()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first attempt, or as far as an interrupted run came.
+    fn start(&self, cx: &mut Context<'_>, vectors: &[&[f32]], dims: usize) -> anyhow::Result<Attempts> {
+        match self.resumed(cx) {
+            Ok(Some(attempts)) => return Ok(attempts),
+            Err(error) => cx.note(format!("what an interrupted run saved cannot be read ({error:#}); starting anew")),
+            Ok(None) => {}
+        }
+        Ok(Attempts { number: 0, now: self.first(cx, vectors, dims, 0)?, best: None })
+    }
+
+    fn resumed(&self, cx: &mut Context<'_>) -> anyhow::Result<Option<Attempts>> {
+        let places = (0..self.redo).rev().flat_map(|attempt| (1..=self.iterations).rev().map(move |at| (attempt, at)));
+        let Some((name, saved)) = cx.saved(places.map(|(attempt, at)| name_of(attempt, at)))? else { return Ok(None) };
+        let reopened = |bytes: &bytes::Bytes| Attempt::reopen(Search::open(bytes)?, self.metric == Metric::Cosine);
+        let now = reopened(&saved.part(SEARCH.file)?)?;
+        let best = saved.part_if_any(BEST)?.map(|bytes| reopened(&bytes)).transpose()?;
+        let number = (0..self.redo).find(|attempt| name == name_of(*attempt, now.lloyd.iteration));
+        let number = number.with_context(|| format!("the save {name:?} holds another iteration"))?;
+        Ok(Some(Attempts { number, now, best }))
     }
 }

@@ -30,6 +30,12 @@ use crate::engine::stage::Registered;
 pub use crate::format::noun::*;
 use described::Described;
 
+/// Whether a parameter has its default. One that came after a stage's first release is left out of keys then, so that
+/// stores stay valid.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 macro_rules! verbs {
     ($($stage:ty),* $(,)?) => {
         /// Every verb there is, sorted by name.

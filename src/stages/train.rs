@@ -4,7 +4,7 @@ use crate::base::clock::Stopwatch;
 use crate::engine::{Before, Context, Device, Facts, Input, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::metrics::{STEPS, end_loss, open_steps, write_steps};
 use crate::format::{FormatError, Manifest, Metadata, Step, manifest};
-use crate::image::JPEG_LIBRARY;
+use crate::image::{Augment, JPEG_LIBRARY};
 use crate::learn::arch::NetShape;
 use crate::learn::device;
 use crate::learn::health::{self, Learning};
@@ -14,8 +14,8 @@ use crate::learn::tensors::StateDict;
 use crate::learn::train::{self, Head, Trainer};
 use crate::stages::batches::Batches;
 use crate::stages::originals::{IMAGES, Originals};
-use crate::stages::{DATASET, MANIFEST, WEIGHTS, weights};
-use anyhow::{Context as _, ensure};
+use crate::stages::{DATASET, MANIFEST, WEIGHTS, is_default, weights};
+use anyhow::{Context as _, anyhow, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -47,6 +47,9 @@ pub struct Train {
     #[serde(default = "default_dropout")]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
+    /// How crops are drawn and what becomes of their colours; left out, they are as published.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub augment: Augment,
     /// Steps between two checkpoints, from which an interrupted run resumes; if left out, one comes every two minutes.
     /// Results do not depend on it.
     #[serde(default, skip_serializing)]
@@ -106,6 +109,7 @@ impl Stage for Train {
         let decay = self.weight_decay;
         ensure!(decay.is_finite() && decay >= 0.0, "weight_decay is {decay}, not a number from 0 on");
         ensure!((0.0..1.0).contains(&self.dropout), "dropout is {}, not from 0 to below 1", self.dropout);
+        self.augment.check().map_err(|wrong| anyhow!(wrong))?;
         ensure!(self.save_every != Some(0), "save_every is 0, not a number of steps from 1 on");
         Ok(())
     }
@@ -136,7 +140,13 @@ impl Stage for Train {
         let images = manifest.image_id.len() as u64;
         let mut seen: u64 = steps.iter().map(|step| step.images).sum();
         let mut saved = Stopwatch::new();
-        let batches = Batches { originals: &originals, manifest: &manifest, seed: &seed, size: shape.input };
+        let batches = Batches {
+            originals: &originals,
+            manifest: &manifest,
+            seed: &seed,
+            augment: self.augment,
+            size: shape.input,
+        };
         batches.each(self.batch as usize, steps.len(), |number, batch| {
             let report = trainer
                 .step(&batch.pixels, batch.labels, seed.number("step", number))
@@ -183,7 +193,7 @@ struct Start {
 
 impl Train {
     fn start(&self, cx: &mut Context<'_>, manifest: &Manifest, total: u64) -> anyhow::Result<Start> {
-        match cx.saved((1..total).rev().map(name_of))?.map(|saved| reopen(&saved)) {
+        match cx.saved((1..total).rev().map(name_of))?.map(|(_, saved)| reopen(&saved)) {
             Some(Ok(start)) => return Ok(start),
             Some(Err(error)) => {
                 cx.note(format!("what an interrupted run saved cannot be read ({error:#}); the epoch starts anew"));

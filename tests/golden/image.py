@@ -20,7 +20,7 @@ import numpy as np
 import PIL
 import torch
 import torchvision
-from PIL import Image
+from PIL import Image, ImageFilter
 from safetensors.numpy import save_file
 from torchvision.transforms import functional as F
 
@@ -195,6 +195,38 @@ def crops():
     return out
 
 
+def tones():
+    """Colours changed by torchvision on Pillow images, by factors on either side of 1, and at the ends."""
+    change = {"brightness": F.adjust_brightness, "contrast": F.adjust_contrast, "saturation": F.adjust_saturation,
+              "hue": F.adjust_hue, "grey": lambda image, _: F.to_grayscale(image, 3)}
+    rng = random.Random(5)
+    out = []
+    for tone in change:
+        ends = [0.0, -0.5, 0.5] if tone == "hue" else [0.0, 1.0, 2.0]
+        for factor in [*ends, *(rng.uniform(-0.5, 0.5) if tone == "hue" else rng.uniform(0.0, 2.0) for _ in range(20))]:
+            width, height = rng.randint(1, 80), rng.randint(1, 80)
+            changed = change[tone](Image.fromarray(formula(width, height)), factor)
+            out.append({"tone": tone, "factor": factor, "width": width, "height": height,
+                        "fnv": fnv(np.asarray(changed))})
+    return out
+
+
+def every_colour_turned():
+    """All 2^24 colours, by red, green, blue, their hue turned by a tenth."""
+    number = np.arange(2**24, dtype=np.uint32).reshape(4096, 4096)
+    colours = np.stack([number >> 16, number >> 8 & 255, number & 255], axis=2).astype(np.uint8)
+    return fnv(np.asarray(F.adjust_hue(Image.fromarray(colours), 0.1)))
+
+
+def blurs():
+    rng = random.Random(6)
+    cases = [(1, 1, 2.0), (1, 9, 1.3), (9, 1, 1.3), (3, 2, 5.0), (32, 32, 0.1), (32, 32, 2.0)]
+    cases += [(rng.randint(1, 60), rng.randint(1, 60), rng.uniform(0.1, 4.0)) for _ in range(40)]
+    blur = lambda width, height, radius: Image.fromarray(formula(width, height)).filter(ImageFilter.GaussianBlur(radius))
+    return [{"width": width, "height": height, "radius": radius, "fnv": fnv(np.asarray(blur(width, height, radius)))}
+            for width, height, radius in cases]
+
+
 def draws():
     torch.manual_seed(0)
     out = {}
@@ -228,6 +260,9 @@ def main():
         "formula_37x23": fnv(formula(37, 23)),
         "views": views(),
         "crops": crops(),
+        "tones": tones(),
+        "every_colour_turned": every_colour_turned(),
+        "blurs": blurs(),
         "folder_order": folder_order(),
     }
     text = json.dumps(golden, ensure_ascii=False)

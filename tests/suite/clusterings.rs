@@ -62,3 +62,21 @@ fn given_centroids_that_do_not_fit_are_refused_before_anything_runs() {
         assert!(run.ran().is_empty(), "{:?}", run.ran());
     }
 }
+
+#[test]
+fn of_several_attempts_the_smallest_objective_is_kept() {
+    let space = space();
+    let mut objectives = vec![];
+    for redo in 1..=4 {
+        let set = format!("clusters.redo={redo}");
+        space
+            .run(&["run", "tiny.yaml", "-q", "--to", "clusters@1", "--set", &set, "--set", "clusters.iterations=3"])
+            .ok();
+        let iterations = open_iterations(&part(&space, "clusters@1", ITERATIONS.file)).unwrap();
+        assert_eq!(iterations.len(), 3);
+        objectives.push(iterations[2].objective);
+    }
+    assert!(objectives.is_sorted_by(|before, after| before >= after), "{objectives:?}");
+    assert!(objectives[3] < objectives[0], "four starts that all end at the same clustering: {objectives:?}");
+    space.run(&["plan", "tiny.yaml", "--set", "again.redo=2"]).complains_of(&["redo is 2, and init is given"]);
+}

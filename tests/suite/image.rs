@@ -2,7 +2,9 @@
 
 use dcpipe::base::Seed;
 use dcpipe::image::demo::kinds;
-use dcpipe::image::{CentreView, Crop, Format, JPEG_LIBRARY, Limits, Picture, decode, encode_jpeg, list, probe};
+use dcpipe::image::{
+    Augment, CentreView, Crop, Format, JPEG_LIBRARY, Limits, Picture, Tone, blur, decode, encode_jpeg, list, probe,
+};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -13,7 +15,27 @@ struct Golden {
     formula_37x23: String,
     views: Vec<View>,
     crops: Vec<Boxed>,
+    tones: Vec<Toned>,
+    every_colour_turned: String,
+    blurs: Vec<Blurred>,
     folder_order: Vec<(String, String)>,
+}
+
+#[derive(Deserialize, Debug)]
+struct Toned {
+    tone: String,
+    factor: f64,
+    width: u32,
+    height: u32,
+    fnv: String,
+}
+
+#[derive(Deserialize, Debug)]
+struct Blurred {
+    width: u32,
+    height: u32,
+    radius: f64,
+    fnv: String,
 }
 
 #[derive(Deserialize, Debug)]
@@ -132,6 +154,60 @@ fn random_crops_equal_pillows_crop_resize_and_flip_to_the_byte() {
     }
 }
 
+#[test]
+fn colours_change_as_torchvision_changes_them_to_the_byte() {
+    for case in golden().tones {
+        let factor = case.factor as f32;
+        let tone = match case.tone.as_str() {
+            "brightness" => Tone::Brightness(factor),
+            "contrast" => Tone::Contrast(factor),
+            "saturation" => Tone::Saturation(factor),
+            "hue" => Tone::Hue(case.factor),
+            "grey" => Tone::Grey,
+            other => panic!("{other}"),
+        };
+        let mut picture = formula(case.width, case.height);
+        tone.apply(&mut picture.rgb);
+        assert_eq!(fnv(&picture.rgb), case.fnv, "{case:?}");
+    }
+}
+
+#[test]
+fn every_colour_there_is_turns_its_hue_as_pillow_turns_it() {
+    let mut colours: Vec<u8> = (0_u32..1 << 24).flat_map(|colour| colour.to_be_bytes().into_iter().skip(1)).collect();
+    Tone::Hue(0.1).apply(&mut colours);
+    assert_eq!(fnv(&colours), golden().every_colour_turned);
+}
+
+#[test]
+fn a_blur_equals_pillows_to_the_byte() {
+    for case in golden().blurs {
+        let mut picture = formula(case.width, case.height);
+        blur(&mut picture.rgb, case.width as usize, case.radius as f32);
+        assert_eq!(fnv(&picture.rgb), case.fnv, "{case:?}");
+    }
+}
+
+#[test]
+fn each_change_of_a_crop_comes_as_often_as_asked() {
+    let picture = formula(9, 7);
+    let share = |augment: Augment| {
+        let changed = |number: &u64| {
+            let mut rgb = picture.rgb.clone();
+            augment.apply(&mut Seed::of_node(31, "weights@1").stream("colours", *number), &mut rgb, 9);
+            rgb != picture.rgb
+        };
+        (0..2000).filter(changed).count()
+    };
+    let none = Augment::default();
+    assert!(none.keeps_colours() && share(none) == 0);
+    for some in [Augment { jitter: 0.8, ..none }, Augment { grey: 0.8, ..none }, Augment { blur: 0.8, ..none }] {
+        // 1,600 expected, standard deviation 18; a blur of a tenth of a pixel may change nothing.
+        assert!(!some.keeps_colours() && (1450..1690).contains(&share(some)), "{some:?}: {}", share(some));
+    }
+    assert_eq!(share(Augment { jitter: 1.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0, ..none }), 0);
+}
+
 /// Two-sample Kolmogorov-Smirnov: the largest distance between the two empirical distributions.
 fn distance(mut a: Vec<f64>, mut b: Vec<f64>) -> f64 {
     a.sort_by(f64::total_cmp);
@@ -150,7 +226,7 @@ fn drawn_crops_are_distributed_as_torchvisions() {
         let numbers: Vec<u32> =
             tensor.data().chunks_exact(2).map(|pair| u32::from(u16::from_le_bytes([pair[0], pair[1]]))).collect();
         let theirs: Vec<[u32; 4]> = numbers.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]).collect();
-        let drawn: Vec<Crop> = (0..theirs.len() * 4).map(|_| Crop::draw(&mut stream, width, height)).collect();
+        let drawn: Vec<Crop> = (0..theirs.len() * 4).map(|_| Crop::draw(&mut stream, 0.08, width, height)).collect();
         let ours: Vec<[u32; 4]> = drawn.iter().map(|c| [c.top, c.left, c.height, c.width]).collect();
         let area = |b: &[u32; 4]| f64::from(b[2] * b[3]);
         let ratio = |b: &[u32; 4]| f64::from(b[3]) / f64::from(b[2]);
@@ -173,12 +249,12 @@ fn drawn_crops_are_distributed_as_torchvisions() {
 fn an_image_too_long_for_any_draw_falls_back_to_its_middle() {
     let mut stream = Seed::of_node(31, "weights@1").stream("crop", 1);
     for _ in 0..50 {
-        let wide = Crop::draw(&mut stream, 1000, 1);
+        let wide = Crop::draw(&mut stream, 0.08, 1000, 1);
         assert_eq!((wide.top, wide.height), (0, 1));
-        let tall = Crop::draw(&mut stream, 3, 4000);
+        let tall = Crop::draw(&mut stream, 0.08, 3, 4000);
         assert!(tall.width <= 3 && tall.top + tall.height <= 4000);
     }
-    let crops: Vec<_> = (0..200).map(|_| Crop::draw(&mut stream, 2, 1000)).collect();
+    let crops: Vec<_> = (0..200).map(|_| Crop::draw(&mut stream, 0.08, 2, 1000)).collect();
     assert!(crops.iter().any(|crop| (crop.left, crop.width, crop.height, crop.top) == (0, 2, 3, 498)));
 }
 
@@ -383,7 +459,7 @@ proptest! {
         let mut out = vec![9; view.bytes()];
         view.render(&picture, &mut out);
         prop_assert!(out.iter().all(|&sample| sample == 200 || sample == 0 && crop > short_side));
-        let crop_drawn = Crop::draw(&mut Seed::of_node(seed, "weights@1").stream("crop", 0), width, height);
+        let crop_drawn = Crop::draw(&mut Seed::of_node(seed, "weights@1").stream("crop", 0), 0.08, width, height);
         crop_drawn.render(&picture, crop, &mut out);
         prop_assert!(out.iter().all(|&sample| sample == 200));
     }

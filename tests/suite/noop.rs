@@ -9,7 +9,6 @@ use dcpipe::engine::keys::Told;
 use dcpipe::engine::{Cancel, Device, EngineError, Event, Executor, Facts, KeyText, Settings};
 use dcpipe::pipeline::load;
 use dcpipe::stages::{described, registry};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -169,10 +168,9 @@ fn without_libtorch_every_command_works_that_needs_no_network() {
 fn the_other_program_is_asked_for_a_device_that_only_a_driver_can_tell() {
     let space = Space::after_a_run();
     let program = space.path("dcpipe");
-    std::fs::copy(DCPIPE, &program).unwrap();
+    space.write_program("dcpipe", std::fs::read(DCPIPE).unwrap());
     let answer = r#"{"name":"cuda:0","numerics":"torch of a card"}"#;
-    space.write("dcpipe-native", format!("#!/bin/sh\ntest \"$1\" = device && echo '{answer}'\n"));
-    std::fs::set_permissions(space.path("dcpipe-native"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    space.write_program("dcpipe-native", format!("#!/bin/sh\ntest \"$1\" = device && echo '{answer}'\n"));
     // Any library passes for a driver's, and the part of libtorch need only be there.
     let needed = libraries(Path::new(DCPIPE));
     let some = needed.split_whitespace().find(|word| word.starts_with('/') && word.contains("libgcc_s")).unwrap();

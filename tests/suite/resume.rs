@@ -100,11 +100,11 @@ fn leftovers(space: &TestSpace) -> (usize, usize) {
 }
 
 fn clustering() -> Plan {
-    clustering_by(Metric::L2, Init::Random)
+    clustering_by(Metric::L2, Init::Random, 1)
 }
 
-fn clustering_by(metric: Metric, init: Init) -> Plan {
-    let cluster = Cluster { k: 40, iterations: 300, metric, init };
+fn clustering_by(metric: Metric, init: Init, redo: u32) -> Plan {
+    let cluster = Cluster { k: 40, iterations: 300, metric, init, redo };
     Draft::new()
         .node("vectors", Points { rows: 3000, dims: 16 }, &[])
         .node("clusters", cluster, &[("vectors", "vectors")])
@@ -113,14 +113,17 @@ fn clustering_by(metric: Metric, init: Init) -> Plan {
 
 #[test]
 fn a_clustering_stopped_at_any_iteration_resumes_to_the_same_bytes() {
-    for (metric, init, stop) in [
-        (Metric::L2, Init::Random, 1),
-        (Metric::L2, Init::Random, 4),
-        (Metric::L2, Init::Random, 9),
-        (Metric::Cosine, Init::Random, 3),
-        (Metric::L2, Init::Spread, 3),
+    for (metric, init, redo, stop) in [
+        (Metric::L2, Init::Random, 1, 1),
+        (Metric::L2, Init::Random, 1, 4),
+        (Metric::L2, Init::Random, 1, 9),
+        (Metric::Cosine, Init::Random, 1, 3),
+        (Metric::L2, Init::Spread, 1, 3),
+        (Metric::L2, Init::Random, 3, 299),
+        (Metric::L2, Init::Random, 3, 600),
+        (Metric::Cosine, Init::Spread, 3, 604),
     ] {
-        let clustering = || clustering_by(metric, init);
+        let clustering = || clustering_by(metric, init, redo);
         let undisturbed = TestSpace::new().run(&clustering()).digests();
         let space = TestSpace::new();
         let is_at = move |event: &Event| matches!(event, Event::Progress { done, unit, .. } if unit == "iterations" && *done >= stop);
@@ -130,7 +133,7 @@ fn a_clustering_stopped_at_any_iteration_resumes_to_the_same_bytes() {
         assert_eq!(saved.len(), 1, "{saved:?}");
         let rest = space.run(&clustering());
         assert_eq!(put_down(&rest.events, true), saved);
-        assert_eq!(rest.digests(), undisturbed, "{metric:?} {init:?} stopped at iteration {stop}");
+        assert_eq!(rest.digests(), undisturbed, "{metric:?} {init:?} {redo} stopped at iteration {stop}");
         assert_eq!(leftovers(&space), (0, 0));
     }
 }
@@ -164,7 +167,7 @@ fn counting(steps: u64, counted: &Arc<AtomicU64>, stop_at: u64, cancel: &Cancel)
     let (counted, cancel) = (Arc::clone(counted), cancel.clone());
     let work = move |cx: &mut Context<'_>| {
         let saved = cx.saved((1..=steps).rev().map(|at| at.to_string()))?;
-        let text = saved.map_or_else(|| Ok("0".into()), |saved| saved.part("state"))?;
+        let text = saved.map_or_else(|| Ok("0".into()), |(_, saved)| saved.part("state"))?;
         let (first, mut total) = (std::str::from_utf8(&text)?.split(' ').next().unwrap().parse::<u64>()?, sum(cx)?);
         for at in first + 1..=steps {
             counted.fetch_add(1, Ordering::SeqCst);

@@ -8,6 +8,7 @@ use dcpipe::image::encode_jpeg;
 use dcpipe::store::{Disk, Record, Store, StoreIo};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -116,6 +117,17 @@ impl Space {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let _ = fs::remove_file(&path);
         fs::write(path, bytes).unwrap();
+    }
+
+    /// Writes a program that can be started at once. Another process writes it: what this one has open, a command that
+    /// another test begins at that moment inherits. A file that is open for writing cannot be started.
+    pub fn write_program(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let _ = fs::remove_file(self.path(name));
+        let mut writer = self.command("sh");
+        writer.args(["-c", r#"cat > "$0" && chmod 755 "$0""#, name]).stdin(Stdio::piped());
+        let mut writer = writer.spawn().unwrap();
+        writer.stdin.take().unwrap().write_all(bytes.as_ref()).unwrap();
+        assert!(writer.wait().unwrap().success(), "{name} was not written");
     }
 
     /// The program with these arguments, in this folder, to its end.

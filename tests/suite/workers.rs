@@ -19,7 +19,6 @@ use dcpipe::stages::decode::Decode;
 use dcpipe::stages::generate::Generate;
 use dcpipe::store::{Disk, Store};
 use std::io::{self, Cursor, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -65,10 +64,9 @@ fn a_worker_that_dies_fails_its_action_by_name_and_the_same_command_resumes() {
         let space = Space::filled();
         // Beside a copy of dcpipe stands a worker that has something to say.
         let (program, native) = (space.path("dcpipe"), Path::new(DCPIPE).with_file_name("dcpipe-native"));
-        std::fs::copy(DCPIPE, &program).unwrap();
+        space.write_program("dcpipe", std::fs::read(DCPIPE).unwrap());
         let script = format!("#!/bin/sh\necho these are last words >&2\nexec {} \"$@\"\n", native.display());
-        space.write("dcpipe-native", script);
-        std::fs::set_permissions(space.path("dcpipe-native"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        space.write_program("dcpipe-native", script);
         let mut command = space.command(&program);
         command.args(["run", "tiny.yaml", "--json"]);
         let mut run = start(command);
