@@ -169,6 +169,29 @@ fn a_run_without_a_gallery_has_a_report_on_request_that_says_how_to_get_one() {
 }
 
 #[test]
+fn images_that_a_report_is_asked_for_and_no_gallery_has_are_an_error_that_says_how_to_get_them() {
+    let space = Space::after_a_run();
+    let refused = |why: &[&str]| {
+        for flag in ["--clusters", "--per-cluster"] {
+            let told = space.run(&["report", "tiny", flag, "3"]).ended(1);
+            told.complains_of(&["--clusters and --per-cluster choose images of a gallery, and run tiny has none"])
+                .complains_of(why);
+        }
+        assert!(!space.path("runs/tiny/report.html").exists());
+    };
+    refused(&["stage: gallery"]);
+    space.write("tiny.yaml", fs::read_to_string(space.path("tiny.yaml")).unwrap() + GALLERY);
+    space.run(&["run", "tiny.yaml", "-q", "--to", "clusters@1"]).ok();
+    let _ = fs::remove_file(space.path("runs/tiny/report.html"));
+    refused(&["appear when gallery@2 has run"]);
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    fs::remove_file(space.path("runs/tiny/report.html")).unwrap();
+    let store = space.store();
+    space.record("gallery@2").artifact.parts.iter().for_each(|part| store.evict(part.object).unwrap());
+    refused(&["The bytes of gallery@2 were evicted", "keep: [gallery]"]);
+}
+
+#[test]
 fn the_map_lies_beside_the_gallery_and_its_neighbours_are_the_nearest() {
     let space = space();
     space.write("tiny.yaml", fs::read_to_string(space.path("tiny.yaml")).unwrap() + MAP);

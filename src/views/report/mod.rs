@@ -87,6 +87,13 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
         bail!("epoch {epoch} has no gallery; there are: {}", all.join(", "));
     }
     let mut data = gather::gather(plan, store, &records, journal)?;
+    if let (None, true, Some(why)) = (&found, wanted.asked.is_given(), data["run"]["no_gallery"].as_str()) {
+        bail!(
+            "--clusters and --per-cluster choose images of a gallery, and run {} has none to show. Without them, \
+             dcpipe report {0} shows the rest. {why}",
+            plan.name
+        );
+    }
     let newest =
         || made::made(plan, &records).iter().filter(|made| made.is(&WEIGHTS)).map(|made| made.node.epoch).max();
     if let Some(epoch) = found.map(|(node, _)| node.epoch).or_else(newest) {
