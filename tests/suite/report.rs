@@ -133,6 +133,23 @@ fn a_report_shows_the_last_run_also_where_that_had_nothing_to_do() {
 }
 
 #[test]
+fn a_run_with_nothing_to_do_writes_a_report_again_whose_folder_somebody_removed() {
+    let space = space();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    let to = space.path("runs/tiny/report.html");
+    let bare = fs::read(&to).unwrap();
+    // As of a run whose page is too large: it shows all that its gallery has.
+    let all = Asked { clusters: Some(4), per_cluster: None };
+    let folder = written(&space, Wanted { asked: all, most: 0, ..Wanted::default() }, &to).folder.unwrap().0;
+    let beside = fs::read(&to).unwrap();
+    assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0]);
+    assert!(fs::read(&to).unwrap() == beside && folder.join("data.js").exists(), "it has all that it needs");
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0]);
+    assert!(fs::read(&to).unwrap() == bare, "it is written again, by the run's own limits");
+}
+
+#[test]
 fn a_report_of_a_run_that_did_not_reach_a_node_shows_none_of_an_earlier_run() {
     let space = space();
     space.run(&["run", "tiny.yaml", "-q"]).ok();

@@ -1,10 +1,11 @@
 //! place: puts a page, and a folder beside it, where a person looks for them, both or none.
 
-use super::page::PAGE_BEGINS;
+use super::page::{PAGE_BEGINS, folder_of};
 use crate::base::Digest;
 use crate::views::export::target::{Folder, check_file, is_unchanged, process_is_gone, remove_left};
 use crate::views::files;
 use anyhow::Context;
+use percent_encoding::percent_decode_str;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
@@ -83,6 +84,14 @@ pub(super) fn put(to: &Path, page: &str, beside: Option<&Beside>) -> anyhow::Res
         }
     }
     Ok(())
+}
+
+/// Whether the folder beside a page is there, or the page needs none. `head` is how the page begins.
+pub(super) fn has_its_folder(page: &Path, head: &str) -> bool {
+    folder_of(head).is_none_or(|address| {
+        let name = percent_decode_str(address).decode_utf8_lossy();
+        fs::symlink_metadata(page.with_file_name(&*name)).is_ok_and(|meta| meta.is_dir())
+    })
 }
 
 /// Whether a file begins as a page does, as far as it goes.
