@@ -1,6 +1,7 @@
 //! target: where an export goes: written beside its place under another name, and renamed when it is whole.
 
 use crate::base::Digest;
+use crate::image::OURS;
 use crate::store::blocked::{make, why};
 use crate::views::files::aside;
 use anyhow::{Context, anyhow, bail};
@@ -11,8 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
-/// The file that says of a folder that an export wrote it.
-const MARK: &str = ".dcpipe-export.json";
+/// The file that says of a folder that an export wrote it. No scan of a folder above reads what is in it.
+const MARK: &str = OURS;
 
 /// What it says of a folder that is not whole yet.
 const BEGUN: &str = "{\"begun\":true}";
