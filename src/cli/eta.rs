@@ -26,6 +26,7 @@ pub struct AtWork<'a> {
 }
 
 /// Counts what is left of a run. Tables are not counted: they take no time to speak of.
+#[derive(Default)]
 pub struct Eta {
     kinds: HashMap<String, Kind>,
     /// Nodes left, by epoch.

@@ -261,8 +261,12 @@ impl Observer for Terminal {
 }
 
 impl Terminal {
-    /// Warnings are shown where they come up, and again at the end, where nobody has scrolled past them.
+    /// Warnings are shown where they come up, and again at the end, where nobody has scrolled past them. They take the place
+    /// of what the same node of an earlier epoch was judged.
     fn warned(&self, node: &str, text: &str) {
+        let noun = parts(node).0;
+        let is_of = |verdict: &String| verdict.split_once(": ").is_some_and(|(of, _)| parts(of).0 == noun);
+        drop(lock(&self.verdict).take_if(|verdict| is_of(verdict)));
         let (code, says) = text[WARNING.len()..].split_once(": ").unwrap_or((text, ""));
         if self.voice > Voice::Quiet {
             self.say(&format!("{node}: warning: {says}"));
@@ -293,5 +297,24 @@ impl Terminal {
             let times = if *times > 1 { format!(", {times} times") } else { String::new() };
             self.say(&format!("warning ({code}{times}): {last}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_takes_the_place_of_what_an_earlier_epoch_was_judged() {
+        let terminal = Terminal::new(Voice::Quiet, Eta::default());
+        let told = |node: &str, text: &str| {
+            terminal.observe(&Event::Note { node: node.to_owned(), text: text.to_owned() });
+            lock(&terminal.verdict).clone()
+        };
+        let good = Some("worth@1: good".to_owned());
+        assert_eq!(told("worth@1", "verdict: good"), good);
+        assert_eq!(told("weights@2", "warning loss_at_chance: of something else"), good);
+        assert_eq!(told("worth@2", "warning below_random: worse"), None);
+        assert_eq!(told("worth@3", "verdict: better"), Some("worth@3: better".to_owned()));
     }
 }

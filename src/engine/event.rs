@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// The beginning of a warning's text; its code and a colon follow.
 pub const WARNING: &str = "warning ";
 
-/// The beginning of a note that judges what the run made; the run repeats the last one at its end.
+/// The beginning of a note that judges what the run made. The run repeats the last one at its end, unless a warning of the
+/// same node follows.
 pub const VERDICT: &str = "verdict: ";
 
 /// Why a node runs.

@@ -35,6 +35,7 @@ pub use error::BadImage;
 pub use format::Format;
 pub use jpeg::{JPEG_LIBRARY, encode_jpeg};
 pub use list::{Aside, Lacks, ListError, Listed, Listing, Problem, list};
+pub use names::OURS;
 pub use picture::{Limits, Picture};
 pub use sheet::Sheet;
 pub use tone::Tone;

@@ -3,6 +3,9 @@
 /// File name endings of images, in any case: torchvision's IMG_EXTENSIONS, GIF, and two more of JPEG.
 pub(super) const ENDINGS: [&str; 12] =
     ["jpg", "jpeg", "png", "bmp", "webp", "ppm", "pgm", "tif", "tiff", "gif", "jfif", "jpe"];
+/// A file of this name marks a folder into which dcpipe wrote images. Exports have it, and so have the folder beside a
+/// report and that of drawn images.
+pub const OURS: &str = ".dcpipe-export.json";
 /// Letters of the longest ending that other files are counted by.
 const LONGEST: usize = 10;
 

@@ -1,6 +1,7 @@
 //! files: exports a file of the store to where a person looks for it, without a second copy if possible.
 
 use crate::format::Dataset;
+use crate::image::OURS;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use std::ffi::OsStr;
@@ -87,8 +88,14 @@ pub fn unpack(folder: &Path, images: &Dataset, pack: &Bytes) -> anyhow::Result<(
     if images.len() > UNPACKED_AT_MOST {
         return Ok(());
     }
+    let mut is_marked = false;
     for image in images.iter() {
         let Some(offset) = image.offset else { continue };
+        if !is_marked {
+            std::fs::create_dir_all(folder)?;
+            std::fs::write(folder.join(OURS), "{\"images\":true}")?;
+            is_marked = true;
+        }
         let inside = Path::new(image.path).components().all(|part| matches!(part, Component::Normal(_)));
         ensure!(inside, "{:?} is no path below a folder", image.path);
         let bytes = pack.get(offset as usize..(offset + image.bytes) as usize);

@@ -151,6 +151,37 @@ fn an_export_replaces_only_what_an_export_wrote() {
 }
 
 #[test]
+fn an_export_that_was_copied_is_an_export() {
+    let space = after_a_run();
+    space.run(&["export", "folders", "-o", "out"]).ok();
+    space.run(&["export", "atlas", "-o", "atlas"]).ok();
+    for (from, to) in [("out", "out copied"), ("atlas", "atlas copied")] {
+        let mut copy = space.command("cp");
+        copy.args(["-r", from, to]);
+        start(copy).wait().ok();
+        for entry in walkdir::WalkDir::new(space.path(to)).into_iter().map(Result::unwrap) {
+            if entry.file_type().is_file() {
+                let file = fs::File::options().write(true).open(entry.path()).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH).unwrap();
+            }
+        }
+    }
+    space.run(&["export", "folders", "-o", "out copied", "--per-cluster", "1"]).ok();
+    assert!(files(&space.path("out copied")).len() < files(&space.path("out")).len());
+    space.run(&["export", "atlas", "-o", "atlas copied"]).ok();
+    let atlas = space.path("atlas copied/atlas.parquet");
+    let (mut bytes, time) = (fs::read(&atlas).unwrap(), fs::metadata(&atlas).unwrap().modified().unwrap());
+    assert!(bytes == fs::read(space.path("atlas/atlas.parquet")).unwrap());
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&atlas, &bytes).unwrap();
+    fs::File::options().write(true).open(&atlas).unwrap().set_modified(time).unwrap();
+    let refused = space.run(&["export", "atlas", "-o", "atlas copied"]).ended(1);
+    refused.complains_of(&["has changed since dcpipe wrote it"]);
+    assert!(fs::read(&atlas).unwrap() == bytes);
+}
+
+#[test]
 fn the_same_run_exports_the_same_bytes_with_or_without_crops() {
     let space = after_a_run();
     let atlas = |to: &str| {

@@ -232,3 +232,35 @@ fn a_link_that_leads_back_takes_nothing_away() {
     assert_eq!(found, [("a/up", "link_loop", Lacks::Nothing)]);
     assert_eq!(listing.aside.left_behind[".#*"], 1);
 }
+
+#[test]
+fn images_that_dcpipe_wrote_below_the_root_are_no_input_and_that_is_said() {
+    let space = Space::filled();
+    let gallery = "  gallery: { stage: gallery, from: { dataset: dataset, crops: crops, clusters: clusters, before: \
+                   clusters@prev, vectors: vectors } }\n";
+    space.write("tiny.yaml", crate::space::TINY.replace("images: \"images\"", "images: .") + gallery);
+    // Drawn images, in the results of another run.
+    space.write("demo.yaml", include_str!("../../pipelines/demo.yaml"));
+    let few = ["--set", "dataset.images=40", "--to", "dataset"];
+    space.run(&[&["run", "demo.yaml", "-q"], &few[..]].concat()).ok();
+    assert!(fs::read_dir(space.path("runs/demo/images")).unwrap().count() > 2);
+    space
+        .run(&["run", "tiny.yaml"])
+        .ok()
+        .complains_of(&["60 images are read", "1 folder is passed over, where dcpipe wrote"]);
+
+    for what in ["montage", "folders", "fiftyone", "labelstudio"] {
+        space.run(&["export", what, "tiny"]).ok();
+    }
+    let all = dcpipe::views::report::Asked { clusters: Some(100), per_cluster: None };
+    let wanted = dcpipe::views::report::Wanted { asked: all, most: 0, ..Default::default() };
+    crate::report::written(&space, wanted, &space.path("runs/tiny/report.html")).folder.unwrap();
+    assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0], "the images are the same as before");
+    let listing = list(space.root()).unwrap();
+    assert_eq!((listing.images.len(), listing.aside.ours), (IMAGES, 6));
+    // A person who names such a folder means it.
+    let montages = space.path("runs/tiny/export/montage/epoch=0002");
+    assert!(list(&montages).unwrap().images.len() > 3);
+    let above = list(montages.parent().unwrap()).unwrap_err().to_string();
+    assert!(above.contains("no images under") && above.contains("folders that dcpipe wrote"), "{above}");
+}

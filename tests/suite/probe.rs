@@ -35,6 +35,26 @@ each_epoch:
   evaluation: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights }, with: { layers: [conv5, fc2] } }
 ";
 
+/// Training that harms a network, by far: its steps are ten times as long as they should be.
+const HARMED: &str = "name: harmed
+seed: 31
+epochs: 1
+once:
+  dataset: { stage: generate, with: { images: 120, size: 64 } }
+  crops: { stage: decode, from: { dataset: dataset }, with: { short_side: 64, crop: 64 } }
+  weights: { stage: init, with: { arch: alexnet, input: 64 } }
+  random: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights },
+    with: { layers: [conv5], calibrate: true, held_out: 0.5 } }
+each_epoch:
+  features: { stage: extract, from: { crops: crops, weights: weights@prev } }
+  vectors: { stage: whiten, from: { features: features }, with: { dims: 8 } }
+  clusters: { stage: cluster, from: { vectors: vectors }, with: { k: 7, iterations: 6 } }
+  manifest: { stage: sample, from: { clusters: clusters } }
+  weights: { stage: train, from: { dataset: dataset, manifest: manifest, weights: weights@prev }, with: { batch: 20, lr: 0.5 } }
+  evaluation: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights, random: random },
+    with: { layers: [conv5], held_out: 0.5 } }
+";
+
 fn evaluation(space: &Space, path: &str) -> Evaluation {
     Evaluation::open(&std::fs::read(space.path(path)).unwrap().into()).unwrap()
 }
@@ -79,9 +99,6 @@ fn a_share_is_held_out_the_line_stands_at_the_end_and_worse_features_are_a_warni
         + "  evaluation: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights, random: random }, with: { held_out: 0.5 } }\n";
     space.write("tiny.yaml", &yaml);
     let ran = space.run(&["run", "tiny.yaml", "--to", "evaluation@1"]).ok();
-    let last: Vec<&str> = ran.stderr.lines().collect();
-    let end = last.iter().position(|line| line.contains(" ran, ")).unwrap();
-    assert!(last[end + 1].starts_with("evaluation@1: conv5 kNN: "), "{}", ran.stderr);
     let of = evaluation(&space, "runs/tiny/evaluation/epoch=0001/evaluation.parquet");
     let conv5 =
         |measure: &str| of.measures.iter().find(|m| m.layer == "conv5" && m.measure == measure).unwrap().clone();
@@ -93,6 +110,30 @@ fn a_share_is_held_out_the_line_stands_at_the_end_and_worse_features_are_a_warni
     });
     let warned = ran.stderr.contains("warning (below_random)");
     assert_eq!(worse, warned, "{}", ran.stderr);
+    is_told_twice(&ran, "evaluation@1");
+}
+
+/// A person reads of the last judgement twice: where it comes up, and at the end.
+fn is_told_twice(ran: &Output, node: &str) {
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    let end = lines.iter().position(|line| line.contains(" ran, ")).unwrap();
+    let (during, after) = lines.split_at(end);
+    for part in [during, after] {
+        let told: Vec<_> =
+            part.iter().filter(|line| line.contains(" before training") && line.contains(node)).collect();
+        assert_eq!(told.len(), 1, "{}", ran.stderr);
+    }
+    let others = after.iter().filter(|line| line.contains(" before training")).count();
+    assert_eq!(others, 1, "{}", ran.stderr);
+}
+
+#[test]
+fn features_that_are_worse_than_before_training_are_told_once_while_it_runs_and_once_at_the_end() {
+    let space = Space::empty();
+    space.write("harmed.yaml", HARMED);
+    let ran = space.run(&["run", "harmed.yaml"]).ok();
+    assert!(ran.stderr.contains("warning (below_random)"), "{}", ran.stderr);
+    is_told_twice(&ran, "evaluation@1");
 }
 
 #[test]

@@ -133,6 +133,23 @@ fn a_report_shows_the_last_run_also_where_that_had_nothing_to_do() {
 }
 
 #[test]
+fn a_run_with_nothing_to_do_writes_a_report_again_whose_folder_somebody_removed() {
+    let space = space();
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    let to = space.path("runs/tiny/report.html");
+    let bare = fs::read(&to).unwrap();
+    // As of a run whose page is too large: it shows all that its gallery has.
+    let all = Asked { clusters: Some(4), per_cluster: None };
+    let folder = written(&space, Wanted { asked: all, most: 0, ..Wanted::default() }, &to).folder.unwrap().0;
+    let beside = fs::read(&to).unwrap();
+    assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0]);
+    assert!(fs::read(&to).unwrap() == beside && folder.join("data.js").exists(), "it has all that it needs");
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(space.run(&["run", "tiny.yaml", "--json"]).ok().ran(), [""; 0]);
+    assert!(fs::read(&to).unwrap() == bare, "it is written again, by the run's own limits");
+}
+
+#[test]
 fn a_report_of_a_run_that_did_not_reach_a_node_shows_none_of_an_earlier_run() {
     let space = space();
     space.run(&["run", "tiny.yaml", "-q"]).ok();
@@ -166,6 +183,29 @@ fn a_run_without_a_gallery_has_a_report_on_request_that_says_how_to_get_one() {
     let page = fs::read_to_string(space.path("runs/tiny/report.html")).unwrap();
     assert!(page.contains("appear when gallery@2 has run"));
     space.run(&["report", "other"]).ended(2).complains_of(&["there is no run other"]);
+}
+
+#[test]
+fn images_that_a_report_is_asked_for_and_no_gallery_has_are_an_error_that_says_how_to_get_them() {
+    let space = Space::after_a_run();
+    let refused = |why: &[&str]| {
+        for flag in ["--clusters", "--per-cluster"] {
+            let told = space.run(&["report", "tiny", flag, "3"]).ended(1);
+            told.complains_of(&["--clusters and --per-cluster choose images of a gallery, and run tiny has none"])
+                .complains_of(why);
+        }
+        assert!(!space.path("runs/tiny/report.html").exists());
+    };
+    refused(&["stage: gallery"]);
+    space.write("tiny.yaml", fs::read_to_string(space.path("tiny.yaml")).unwrap() + GALLERY);
+    space.run(&["run", "tiny.yaml", "-q", "--to", "clusters@1"]).ok();
+    let _ = fs::remove_file(space.path("runs/tiny/report.html"));
+    refused(&["appear when gallery@2 has run"]);
+    space.run(&["run", "tiny.yaml", "-q"]).ok();
+    fs::remove_file(space.path("runs/tiny/report.html")).unwrap();
+    let store = space.store();
+    space.record("gallery@2").artifact.parts.iter().for_each(|part| store.evict(part.object).unwrap());
+    refused(&["The bytes of gallery@2 were evicted", "keep: [gallery]"]);
 }
 
 #[test]

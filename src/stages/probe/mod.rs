@@ -322,16 +322,16 @@ impl Probe {
         Ok(measures)
     }
 
-    /// Says what was found, in one line, and warns of features that are worse than before training.
+    /// Says what was found, in one line: a warning where features are worse than before training.
     fn tell(&self, evaluation: &Evaluation, cx: &Context<'_>) {
         if self.calibrate {
             return; // Of a network before training there is nothing to judge.
         }
-        if let Some(verdict) = verdict::verdict(evaluation) {
-            cx.note(format!("{VERDICT}{verdict}"));
-        }
+        // A warning has the verdict in it.
         if let Some(warning) = verdict::warning(evaluation) {
             cx.warn(verdict::BELOW_RANDOM, &warning);
+        } else if let Some(verdict) = verdict::verdict(evaluation) {
+            cx.note(format!("{VERDICT}{verdict}"));
         }
     }
 }

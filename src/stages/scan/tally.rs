@@ -2,7 +2,7 @@
 
 use crate::engine::Facts;
 use crate::format::dataset::BadImage;
-use crate::image::{Lacks, Listing};
+use crate::image::{Lacks, Listing, OURS};
 use std::collections::BTreeMap;
 
 /// Endings of other files told one by one. There may be any number; the rest is one sum.
@@ -27,6 +27,8 @@ pub(super) struct Tally {
     loops: u64,
     /// What systems and tools leave behind, by rule.
     passed_over: Counts,
+    /// Folders into which dcpipe wrote images.
+    ours: u64,
     /// Files that are no pictures, by ending.
     others: Counts,
 }
@@ -38,6 +40,7 @@ impl Tally {
         let mut tally = Self {
             skipped: counts(&listing.aside.unread),
             passed_over: counts(&listing.aside.left_behind),
+            ours: listing.aside.ours,
             others: listing.aside.others.clone(),
             ..Self::default()
         };
@@ -121,6 +124,10 @@ impl Tally {
                 by_kind(&self.passed_over, usize::MAX, str::to_owned)
             ));
         }
+        if self.ours > 0 {
+            let folders = are(self.ours, "folder", "folders");
+            lines.push(format!("{folders} passed over, where dcpipe wrote the images ({OURS} says so)"));
+        }
         match (sum(&self.others), by_kind(&self.others, TOLD, of_ending)) {
             (0, _) => {}
             (1, others) => lines.push(format!("1 other file is no picture: {others}")),
@@ -132,7 +139,7 @@ impl Tally {
     /// The same as numbers.
     pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts::from([("images".to_owned(), self.images)]);
-        let single = [("copies", self.copies), ("link_loops", self.loops)];
+        let single = [("copies", self.copies), ("link_loops", self.loops), ("own_folders", self.ours)];
         facts.extend(single.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n)));
         for (name, counts) in [
             ("left_out", &self.bad),

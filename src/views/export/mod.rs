@@ -170,7 +170,6 @@ pub fn export(
         _ => results.join("export").join(what.name()).join(format!("epoch={:04}", source.epoch.0)),
     };
     let to = to.map_or_else(place, Path::to_owned);
-    apart(&to, source.originals.root())?;
     let folder = Folder::begin(&to)?;
     let job = Job { source: &source, options, folder: folder.path(), to: &to, heard, notes: RefCell::default() };
     let opens = match what {
@@ -201,16 +200,12 @@ pub fn apart_of_plan(plan: &Plan, started_in: &Path, to: &Path) -> anyhow::Resul
     sources.iter().try_for_each(|source| apart(to, Some(&started_in.join(source))))
 }
 
-/// Refuses a folder among the images: the next run would take its files for images.
+/// Refuses a place among the images: nothing there is to be replaced.
 fn apart(to: &Path, images: Option<&Path>) -> anyhow::Result<()> {
     let there = names::absolute(to).ancestors().find_map(|above| above.canonicalize().ok());
     let images = images.and_then(|images| images.canonicalize().ok());
     let is_among = there.zip(images).is_some_and(|(there, images)| there.starts_with(images));
-    ensure!(
-        !is_among,
-        "{} is among the images, and the next run would read it: name another place with -o",
-        to.display()
-    );
+    ensure!(!is_among, "{} is among the images: leave -o out, or name a place elsewhere", to.display());
     Ok(())
 }
 

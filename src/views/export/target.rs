@@ -1,6 +1,7 @@
 //! target: where an export goes: written beside its place under another name, and renamed when it is whole.
 
 use crate::base::Digest;
+use crate::image::OURS;
 use crate::store::blocked::{make, why};
 use crate::views::files::aside;
 use anyhow::{Context, anyhow, bail};
@@ -8,15 +9,17 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
-/// The file that says of a folder that an export wrote it.
-const MARK: &str = ".dcpipe-export.json";
+/// The file that says of a folder that an export wrote it. No scan of a folder above reads what is in it.
+const MARK: &str = OURS;
 
 /// What it says of a folder that is not whole yet.
 const BEGUN: &str = "{\"begun\":true}";
+
+/// Counts up when the listing is made of other things. Version 1 had the times of the files.
+const VERSION: u32 = 2;
 
 /// What it says of a whole one.
 #[derive(Serialize, Deserialize)]
@@ -24,7 +27,7 @@ struct Mark {
     version: u32,
     /// Such as `atlas of clusters@3`.
     what: String,
-    /// All other entries with their sizes and times: a folder that differs has something of a person's.
+    /// All other entries with their contents: a folder that differs has something of a person's. A copy does not.
     listing: Digest,
 }
 
@@ -62,7 +65,7 @@ impl Folder {
     /// If its place was taken meanwhile.
     pub fn finish(self, what: &str) -> anyhow::Result<(u64, u64)> {
         let (listing, files, bytes) = listing(&self.tmp)?;
-        let mark = serde_json::to_vec(&Mark { version: 1, what: what.to_owned(), listing })?;
+        let mark = serde_json::to_vec(&Mark { version: VERSION, what: what.to_owned(), listing })?;
         write(&self.tmp.join(MARK), |out| Ok(out.write_all(&mark)?))?;
         check(&self.to)?;
         let placed = || format!("writing {}", self.to.display());
@@ -136,6 +139,9 @@ fn check(to: &Path) -> anyhow::Result<()> {
     }
     let mark = fs::read(to.join(MARK)).ok().and_then(|text| serde_json::from_slice::<Mark>(&text).ok());
     let Some(mark) = mark else { bail!("{} has files that no export wrote: {advice}", to.display()) };
+    if mark.version != VERSION {
+        bail!("another version of dcpipe wrote {}, so nobody can tell whether it changed: {advice}", to.display());
+    }
     if !listing(to).is_ok_and(|(found, ..)| found == mark.listing) {
         bail!("{} has changed since dcpipe wrote it: {advice}", to.display());
     }
@@ -184,9 +190,10 @@ fn listing(folder: &Path) -> anyhow::Result<(Digest, u64, u64)> {
         told.extend_from_slice(path.as_os_str().as_bytes());
         files += u64::from(!meta.is_dir());
         if meta.is_file() {
-            bytes += meta.len();
-            let time = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-            told.extend_from_slice(format!("\0file {} {time}\0", meta.len()).as_bytes());
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(File::open(entry.path())?)?;
+            bytes += hasher.count();
+            told.extend_from_slice(format!("\0file {}\0", Digest::from(hasher.finalize())).as_bytes());
         } else if meta.is_symlink() {
             told.extend_from_slice(b"\0link ");
             told.extend_from_slice(fs::read_link(entry.path())?.as_os_str().as_bytes());
@@ -231,12 +238,34 @@ mod tests {
         fs::create_dir(to.join("mine")).unwrap();
         assert!(export(&to, "four").unwrap_err().to_string().contains("has changed"));
         fs::remove_dir(to.join("mine")).unwrap();
-        fs::write(to.join("a"), "other").unwrap();
-        assert!(export(&to, "four").is_err());
+        let (path, whole) = (to.join("a"), fs::metadata(to.join("a")).unwrap());
+        fs::write(&path, "THREE").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(whole.modified().unwrap()).unwrap();
+        assert!(export(&to, "four").unwrap_err().to_string().contains("has changed"), "of the same size and time");
         fs::remove_file(to.join(MARK)).unwrap();
         assert!(export(&to, "four").unwrap_err().to_string().contains("no export wrote"));
-        assert_eq!(fs::read(to.join("a")).unwrap(), b"other");
+        assert_eq!(fs::read(to.join("a")).unwrap(), b"THREE");
         assert_eq!(fs::read_dir(space.path().join("x")).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_copy_of_an_export_is_one_and_a_folder_of_another_version_stays() {
+        let space = tempfile::tempdir().unwrap();
+        let (to, copy) = (space.path().join("out"), space.path().join("copy"));
+        export(&to, "one").unwrap();
+        fs::create_dir(&copy).unwrap();
+        for name in ["a", MARK] {
+            fs::write(copy.join(name), fs::read(to.join(name)).unwrap()).unwrap();
+            File::options().write(true).open(copy.join(name)).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+        assert!(is_unchanged(&copy));
+        export(&copy, "two").unwrap();
+        assert_eq!(fs::read(copy.join("a")).unwrap(), b"two");
+        let mark = |folder: &Path| fs::read_to_string(folder.join(MARK)).unwrap();
+        export(&to, "two").unwrap();
+        assert_eq!(mark(&to), mark(&copy), "the same export has the same mark");
+        fs::write(to.join(MARK), mark(&to).replace(":2", ":1")).unwrap();
+        assert!(export(&to, "two").unwrap_err().to_string().contains("another version"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(in crate::views) fn gather(
     let curves: Vec<_> = CURVES.iter().map(|(name, title, how)| json!([name, title, how])).collect();
     Ok(json!({
         "version": 1,
-        "run": { "name": plan.name, "facts": facts(plan, store, &made, journal, &epochs), "no_gallery": no_gallery(plan, &made) },
+        "run": { "name": plan.name, "facts": facts(plan, store, &made, journal, &epochs), "no_gallery": no_gallery(plan, store, &made) },
         "warnings": warnings,
         "worth": worth::worth(&evaluations),
         "curves": curves,
@@ -72,14 +72,20 @@ fn warnings(epochs: &[Value]) -> Vec<String> {
 }
 
 /// Why there are no images, and how to get them.
-fn no_gallery(plan: &Plan, made: &[Made<'_>]) -> String {
+fn no_gallery(plan: &Plan, store: &Store, made: &[Made<'_>]) -> String {
     let mut galleries = plan.order().iter().map(|id| plan.node(*id));
     let next = galleries.find(|node| {
         node.stage.def().output.name == GALLERY.name && !made.iter().any(|made| made.node.name() == node.name())
     });
-    match next {
-        Some(next) => format!("The images of the clusters appear when {} has run.", next.name()),
-        None => NO_GALLERY.to_owned(),
+    let evicted = made.iter().find(|made| made.is(&GALLERY) && !made.is_whole(store));
+    match (next, evicted) {
+        (Some(next), _) => format!("The images of the clusters appear when {} has run.", next.name()),
+        (None, Some(made)) => format!(
+            "The bytes of {} were evicted. Add keep: [{}] to the pipeline and run it again.",
+            made.node.name(),
+            made.node.noun
+        ),
+        (None, None) => NO_GALLERY.to_owned(),
     }
 }
 

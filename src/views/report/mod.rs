@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 pub const FILE: &str = "report.html";
 
 /// Counts up when the page is made in another way.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Bytes within which the page says what it shows.
 const HEAD: u64 = 1024;
 /// Bytes that the page has at most, unless a caller says otherwise.
@@ -87,6 +87,13 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
         bail!("epoch {epoch} has no gallery; there are: {}", all.join(", "));
     }
     let mut data = gather::gather(plan, store, &records, journal)?;
+    if let (None, true, Some(why)) = (&found, wanted.asked.is_given(), data["run"]["no_gallery"].as_str()) {
+        bail!(
+            "--clusters and --per-cluster choose images of a gallery, and run {} has none to show. Without them, \
+             dcpipe report {0} shows the rest. {why}",
+            plan.name
+        );
+    }
     let newest =
         || made::made(plan, &records).iter().filter(|made| made.is(&WEIGHTS)).map(|made| made.node.epoch).max();
     if let Some(epoch) = found.map(|(node, _)| node.epoch).or_else(newest) {
@@ -107,7 +114,7 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
     let is_part = clusters.as_ref().is_some_and(|(_, pictures, _)| pictures.is_part());
     let part = if is_newest && !is_part { String::new() } else { format!("{:?} {:?}", wanted.epoch, wanted.asked) };
     let shows = shows(plan, &digests, &part).to_string();
-    let whole = |json: &str| page(&Data::Within { json, has_folder: false }, &shows);
+    let whole = |json: &str| page(&Data { json: Some(json), folder: None, shows: &shows });
     let Some((shown, pictures, noun)) = &mut clusters else {
         let page = whole(&escaped(&data));
         place::put(to, &page, None)?;
@@ -134,8 +141,9 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
     }
     // The address is in the data, and as long for any digest.
     let mut holds = with(pictures, Some(""));
-    let address = Beside::of(to, Digest::of(b"")).address.len();
-    let has_data = page(&Data::Within { json: &holds, has_folder: true }, &shows).len() + address > wanted.most;
+    let address = Beside::of(to, Digest::of(b"")).address;
+    let bare = Data { json: Some(&holds), folder: Some(&address), shows: &shows };
+    let has_data = page(&bare).len() + address.len() > wanted.most;
     pictures.of.iter().for_each(|(_, picture)| holds.push_str(&Digest::of(&picture.sheet).to_string()));
     holds.push_str(if has_data { page::DATA_FILE } else { "" });
     let beside = Beside::of(to, Digest::of(holds.as_bytes()));
@@ -144,18 +152,19 @@ pub fn write(plan: &Plan, store: &Store, journal: &Path, wanted: Wanted, to: &Pa
     let sheets = pictures.of.iter().map(|(id, picture)| (format!("{id}.jpg"), &*picture.sheet));
     let mut files: Vec<(String, &[u8])> = sheets.collect();
     files.extend(has_data.then(|| (page::DATA_FILE.to_owned(), script.as_bytes())));
-    let place = if has_data { Data::Beside(&beside.address) } else { Data::Within { json: &json, has_folder: true } };
-    let page = page(&place, &shows);
+    let json = (!has_data).then_some(&*json);
+    let page = page(&Data { json, folder: Some(&beside.address), shows: &shows });
     let (folder, bytes) = beside.write(&files)?;
     place::put(to, &page, Some(&beside))?;
     Ok(Written { bytes: page.len() as u64, folder: Some((folder, files.len(), bytes)), left_out })
 }
 
-/// Whether the file shows the artifacts of these digests, by node, as a run writes it. Then it stays.
+/// Whether the file shows the artifacts of these digests, by node, as a run writes it, and has its folder. Then it stays.
 pub fn is_of(plan: &Plan, digests: &[Option<Digest>], file: &Path) -> bool {
     let mut head = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    read.is_ok() && String::from_utf8_lossy(&head).contains(&shows(plan, digests, "").to_string())
+    let head = String::from_utf8_lossy(&head);
+    read.is_ok() && head.contains(&shows(plan, digests, "").to_string()) && place::has_its_folder(file, &head)
 }
 
 /// Names what a page shows: the artifacts of all nodes that it reads, and which part of them was asked for.

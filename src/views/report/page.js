@@ -147,7 +147,14 @@ const render = () => {
   $("more").hidden = found.length <= limit;
 };
 const again = () => { limit = PAGE; render(); };
-$("search").addEventListener("input", again);
+// Who types asks once, at a pause: what is drawn for a letter in between costs pictures that nobody looks at.
+const PAUSE = 200; // milliseconds
+let typing = 0;
+const searches = [again];
+$("search").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => searches.forEach((search) => search()), PAUSE);
+});
 $("sort").addEventListener("change", again);
 $("descending").addEventListener("change", again);
 $("view").addEventListener("change", again);

@@ -11,12 +11,14 @@ pub(in crate::views) const STYLE: &str = concat!(include_str!("page.css"), inclu
 /// Its script.
 pub(in crate::views) const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("more.js"));
 
-/// Where the page's data are.
-pub(super) enum Data<'a> {
-    /// In the page, as [`escaped`] gives them; the montages, too, or else in a folder.
-    Within { json: &'a str, has_folder: bool },
-    /// In the folder at this address.
-    Beside(&'a str),
+/// What a page is made of.
+pub(super) struct Data<'a> {
+    /// The data, as [`escaped`] gives them; none where they are in the folder.
+    pub(super) json: Option<&'a str>,
+    /// The address of the folder beside the page, where it has one.
+    pub(super) folder: Option<&'a str>,
+    /// Names what the page shows.
+    pub(super) shows: &'a str,
 }
 
 /// The script with the data, in the folder.
@@ -32,26 +34,34 @@ pub(super) fn escaped(data: &Value) -> String {
     data.to_string().replace('<', "\\u003c")
 }
 
-/// The page. `shows` names what it shows.
-pub(super) fn page(data: &Data<'_>, shows: &str) -> String {
+/// The page.
+pub(super) fn page(data: &Data<'_>) -> String {
+    let Data { json, folder, shows } = data;
     // `file:` is what 'self' means where no server sends the page.
-    let (images, scripts) = match data {
-        Data::Within { has_folder: false, .. } => ("data:", "'unsafe-inline'"),
-        Data::Within { has_folder: true, .. } => ("data: 'self' file:", "'unsafe-inline'"),
-        Data::Beside(_) => ("data: 'self' file:", "'unsafe-inline' 'self' file:"),
+    let (images, scripts) = match (json, folder) {
+        (_, None) => ("data:", "'unsafe-inline'"),
+        (Some(_), Some(_)) => ("data: 'self' file:", "'unsafe-inline'"),
+        (None, Some(_)) => ("data: 'self' file:", "'unsafe-inline' 'self' file:"),
     };
+    let beside = folder.map_or(String::new(), |folder| format!("{BESIDE}{folder}\">\n"));
     let head = format!(
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src \
-         {scripts}; img-src {images}\">\n<meta name=\"dcpipe-shows\" content=\"{shows}\">\n<style>\n{STYLE}</style>"
+         {scripts}; img-src {images}\">\n<meta name=\"dcpipe-shows\" content=\"{shows}\">\n{beside}<style>\n{STYLE}</style>"
     );
     let script = ["<script>\n", SCRIPT, "</script>"].concat();
-    let end = match data {
-        Data::Within { json, .. } => {
-            ["<script type=\"application/json\" id=\"data\">", json, "</script>\n", &script].concat()
-        }
-        Data::Beside(address) => [&script, "\n<script src=\"", address, DATA_FILE, "\"></script>"].concat(),
+    let end = match json {
+        Some(json) => ["<script type=\"application/json\" id=\"data\">", json, "</script>\n", &script].concat(),
+        None => [&script, "\n<script src=\"", folder.unwrap_or_default(), DATA_FILE, "\"></script>"].concat(),
     };
     framed(&head, &end)
+}
+
+/// How a page says where its folder is.
+const BESIDE: &str = "<meta name=\"dcpipe-beside\" content=\"";
+
+/// The address of the folder beside a page that begins like this.
+pub(super) fn folder_of(head: &str) -> Option<&str> {
+    head.split_once(BESIDE)?.1.split_once('"').map(|(address, _)| address)
 }
 
 /// The page with this in its head, and this at its end.
@@ -68,7 +78,7 @@ mod tests {
     #[test]
     fn no_text_of_the_data_can_end_the_script_element() {
         let hostile = serde_json::json!({ "path": "</script><script>alert(1)</script><!-- {js} {css}" });
-        let page = page(&Data::Within { json: &escaped(&hostile), has_folder: false }, "");
+        let page = page(&Data { json: Some(&escaped(&hostile)), folder: None, shows: "" });
         let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
         assert_eq!(serde_json::from_str::<Value>(data).unwrap(), hostile);
         assert!(!page.contains("alert(1)</script>"));

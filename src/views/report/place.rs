@@ -1,10 +1,11 @@
 //! place: puts a page, and a folder beside it, where a person looks for them, both or none.
 
-use super::page::PAGE_BEGINS;
+use super::page::{PAGE_BEGINS, folder_of};
 use crate::base::Digest;
 use crate::views::export::target::{Folder, check_file, is_unchanged, process_is_gone, remove_left};
 use crate::views::files;
 use anyhow::Context;
+use percent_encoding::percent_decode_str;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
@@ -30,10 +31,15 @@ impl Beside {
         Self { path: to.with_file_name(name), address }
     }
 
-    /// Writes its files, and returns where it is and its bytes. It stays as it is where it is there.
+    /// Writes its files, and returns where it is and its bytes. It stays as it is where these files are there.
     pub(super) fn write(&self, files: &[(String, &[u8])]) -> anyhow::Result<(PathBuf, u64)> {
         let bytes = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        if !is_unchanged(&self.path) {
+        let is_there = |(name, bytes): &(String, &[u8])| {
+            let path = self.path.join(name);
+            let is_long = fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == bytes.len() as u64);
+            is_long && fs::read(&path).is_ok_and(|there| there == *bytes)
+        };
+        if !files.iter().all(is_there) {
             let folder = Folder::begin(&self.path)?;
             for (name, bytes) in files {
                 let path = folder.path().join(name);
@@ -78,6 +84,14 @@ pub(super) fn put(to: &Path, page: &str, beside: Option<&Beside>) -> anyhow::Res
         }
     }
     Ok(())
+}
+
+/// Whether the folder beside a page is there, or the page needs none. `head` is how the page begins.
+pub(super) fn has_its_folder(page: &Path, head: &str) -> bool {
+    folder_of(head).is_none_or(|address| {
+        let name = percent_decode_str(address).decode_utf8_lossy();
+        fs::symlink_metadata(page.with_file_name(&*name)).is_ok_and(|meta| meta.is_dir())
+    })
 }
 
 /// Whether a file begins as a page does, as far as it goes.
@@ -134,6 +148,11 @@ mod tests {
         assert!(killed.iter().all(|name| !space.path().join(name).exists()));
         assert_eq!(fs::read(first.join("1.jpg")).unwrap(), b"one");
         assert_eq!(place("one", true).unwrap(), first);
+        // As a copy of both, in another place or from an archive.
+        for name in ["1.jpg", ".dcpipe-export.json"] {
+            let file = fs::File::options().write(true).open(first.join(name)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
         let second = place("two", true).unwrap();
         assert!(!first.exists() && second.exists());
         fs::write(second.join("note.txt"), "mine").unwrap();

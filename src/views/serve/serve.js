@@ -119,7 +119,6 @@ const members = (c) => {
 // Images whose path has what is searched for.
 const found = make("section", { id: "found", hidden: true, "aria-label": "Images found by their path" });
 $("cards").insertAdjacentElement("beforebegin", found);
-let typing = 0;
 const find = () => {
   const [text, of] = [$("search").value.trim(), gallery && gallery.epoch];
   found.hidden = text === "" || of === null;
@@ -129,7 +128,7 @@ const find = () => {
   found.replaceChildren(make("h3", {}, `Images with “${text}” in their path`), ...listed.parts, make("h3", {}, "Clusters"));
   listed.go(0);
 };
-$("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(find, 250); });
+searches.push(find);
 details.members = members;
 details.picture = ([image, path]) => make("a", { href: `original/${gallery.epoch}/${image}`, target: "_blank", rel: "noopener" },
   make("img", { src: `thumb/${gallery.epoch}/${image}`, alt: path, loading: "lazy", width: 64, height: 64 }));
