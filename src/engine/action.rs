@@ -194,7 +194,7 @@ fn whole(site: Site<'_>, action: &Action, key: KeyText, ears: Ears<'_>) -> anyho
     node.stage.run(&mut cx).map_err(|error| blame(site, &cx.inputs, error))?;
     // The key says what the source observed; the stage may then have read something else.
     if node.inputs.is_empty() && action.key_text(site).is_err() {
-        bail!("the source changed during the scan. Run the same command again once it is no longer being written");
+        bail!("what it reads changed while it ran. Run the same command again once nothing writes to it any more");
     }
     (ears.saving)(true); // Until the action's end: stopping it now would lose all its work.
     let parts = cx.parts.settle()?;

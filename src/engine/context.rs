@@ -1,7 +1,7 @@
 //! context: what a running stage may touch: its inputs, its output, its random streams, and a voice.
 
 use crate::base::Noun;
-use crate::base::{Artifact, Epoch, Part, Seed, StageKey};
+use crate::base::{Artifact, Digest, Epoch, Part, Seed, StageKey};
 use crate::engine::device::Device;
 use crate::engine::error::Interrupted;
 use crate::engine::event::{Event, WARNING};
@@ -195,6 +195,11 @@ impl<'a> Context<'a> {
     /// The node's key.
     pub fn key(&self) -> StageKey {
         self.key.key()
+    }
+
+    /// What the source observed when the node's key was made ([`crate::engine::Stage::observe`]).
+    pub fn observed(&self) -> Option<Digest> {
+        self.key.observed()
     }
 
     /// The node's random streams. Only stages that declare `DRAWS` have any.

@@ -26,6 +26,11 @@ impl KeyText {
         self.text.lines().filter(stays).flat_map(|line| [line, "\n"]).collect()
     }
 
+    /// What the source observed, if the text is a source's.
+    pub(super) fn observed(&self) -> Option<Digest> {
+        self.text.lines().find_map(|line| line.strip_prefix("observed "))?.parse().ok()
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -111,7 +111,7 @@ impl Activations {
 pub type Next<'n> = dyn FnMut(Range<usize>, &mut Vec<u8>) -> Result<()> + 'n;
 
 /// The activations of some layers over `images` images, of which `next` appends the pixels of a range. Images pass the
-/// network once. A layer is `None` if one of its numbers is not finite or beyond half precision: it cannot be measured, and
+/// network once, and each map is pooled as soon as it is there. A layer is `None` if one of its numbers is not finite or beyond half precision: it cannot be measured, and
 /// the others can.
 ///
 /// # Errors
@@ -119,22 +119,23 @@ pub type Next<'n> = dyn FnMut(Range<usize>, &mut Vec<u8>) -> Result<()> + 'n;
 pub fn collect(net: &Net, taps: &[Tap], images: usize, next: &mut Next<'_>) -> Result<Vec<Option<Activations>>> {
     let room = |tap: &Tap| vec![f16::ZERO; images * tap.dims()];
     let mut rooms: Vec<_> = taps.iter().map(|tap| Some(room(tap))).collect();
+    let Some(last) = taps.iter().map(|tap| tap.at).max() else { return Ok(Vec::new()) };
     let mut pixels = Vec::new();
     for start in (0..images).step_by(TOGETHER) {
         let range = start..(start + TOGETHER).min(images);
         pixels.clear();
         next(range.clone(), &mut pixels)?;
-        let layers = net.layers(&pixels, range.len())?;
-        for (tap, place) in taps.iter().zip(&mut rooms) {
-            let Some(room) = place else { continue };
-            let pooled = tap.pool(&layers[tap.at])?;
+        net.layers(&pixels, range.len(), last, &mut |at, map| {
+            let Some((tap, place)) = taps.iter().zip(&mut rooms).find(|(tap, _)| tap.at == at) else { return Ok(()) };
+            let Some(room) = place else { return Ok(()) };
+            let pooled = tap.pool(map)?;
             if pooled.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
                 *place = None;
-                continue;
+                return Ok(());
             }
             let room = &mut room[range.start * tap.dims()..range.end * tap.dims()];
-            pooled.f_copy_data(room, room.len()).context("BUG: a pooled map of another size")?;
-        }
+            pooled.f_copy_data(room, room.len()).context("BUG: a pooled map of another size")
+        })?;
     }
     let layer = |(tap, room): (&Tap, Option<Vec<f16>>)| room.map(|room| Activations::of(&tap.name, tap.dims(), room));
     taps.iter().zip(rooms).map(|pair| layer(pair).transpose()).collect()
@@ -171,6 +172,45 @@ mod tests {
         let found = collect(&net, &taps(&shape), 70, &mut next).unwrap();
         let rows: Vec<_> = found.iter().map(|layer| layer.as_ref().map(Activations::rows)).collect();
         assert_eq!(rows[..5], [Some(70), Some(70), Some(70), Some(70), None]);
+    }
+
+    /// Rows of some layers, found by keeping every whole map first.
+    fn from_whole_maps(net: &Net, taps: &[Tap], pixels: &[u8], n: usize) -> Vec<Vec<f16>> {
+        let _guard = tch::no_grad_guard();
+        let mut layers = net.activations(pixels, n).unwrap();
+        layers.push(net.features_on_device(pixels, n).unwrap());
+        let rows = |tap: &Tap| {
+            let pooled = tap.pool(&layers[tap.at]).unwrap();
+            let mut rows = vec![f16::ZERO; pooled.numel()];
+            pooled.copy_data(&mut rows, pooled.numel());
+            rows
+        };
+        taps.iter().map(rows).collect()
+    }
+
+    #[test]
+    fn any_choice_of_layers_has_the_bits_of_pooling_whole_maps() {
+        let cifar = NetShape { stem: crate::learn::arch::Stem::Cifar, ..NetShape::new(Arch::Resnet18, false, 32) };
+        for shape in [NetShape::new(Arch::AlexnetSmall, true, 32), NetShape::new(Arch::Vgg16, true, 32), cifar] {
+            let net =
+                Net::load(&shape, &initial_trunk(&shape, &Seed::of_node(0, "test")).unwrap(), Device::Cpu).unwrap();
+            let all: Vec<u8> = (0..3 * 32 * 32 * 3).map(|at| (at * at % 251) as u8).collect();
+            let mut next = |range: Range<usize>, pixels: &mut Vec<u8>| {
+                let bytes = 32 * 32 * 3;
+                pixels.extend_from_slice(&all[range.start * bytes..range.end * bytes]);
+                Ok(())
+            };
+            let taps = taps(&shape);
+            let due = from_whole_maps(&net, &taps, &all, 3);
+            let last = taps.len() - 1;
+            for choice in [vec![0], vec![last], vec![1, last - 1], (0..taps.len()).collect()] {
+                let some: Vec<_> = choice.iter().map(|at| taps[*at].clone()).collect();
+                let found = collect(&net, &some, 3, &mut next).unwrap();
+                for (at, layer) in choice.iter().zip(found) {
+                    assert!(layer.unwrap().numbers == due[*at], "{shape:?} {}", taps[*at].name);
+                }
+            }
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! measuring it says more of that than of its weights.
 
 use super::arch::NetShape;
-use super::module::{Module, below};
-use super::net::{EPSILON, channels_last, precision, upload};
+use super::module::{EPSILON, Module, below};
+use super::net::{channels_last, precision, upload};
 use super::sobel::Front;
 use super::tensors::{StateDict, named};
 use anyhow::{Context, Result, ensure};

@@ -1,4 +1,4 @@
-//! distance: squared L2 and lengths in double precision, added in a fixed order, so that no machine gives other bits.
+//! distance: squared L2, products and lengths in double precision, added in one order, which gives any machine the same bits.
 
 /// Sums that run side by side, for vector instructions.
 const LANES: usize = 8;
@@ -8,7 +8,7 @@ const LOOK: usize = 32;
 /// Squared L2.
 pub(super) fn distance(a: &[f32], b: &[f32]) -> f64 {
     let mut lanes = [0.0; LANES];
-    add(&mut lanes, a, b);
+    add(&mut lanes, a, b, squared_difference);
     lanes.iter().sum()
 }
 
@@ -16,7 +16,7 @@ pub(super) fn distance(a: &[f32], b: &[f32]) -> f64 {
 pub(super) fn distance_within(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
     let mut lanes = [0.0; LANES];
     for (a, b) in a.chunks(LOOK).zip(b.chunks(LOOK)) {
-        add(&mut lanes, a, b);
+        add(&mut lanes, a, b, squared_difference);
         // No lane ever falls and rounding keeps the order, so a sum that is too large stays so.
         if lanes.iter().sum::<f64>() > limit {
             return None;
@@ -25,27 +25,34 @@ pub(super) fn distance_within(a: &[f32], b: &[f32], limit: f64) -> Option<f64> {
     Some(lanes.iter().sum())
 }
 
-/// L2 length.
-pub(super) fn length(vector: &[f32]) -> f64 {
+/// Inner product.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     let mut lanes = [0.0; LANES];
-    for chunk in vector.chunks(LANES) {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &value)| *lane += f64::from(value) * f64::from(value));
-    }
-    lanes.iter().sum::<f64>().sqrt()
+    add(&mut lanes, a, b, |a, b| a * b);
+    lanes.iter().sum()
 }
 
-/// Adds the squared differences; number `i` goes to lane `i % LANES`.
-fn add(lanes: &mut [f64; LANES], a: &[f32], b: &[f32]) {
+/// L2 length.
+pub(super) fn length(vector: &[f32]) -> f64 {
+    dot(vector, vector).sqrt()
+}
+
+fn squared_difference(a: f64, b: f64) -> f64 {
+    let difference = a - b;
+    difference * difference
+}
+
+/// Adds the term of each pair of numbers; that of number `i` goes to lane `i % LANES`.
+#[inline]
+fn add(lanes: &mut [f64; LANES], a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) {
     let tails = a.len() / LANES * LANES;
     for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
         for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-            let difference = f64::from(*a) - f64::from(*b);
-            *lane += difference * difference;
+            *lane += term(f64::from(*a), f64::from(*b));
         }
     }
     for (lane, (a, b)) in lanes.iter_mut().zip(a[tails..].iter().zip(&b[tails..])) {
-        let difference = f64::from(*a) - f64::from(*b);
-        *lane += difference * difference;
+        *lane += term(f64::from(*a), f64::from(*b));
     }
 }
 

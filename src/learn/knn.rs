@@ -1,6 +1,7 @@
 //! knn: the labelled images that are most similar to each of some others, and which label they vote for.
 
 use super::activations::Activations;
+use super::distance::{dot, length};
 use super::probe::{knn_votes, winner};
 use anyhow::Result;
 use rayon::prelude::*;
@@ -68,27 +69,15 @@ fn keep(best: &mut Similar, count: usize) {
 /// The first `k` by similarities in double precision, which no library and no split of the rows changes.
 fn settle(x: &Activations, query: usize, candidates: Similar, k: usize) -> Similar {
     let query = x.row(query);
-    let length = dot(&query, &query).sqrt();
+    let own = length(&query);
     let similarity = |id: usize| {
         let row = x.row(id);
-        dot(&query, &row) / (length * dot(&row, &row).sqrt()).max(1e-24)
+        dot(&query, &row) / (own * length(&row)).max(1e-24)
     };
     let mut settled: Vec<(f64, usize)> = candidates.into_iter().map(|(_, id)| (similarity(id), id)).collect();
     settled.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     settled.truncate(k);
     settled.into_iter().map(|(similarity, id)| (similarity as f32, id)).collect()
-}
-
-/// In lanes, always in the same order.
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    const LANES: usize = 8;
-    let mut lanes = [0.0_f64; LANES];
-    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += f64::from(*a) * f64::from(*b);
-        }
-    }
-    lanes.iter().sum()
 }
 
 /// The label that the `k` most similar vote for, each with the weight exp(similarity / 0.07), of each query.

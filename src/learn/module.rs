@@ -1,5 +1,8 @@
 //! module: a network as a tree of modules, and the names, shapes and sizes that follow from it.
 
+/// What batch norm adds to a variance, in every network here.
+pub const EPSILON: f64 = 1e-5;
+
 /// One module. Names and places of tensors are those that `torch.nn` gives the same tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Module {
@@ -18,7 +21,7 @@ pub enum Module {
         /// Whether it adds a number to each channel.
         bias: bool,
     },
-    /// Batch norm over so many channels, epsilon 1e-5.
+    /// Batch norm over so many channels, with [`EPSILON`].
     Norm(i64),
     /// max(x, 0).
     Relu,

@@ -1,7 +1,7 @@
 //! net: the network in evaluation: pixels to features, and to the maps behind each convolution.
 
 use super::arch::NetShape;
-use super::module::{Module, below};
+use super::module::{EPSILON, Module, below};
 use super::sobel::Front;
 use super::tensors::{self, StateDict, named};
 use anyhow::{Context, Result, bail, ensure};
@@ -13,9 +13,6 @@ const CPU_GROUP: i64 = 64;
 /// Images pass a CPU in multiples of this: for fewer, torch and its BLAS take other paths, which round otherwise, and an
 /// image's feature should not depend on the images beside it.
 const CPU_ROWS: i64 = 16;
-
-/// Batch norm's epsilon in every published network.
-pub(super) const EPSILON: f64 = 1e-5;
 
 /// A network ready to evaluate; batch norm's running statistics are folded into the convolutions.
 pub struct Net {
@@ -107,25 +104,39 @@ impl Net {
 
     /// The maps of `NetShape::maps`, in their order: [n, channels, side, side] on the device.
     pub fn activations(&self, pixels: &[u8], n: usize) -> Result<Vec<Tensor>> {
-        let mut layers = self.layers(pixels, n)?;
-        layers.pop();
-        Ok(layers)
+        let mut maps = Vec::new();
+        self.layers(pixels, n, self.shape.maps().len() - 1, &mut |_, map| {
+            maps.push(map.copy());
+            Ok(())
+        })?;
+        Ok(maps)
     }
 
-    /// What probes read, of one pass: the maps of `NetShape::maps`, and last the feature.
-    pub(super) fn layers(&self, pixels: &[u8], n: usize) -> Result<Vec<Tensor>> {
+    /// What probes read, of one pass: the maps of `NetShape::maps`, and behind them the feature. Each goes to `see` with its
+    /// place as soon as it is there. None is kept, for all maps of a deep network take gigabytes. The pass ends with the layer
+    /// at `last`.
+    pub(super) fn layers(
+        &self,
+        pixels: &[u8],
+        n: usize,
+        last: usize,
+        see: &mut dyn FnMut(usize, &Tensor) -> Result<()>,
+    ) -> Result<()> {
         let _guard = tch::no_grad_guard();
         let pixels = self.filled_up(upload(pixels, n, self.shape.input, self.device)?)?;
         let mut map = self.front.forward(&pixels)?;
-        let mut layers = Vec::new();
+        let mut place = 0;
         for op in &self.maps {
             map = op.forward(map)?;
             if matches!(op, Op::Map) {
-                layers.push(map.copy());
+                see(place, &map.f_narrow(0, 0, n as i64)?)?;
+                if place == last {
+                    return Ok(());
+                }
+                place += 1;
             }
         }
-        layers.push(run(&self.rest, map.f_flatten(1, -1)?)?);
-        layers.iter().map(|layer| Ok(layer.f_narrow(0, 0, n as i64)?)).collect()
+        see(place, &run(&self.rest, map.f_flatten(1, -1)?)?.f_narrow(0, 0, n as i64)?)
     }
 
     /// What the first convolution reads: two edge channels, or normalised RGB; [n, 2 or 3, s, s] on the device.

@@ -2,8 +2,8 @@
 
 use super::arch::NetShape;
 use super::dropout;
-use super::module::{Module, below};
-use super::net::{EPSILON, channels_last, precision, upload};
+use super::module::{EPSILON, Module, below};
+use super::net::{channels_last, precision, upload};
 use super::sgd::{self, SgdOptions};
 use super::sobel::Front;
 use super::tensors::{self, StateDict, named};

@@ -8,7 +8,7 @@ use crate::learn::initial::initial_trunk;
 use crate::learn::tensors::StateDict;
 use crate::stages::outside::Outside;
 use crate::stages::{FIRST_WEIGHTS, weights};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ impl Stage for Init {
     }
 
     fn sizes(&self, _: &InputSizes<'_>) -> Sizes {
-        vec![("input", self.input.into()), ("dims", self.shape().feature_dims() as u64)]
+        weights::sizes_of(&self.shape())
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
@@ -87,8 +87,14 @@ impl Stage for Init {
 
 fn taken(path: &Path, shape: &NetShape, cx: &Context<'_>) -> anyhow::Result<StateDict> {
     let file = Outside::open(path)?;
+    let from = path.display();
+    // The key holds the digest of what was there then.
+    ensure!(
+        cx.observed() == Some(file.digest()),
+        "{from} has changed since the run looked at it. Once nothing writes to it any more, run the same command again"
+    );
     let trunk = file.trunk(shape)?;
-    let (count, from) = (trunk.tensors.len(), path.display());
+    let count = trunk.tensors.len();
     let left_out = match trunk.left_out.as_slice() {
         [] => String::new(),
         names => format!("; left out: {}", names.join(", ")),

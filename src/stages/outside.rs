@@ -7,6 +7,7 @@ use crate::learn::arch::NetShape;
 use crate::learn::naming::{check_trunk, ours};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
+use half::f16;
 use std::path::Path;
 
 /// A larger file is no network of ours.
@@ -60,7 +61,7 @@ impl Outside {
     /// The trunk of the network in it.
     ///
     /// # Errors
-    /// If a tensor is missing, misshapen or of another network; the error names it.
+    /// If a tensor is missing, misshapen or of another network, or has a number that no network has. The error names it.
     pub fn trunk(&self, shape: &NetShape) -> anyhow::Result<Trunk<'_>> {
         let (mut trunk, mut found) = (Trunk { tensors: Vec::new(), left_out: Vec::new() }, Vec::new());
         for (theirs, tensor) in self.file.iter() {
@@ -84,6 +85,36 @@ impl Outside {
         }
         check_trunk(shape, &found)
             .with_context(|| format!("{} does not fit init's arch, sobel, stem and input", self.name))?;
+        for ((_, theirs, _), (_, tensor)) in found.iter().zip(&trunk.tensors) {
+            if let Some(fault) = fault(theirs, tensor) {
+                bail!(
+                    "{}: tensor {theirs} {fault}, which no network has: the training that wrote it diverged, or the file is \
+                     damaged. Copy it again, or name another file in init's from",
+                    self.name
+                );
+            }
+        }
         Ok(trunk)
     }
+}
+
+/// The first number of a tensor that no network has. It is not finite in single precision, or a negative variance.
+fn fault(name: &str, tensor: &Tensor) -> Option<String> {
+    let bytes = tensor.bytes();
+    match tensor.scalar() {
+        Scalar::F16 => first_fault(name, bytes, |two| f16::from_le_bytes(two).to_f32()),
+        Scalar::F32 => first_fault(name, bytes, f32::from_le_bytes),
+        Scalar::F64 => first_fault(name, bytes, |eight| f64::from_le_bytes(eight) as f32),
+        _ => None,
+    }
+}
+
+fn first_fault<const N: usize>(name: &str, bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Option<String> {
+    let is_variance = name.ends_with("running_var");
+    let is_wrong = |number: f32| !number.is_finite() || is_variance && number < 0.0;
+    let (chunks, _) = bytes.as_chunks::<N>();
+    let place = chunks.iter().position(|chunk| is_wrong(read(*chunk)))?;
+    let number = read(chunks[place]);
+    let what = if number.is_finite() { "the variance " } else { "" };
+    Some(format!("has {what}{number:.3e} at place {place}"))
 }

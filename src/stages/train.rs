@@ -115,7 +115,7 @@ impl Stage for Train {
     }
 
     fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
-        ["input", "dims"].into_iter().filter_map(|size| inputs.handed_on("weights", size)).collect()
+        weights::sizes_of_trained(inputs)
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {

@@ -1,10 +1,10 @@
 //! weights: a network's tensors, between the artifact's files and the learning room.
 
-use crate::engine::{Input, Output};
+use crate::engine::{Input, InputSizes, Output, Sizes};
 use crate::format::kind::Metadata;
 use crate::format::weights::{MOMENTUM, Tensor, WEIGHTS, write_tensors};
 use crate::format::{Kind, Scalar, TensorRef, Tensors};
-use crate::learn::arch::NetShape;
+use crate::learn::arch::{Arch, NetShape, Stem};
 use crate::learn::tensors::{Number, Raw, StateDict, Value, counter, single, tensor_of};
 use crate::stages::outside::Trunk;
 use anyhow::{Context as _, bail};
@@ -38,6 +38,40 @@ pub fn shape_of(file: &Tensors) -> anyhow::Result<NetShape> {
 pub fn read_momentum(input: &Input<'_>) -> anyhow::Result<StateDict> {
     let Some(bytes) = input.part_if_any(MOMENTUM_PART)? else { return Ok(StateDict::new()) };
     state_of(&Tensors::open(&MOMENTUM, &bytes)?)
+}
+
+/// What a plan says of weights before anything runs: the sizes, and which network they are of.
+pub fn sizes_of(shape: &NetShape) -> Sizes {
+    let (arch, stem) = (place(Arch::ALL, shape.arch), place(&Stem::ALL, shape.stem));
+    let (input, dims) = (shape.input.into(), shape.feature_dims() as u64);
+    vec![("input", input), ("dims", dims), ("arch", arch), ("sobel", shape.sobel.into()), ("stem", stem)]
+}
+
+/// The same of weights that were trained, which are of the network of those before.
+pub fn sizes_of_trained(inputs: &InputSizes<'_>) -> Sizes {
+    let same = ["input", "dims", "arch", "sobel", "stem"];
+    let same = same.into_iter().filter_map(|size| inputs.handed_on("weights", size));
+    same.chain([(TRAINED, 1)]).collect()
+}
+
+/// The network at the port `weights`, as far as the plan knows it.
+pub fn planned(inputs: &InputSizes<'_>) -> Option<NetShape> {
+    let size = |name| inputs.get("weights", name);
+    let at = |name| usize::try_from(size(name)?).ok();
+    let (arch, stem) = (*Arch::ALL.get(at("arch")?)?, *Stem::ALL.get(at("stem")?)?);
+    let input = u32::try_from(size("input")?).ok()?;
+    Some(NetShape { stem, ..NetShape::new(arch, size("sobel")? != 0, input) })
+}
+
+/// Whether the plan knows that the weights at the port of that name are trained.
+pub fn are_trained(inputs: &InputSizes<'_>) -> bool {
+    inputs.get("weights", TRAINED) == Some(1)
+}
+
+const TRAINED: &str = "trained";
+
+fn place<T: PartialEq>(all: &[T], one: T) -> u64 {
+    all.iter().position(|other| *other == one).unwrap_or(all.len()) as u64
 }
 
 /// Writes the tensors of a network, and after the first step the body's momentum. `metadata` is what else the files say.

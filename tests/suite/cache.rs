@@ -81,7 +81,7 @@ fn a_source_that_changes_while_it_is_read_fails_and_nothing_is_recorded() {
     let changing = space.folder.path().join("changes");
     std::fs::write(&changing, "8").expect("written");
     let error = space.run(&plan(&changing)).error();
-    assert!(error.contains("changed during the scan"), "{error}");
+    assert!(error.contains("changed while it ran"), "{error}");
     std::fs::write(&path, "7").expect("written");
     let whole = space.run(&plan(&path));
     assert_eq!(whole.finished(), ["look@0"]);

@@ -1,10 +1,18 @@
 //! outside: weights leave under other programs' names and come back as the same network; a wrong file is refused by name.
 
-use crate::readers::script;
+use crate::readers::{script, script_at};
 use crate::space::{Space, TINY, start};
+use crate::toys::{Draft, TestSpace};
+use dcpipe::base::Digest;
+use dcpipe::engine::{Context, Keep, Noun, Pool, Port, Stage};
 use dcpipe::format::weights::{Tensor, write_foreign};
 use dcpipe::format::{Metadata, TensorRef, Tensors};
+use dcpipe::stages::FIRST_WEIGHTS;
+use dcpipe::stages::init::Init;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 const ALEXNET: &str = "arch: alexnet, sobel: true, input: 64";
 const RESNET: &str = "arch: resnet18, sobel: false, input: 32, stem: cifar";
@@ -132,6 +140,12 @@ fn a_file_that_does_not_fit_is_refused_by_the_tensors_name_before_anything_runs(
         refused.complains_of(words);
     }
     take(&space, "absent", RESNET, "absent.safetensors").ended(1).complains_of(&["no weights at absent.safetensors"]);
+    // The whole run too: it looks at all its sources first.
+    for case in ["misshapen", "absent"] {
+        let refused = space.run(&["run", &format!("{case}.yaml"), "--json"]).ended(1);
+        assert!(refused.began().is_empty(), "{}", refused.stdout);
+        space.run(&["plan", &format!("{case}.yaml")]).ended(1).complains_of(&[&format!("{case}.safetensors")]);
+    }
     // Files from before the counter lack it; nothing is computed from it.
     space.write("uncounted.safetensors", uncounted);
     take(&space, "uncounted", RESNET, "uncounted.safetensors").ok();
@@ -141,6 +155,146 @@ fn a_file_that_does_not_fit_is_refused_by_the_tensors_name_before_anything_runs(
     space.write("c.safetensors", whole);
     assert_eq!(take(&space, "elsewhere", RESNET, "a/b.safetensors").ok().ran(), ["weights@0"]);
     assert!(take(&space, "elsewhere", RESNET, "c.safetensors").ok().ran().is_empty());
+}
+
+/// The file with another number at a place of a tensor.
+fn with_number(file: &Tensors, name: &str, place: usize, number: f32) -> Vec<u8> {
+    let mut bytes = file.get(name).unwrap().bytes().to_vec();
+    bytes[4 * place..4 * place + 4].copy_from_slice(&number.to_le_bytes());
+    let refs: Vec<_> = file
+        .iter()
+        .map(|(of, tensor)| {
+            let bytes = if of == name { &bytes[..] } else { tensor.bytes() };
+            TensorRef { name: of, scalar: tensor.scalar(), shape: tensor.shape(), bytes }
+        })
+        .collect();
+    write_foreign(Vec::new(), "file", &refs, &Metadata::new()).unwrap()
+}
+
+#[test]
+fn a_number_that_no_network_has_is_refused_by_the_tensors_name_before_anything_runs() {
+    let space = Space::filled();
+    space.write("first.yaml", pipeline("first", RESNET));
+    space.run(&["run", "first.yaml", "--to", "weights@0", "-q"]).ok();
+    let sound = weights(&space, "first", "weights@0");
+    for (case, name, place, number, told) in [
+        ("negative", "layer3.1.bn2.running_var", 255, -1e-9, "has the variance -1.000e-9 at place 255"),
+        ("nan", "layer3.1.bn2.running_var", 0, f32::NAN, "has NaN at place 0"),
+        ("infinite", "conv1.weight", 7, f32::NEG_INFINITY, "has -inf at place 7"),
+    ] {
+        let file = format!("{case}.safetensors");
+        space.write(&file, with_number(&sound, name, place, number));
+        let words = [&format!("{file}: tensor {name} {told}")[..], "name another file in init's from"];
+        take(&space, case, RESNET, &file).ended(1).complains_of(&words);
+        space.run(&["plan", &format!("{case}.yaml")]).ended(1).complains_of(&words);
+    }
+    // A channel that never varied has the variance 0, which may have a sign.
+    for (case, number) in [("zero", 0.0), ("signed", -0.0)] {
+        let file = format!("{case}.safetensors");
+        space.write(&file, with_number(&sound, "bn1.running_var", 5, number));
+        take(&space, case, RESNET, &file).ok();
+    }
+}
+
+/// `init`, whose file is another one while it reads, and has its own bytes again when it has ended.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Swapped {
+    init: Init,
+    other: PathBuf,
+}
+
+impl Swapped {
+    fn file(&self) -> &Path {
+        self.init.from.as_deref().unwrap()
+    }
+}
+
+impl Stage for Swapped {
+    const VERB: &'static str = "swapped";
+    const VERSION: u32 = 1;
+    const INPUTS: &'static [Port] = &[];
+    const OUTPUT: Noun = FIRST_WEIGHTS;
+    const POOL: Pool = Pool::Light;
+    const KEEP: Keep = Keep::All;
+    const DRAWS: bool = true;
+    const OBSERVES: bool = true;
+
+    fn observe(&self) -> anyhow::Result<Option<Digest>> {
+        Stage::observe(&self.init)
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let own = std::fs::read(self.file())?;
+        std::fs::write(self.file(), std::fs::read(&self.other)?)?;
+        let ran = Stage::run(&self.init, cx);
+        std::fs::write(self.file(), own)?;
+        ran
+    }
+}
+
+#[test]
+fn a_file_of_weights_that_changes_before_it_is_read_is_never_taken_under_the_key_of_the_old_one() {
+    let space = TestSpace::new();
+    let init = || serde_json::from_str::<Init>(r#"{ "arch": "alexnet_small", "input": 8 }"#).unwrap();
+    let plan = Draft::new().node("a", init(), &[]).keep(Keep::All).node("b", init(), &[]).keep(Keep::All).plan();
+    let run = space.run(&plan);
+    let file = |name: &str| {
+        let part = run.artifact(&plan, name).part("weights.safetensors").unwrap().clone();
+        let path = space.folder.path().join(format!("{name}.safetensors"));
+        std::fs::write(&path, space.store.map(&part).unwrap()).unwrap();
+        path
+    };
+    let (path, other) = (file("a"), file("b"));
+    let from = || Init { from: Some(path.clone()), ..init() };
+    let error = space.run(&Draft::new().node("c", Swapped { init: from(), other: other.clone() }, &[]).plan()).error();
+    let told = format!("{} has changed since the run looked at it", path.display());
+    assert!(error.contains(&told) && error.contains("run the same command again"), "{error}");
+    // Unchanged, it is taken.
+    let same = Draft::new().node("c", Swapped { init: from(), other: path.clone() }, &[]).plan();
+    assert_eq!(space.run(&same).finished(), ["c@0"]);
+}
+
+#[test]
+fn files_of_torch_go_in_and_come_out_with_equal_tensors() {
+    let space = Space::filled();
+    let python = |path: &str, args: &[&str]| {
+        let mut command = script_at(&space, path)?;
+        command.args(args);
+        Some(start(command).wait())
+    };
+    for (kind, init, naming, count) in [
+        ("published", ALEXNET, "published", 43),
+        ("torchvision", "arch: resnet18, sobel: false, input: 64", "torchvision", 120),
+    ] {
+        let Some(made) = python("tests/readers/torch_files.py", &["make", kind, &format!("{kind}.pth")]) else {
+            return;
+        };
+        made.ok();
+        let told = python("scripts/import-weights", &[&format!("{kind}.pth")]).unwrap().ok().stdout;
+        assert!(told.starts_with(&format!("{kind}.safetensors: {} tensors, ", count + 2)), "{told}");
+        take(&space, kind, init, &format!("{kind}.safetensors")).ok();
+        space.run(&["export", "weights", kind, "--naming", naming, "-o", "out.safetensors"]).ok();
+        let told = python("scripts/export-weights", &["out.safetensors", "-o", "out.pth"]).unwrap().ok().stdout;
+        assert_eq!(told, format!("out.pth: {count} tensors\n"));
+        let read = python("tests/readers/torch_files.py", &["compare", &format!("{kind}.pth"), "out.pth"]).unwrap();
+        let head = if kind == "published" { "top_layer.bias, top_layer.weight" } else { "fc.bias, fc.weight" };
+        assert_eq!(read.ok().stdout, format!("{count} tensors are equal; left out: {head}\n"));
+    }
+}
+
+#[test]
+fn a_file_of_torch_with_code_in_it_is_refused_and_its_code_does_not_run() {
+    let space = Space::empty();
+    for (kind, file) in [("code", "code.pth"), ("plain_code", "plain.pth")] {
+        let Some(mut command) = script(&space, "torch_files.py") else { return };
+        command.args(["make", kind, file]);
+        start(command).wait().ok();
+        let mut command = script_at(&space, "scripts/import-weights").unwrap();
+        command.args([file, "-o", "out.safetensors"]);
+        let refused = start(command).wait().ended(1);
+        refused.complains_of(&[file, "has more than tensors", "torch.save(model.state_dict(), FILE)"]);
+        assert!(!space.path("it-ran").exists() && !space.path("out.safetensors").exists(), "{file}");
+    }
 }
 
 #[test]

@@ -176,6 +176,54 @@ fn a_random_evaluation_without_calibration_is_refused_before_anything_runs() {
     assert!(!space.path("runs/probe/dataset").exists(), "{}", refused.stderr);
 }
 
+/// The tiny run with a probe of what it trains.
+fn probed(with: &str) -> String {
+    let node = "evaluation: { stage: probe, from: { dataset: dataset, crops: crops, weights: weights }";
+    format!("{}  {node}, with: {{ {with} }} }}\n", crate::space::TINY)
+}
+
+/// Insists that plan and run refuse a pipeline with these words, and that nothing runs.
+fn refused_before_anything_runs(space: &Space, yaml: &str, words: &[&str]) {
+    space.write("tiny.yaml", yaml);
+    space.run(&["plan", "tiny.yaml"]).ended(3).complains_of(words);
+    let refused = space.run(&["run", "tiny.yaml", "--json"]).ended(3).complains_of(words);
+    assert!(refused.began().is_empty(), "{}", refused.stdout);
+}
+
+#[test]
+fn calibration_of_trained_weights_is_refused_before_anything_runs() {
+    let space = Space::filled();
+    let words = ["evaluation@1: calibrate: true is for weights before training", "Remove it here"];
+    refused_before_anything_runs(&space, &probed("calibrate: true"), &words);
+    // Those of the first epoch's start are not trained.
+    let first =
+        probed("calibrate: true").replace("weights: weights }, with: { cal", "weights: weights@prev }, with: { cal");
+    space.write("tiny.yaml", first.replace("epochs: 2", "epochs: 1"));
+    space.run(&["plan", "tiny.yaml"]).ok();
+}
+
+#[test]
+fn a_layer_that_the_network_lacks_is_refused_with_the_layers_that_it_has_before_anything_runs() {
+    let space = Space::filled();
+    let has = "it has conv1, conv2, conv3, conv4, conv5, fc2";
+    refused_before_anything_runs(&space, &probed("layers: [conv5, conv9]"), &["evaluation@1", "no layer conv9", has]);
+    let alexnet = "arch: alexnet, sobel: true, input: 64";
+    for (init, has) in [
+        ("arch: vgg16, input: 64", "conv12, conv13, fc2"),
+        ("arch: resnet18, sobel: false, input: 64", "it has conv1, layer1, layer2, layer3, layer4, avgpool"),
+        (
+            "arch: resnet50, sobel: false, input: 64, stem: cifar",
+            "it has conv1, layer1, layer2, layer3, layer4, avgpool",
+        ),
+        ("arch: alexnet_small, input: 64", "it has conv1, conv2, conv3, conv4, conv5, fc2"),
+    ] {
+        let yaml = probed("layers: [layer9]").replace(alexnet, init);
+        refused_before_anything_runs(&space, &yaml, &["evaluation@1", "no layer layer9", has]);
+    }
+    space.write("tiny.yaml", probed("layers: [conv5, fc2]"));
+    space.run(&["plan", "tiny.yaml"]).ok();
+}
+
 #[test]
 fn val_without_its_crops_is_refused_before_anything_runs_and_equal_numbers_of_neighbours_are_one() {
     let space = Space::empty();

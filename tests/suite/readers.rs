@@ -4,12 +4,17 @@ use crate::space::{Space, start};
 use std::path::Path;
 use std::process::Command;
 
-/// A script of tests/readers, where its readers are. `make test` installs them, and sets DCPIPE_READERS so that their absence
-/// is a failure; a caller of cargo alone may not have them.
+/// A script of tests/readers, where its readers are.
 pub fn script(space: &Space, name: &str) -> Option<Command> {
+    script_at(space, &format!("tests/readers/{name}"))
+}
+
+/// A script of this repository for the readers' Python. `make test` installs them, and sets DCPIPE_READERS so that their
+/// absence is a failure; a caller of cargo alone may not have them.
+pub fn script_at(space: &Space, path: &str) -> Option<Command> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = space.command(root.join(".native/readers/bin/python"));
-    command.env("RUST_BACKTRACE", "0").arg("-B").arg(root.join("tests/readers").join(name));
+    command.env("RUST_BACKTRACE", "0").arg("-B").arg(root.join(path));
     let are_there = root.join(".native/readers/stamp").exists();
     let must_be = std::env::var_os("DCPIPE_READERS").is_some_and(|value| value == "required");
     assert!(are_there || !must_be, "the readers are missing: scripts/setup --readers");

@@ -340,6 +340,12 @@ impl Output {
         finished(&self.events())
     }
 
+    /// Nodes that began, sorted.
+    pub fn began(&self) -> Vec<String> {
+        let began = |event: Event| if let Event::NodeStarted { node, .. } = event { Some(node) } else { None };
+        sorted(self.events().into_iter().filter_map(began))
+    }
+
     /// Nodes that were hits, sorted.
     pub fn hits(&self) -> Vec<String> {
         let hit = |event: Event| if let Event::NodeHit { node, .. } = event { Some(node) } else { None };

@@ -1,6 +1,6 @@
 //! alexnet: AlexNet, with batch norm and without groups or local response normalisation.
 
-use super::row::{Entry, Row};
+use super::row::{Entry, Row, flat};
 use crate::learn::module::Module;
 
 pub(super) static ALEXNET: Row = Row { build, has_stems: false, published: true, torchvision_head: None };
@@ -10,10 +10,7 @@ const CONVS: [(i64, i64, i64, i64, bool); 5] =
     [(96, 11, 4, 2, true), (256, 5, 1, 2, true), (384, 3, 1, 1, false), (384, 3, 1, 1, false), (256, 3, 1, 1, true)];
 
 fn build(entry: Entry) -> Module {
-    let features = features(entry.size.channels);
-    let flat = Module::Flatten.walk(features.walk(entry.size, &mut |_, _| {}), &mut |_, _| {});
-    let classifier = classifier(flat.channels);
-    Module::named([("features", features), ("", Module::Flatten), ("classifier", classifier)])
+    flat(entry, features(entry.size.channels), classifier)
 }
 
 /// Five times convolution, batch norm, ReLU, and three poolings of 3 by stride 2.

@@ -1,6 +1,6 @@
 //! alexnet_small: an AlexNet for images of 32 pixels.
 
-use super::row::{Entry, Row};
+use super::row::{Entry, Row, flat};
 use crate::learn::module::Module;
 
 pub(super) static ALEXNET_SMALL: Row = Row { build, has_stems: false, published: false, torchvision_head: None };
@@ -20,9 +20,12 @@ fn build(entry: Entry) -> Module {
         }
         from = to;
     }
-    let features = Module::numbered(modules);
-    let flat = Module::Flatten.walk(features.walk(entry.size, &mut |_, _| {}), &mut |_, _| {}).channels;
-    let classifier = Module::numbered(vec![
+    flat(entry, Module::numbered(modules), classifier)
+}
+
+/// Dropout comes before each linear layer. The feature is FC2 before its ReLU.
+fn classifier(flat: i64) -> Module {
+    Module::numbered(vec![
         Module::Dropout(0),
         Module::Linear(flat, FULL),
         Module::Relu,
@@ -30,6 +33,5 @@ fn build(entry: Entry) -> Module {
         Module::Linear(FULL, FULL),
         Module::Feature,
         Module::Relu,
-    ]);
-    Module::named([("features", features), ("", Module::Flatten), ("classifier", classifier)])
+    ])
 }

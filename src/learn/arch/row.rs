@@ -15,6 +15,11 @@ pub enum Stem {
     Cifar,
 }
 
+impl Stem {
+    /// Every stem there is.
+    pub const ALL: [Self; 2] = [Self::Imagenet, Self::Cifar];
+}
+
 /// What a network is built for.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -22,6 +27,13 @@ pub struct Entry {
     pub size: Size,
     /// How it begins, for a network that has the choice.
     pub stem: Stem,
+}
+
+/// Convolutions, a row of numbers of their last map, and a classifier of so many. The names are those of torchvision's AlexNet
+/// and VGG16.
+pub(super) fn flat(entry: Entry, features: Module, classifier: impl FnOnce(i64) -> Module) -> Module {
+    let size = [&features, &Module::Flatten].into_iter().fold(entry.size, |size, part| part.walk(size, &mut |_, _| {}));
+    Module::named([("features", features), ("", Module::Flatten), ("classifier", classifier(size.channels))])
 }
 
 /// A network.

@@ -1,6 +1,6 @@
 //! vgg16: VGG16 (configuration D), with batch norm.
 
-use super::row::{Entry, Row};
+use super::row::{Entry, Row, flat};
 use crate::learn::module::Module;
 
 pub(super) static VGG16: Row = Row { build, has_stems: false, published: true, torchvision_head: Some("classifier.6") };
@@ -9,10 +9,7 @@ pub(super) static VGG16: Row = Row { build, has_stems: false, published: true, t
 const BLOCKS: [(i64, usize); 5] = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)];
 
 fn build(entry: Entry) -> Module {
-    let features = features(entry.size.channels);
-    let flat = Module::Flatten.walk(features.walk(entry.size, &mut |_, _| {}), &mut |_, _| {});
-    let classifier = classifier(flat.channels);
-    Module::named([("features", features), ("", Module::Flatten), ("classifier", classifier)])
+    flat(entry, features(entry.size.channels), classifier)
 }
 
 /// Thirteen times 3 x 3 convolution, batch norm, ReLU.

@@ -131,6 +131,10 @@ impl Stage for Probe {
                 check_side(port, side, input)?;
             }
         }
+        ensure!(!(self.calibrate && weights::are_trained(inputs)), "{CALIBRATED_AFTER}");
+        if let Some(shape) = weights::planned(inputs) {
+            self.taps(&shape)?;
+        }
         ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
         for (name, value) in self.compared() {
             let theirs = inputs.get("random", name).unwrap_or(value);
@@ -203,6 +207,11 @@ const BATCH: usize = 256;
 /// What the evaluation at `random` must be of. Without calibration its answers vanish, and anything would beat it.
 const UNCALIBRATED: &str =
     "the evaluation at `random` is of a network whose batch norm was not calibrated: write calibrate: true in its with";
+
+/// All that reads trained weights uses the statistics that training left in them. An evaluation with others would be of
+/// another network, and would have no verdict: it counts as one before training.
+const CALIBRATED_AFTER: &str = "calibrate: true is for weights before training, whose evaluation stands at `random`. \
+    These are trained, and have statistics of their own. Remove it here";
 
 /// Puts the values of the network before training beside those that will be measured.
 fn add_random(measures: &mut [Measure], subject: &Subject, cx: &Context<'_>) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! verdict: what an evaluation says in one line, and when it is a warning.
 
 use crate::format::{Evaluation, Measure};
+use crate::learn::arch::NetShape;
 
 /// The code of the warning that features are worse than before training.
 pub const BELOW_RANDOM: &str = "below_random";
@@ -11,8 +12,8 @@ fn headlines(evaluation: &Evaluation) -> Vec<&Measure> {
     let mut layers: Vec<&str> =
         evaluation.measures.iter().filter(is_accuracy).map(|measure| measure.layer.as_str()).collect();
     layers.dedup();
-    // Of a network's feature the name says so: `NetShape::feature_name`.
-    let is_map = |layer: &&&str| !layer.starts_with("fc") && **layer != "avgpool";
+    let feature = feature(evaluation);
+    let is_map = |layer: &&&str| feature.as_deref() != Some(**layer);
     let Some(layer) = layers.iter().rev().find(is_map).or(layers.last()) else { return Vec::new() };
     let mut told: Vec<&Measure> = Vec::new();
     for measure in evaluation.measures.iter().filter(is_accuracy).filter(|measure| measure.layer == *layer) {
@@ -22,6 +23,13 @@ fn headlines(evaluation: &Evaluation) -> Vec<&Measure> {
         }
     }
     told
+}
+
+/// What the feature is called, as the network says that was measured.
+fn feature(evaluation: &Evaluation) -> Option<String> {
+    let shape: NetShape = serde_json::from_str(&evaluation.subject.net).ok()?;
+    shape.check().ok()?; // A file may name a network that nobody can build.
+    Some(shape.feature_name())
 }
 
 /// Such as "conv5 kNN: .412 trained, .405 before training: +0.7 points, of 800 images"; nothing where no accuracy was
@@ -76,8 +84,13 @@ fn share(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::evaluation::Subject;
 
     fn evaluation(rows: &[(&str, &str, f64, Option<f64>)]) -> Evaluation {
+        of(r#"{"arch":"alexnet","sobel":true,"input":64}"#, rows)
+    }
+
+    fn of(net: &str, rows: &[(&str, &str, f64, Option<f64>)]) -> Evaluation {
         let measure = |(measure, layer, value, random): &(&str, &str, f64, Option<f64>)| Measure {
             measure: (*measure).to_owned(),
             layer: (*layer).to_owned(),
@@ -90,7 +103,8 @@ mod tests {
             classes: 10,
             seed: 0,
         };
-        Evaluation { calibrated: false, subject: Default::default(), measures: rows.iter().map(measure).collect() }
+        let subject = Subject { net: net.to_owned(), ..Subject::default() };
+        Evaluation { calibrated: false, subject, measures: rows.iter().map(measure).collect() }
     }
 
     #[test]
@@ -116,11 +130,21 @@ mod tests {
         let alone = evaluation(&[("knn", "fc2", 1.0, None), ("effective_dims", "fc2", 3.0, None)]);
         assert_eq!((verdict(&alone).unwrap().as_str(), warning(&alone)), ("fc2 kNN: 1.000, of 100 images", None));
         assert_eq!(verdict(&evaluation(&[("effective_dims", "fc2", 3.0, None)])), None);
-        for (layers, due) in
-            [(["conv1", "conv5"], "conv5"), (["conv5", "fc2"], "conv5"), (["layer4", "avgpool"], "layer4")]
-        {
-            let some = evaluation(&layers.map(|layer| ("knn", layer, 1.0, None)));
-            assert!(verdict(&some).unwrap().starts_with(due), "{layers:?}");
+        let [alexnet, resnet, none] = [
+            r#"{"arch":"alexnet","sobel":true,"input":64}"#,
+            r#"{"arch":"resnet18","sobel":false,"input":32,"stem":"cifar"}"#,
+            r#"{"arch":"alexnet","sobel":true,"input":4000000000}"#,
+        ];
+        for (net, layers, due) in [
+            (alexnet, ["conv1", "conv5"], "conv5"),
+            (alexnet, ["conv5", "fc2"], "conv5"),
+            (resnet, ["layer4", "avgpool"], "layer4"),
+            // The network says which layer is the feature, and a name does not.
+            (resnet, ["layer4", "fc2"], "fc2"),
+            (none, ["conv5", "fc2"], "fc2"),
+        ] {
+            let some = of(net, &layers.map(|layer| ("knn", layer, 1.0, None)));
+            assert!(verdict(&some).unwrap().starts_with(due), "{net} {layers:?}");
         }
     }
 }

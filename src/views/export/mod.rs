@@ -19,7 +19,7 @@ mod weights;
 use crate::base::shell::shell;
 use crate::engine::Plan;
 use crate::learn::naming::Naming;
-use crate::store::Store;
+use crate::store::{Record, Store};
 use crate::views::made::records;
 use anyhow::{bail, ensure};
 use source::Source;
@@ -130,6 +130,31 @@ impl Job<'_> {
     }
 }
 
+/// What the exports of a network read, and where their one file goes.
+struct Network<'a> {
+    plan: &'a Plan,
+    records: &'a [Option<Record>],
+    store: &'a Store,
+    options: &'a Options,
+    /// The file that a person named.
+    to: Option<&'a Path>,
+    results: &'a Path,
+}
+
+impl Network<'_> {
+    /// Writes the named file, which it replaces, or `below` the results. Tells where it is and its bytes.
+    fn write(
+        &self,
+        below: &str,
+        fill: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(PathBuf, u64)> {
+        let to = self.to.map_or_else(|| self.results.join("export").join(below), Path::to_owned);
+        target::make_parent(&to)?;
+        let bytes = target::write(&to, fill)?;
+        Ok((to, bytes))
+    }
+}
+
 /// Exports a clustering of a plan's last run to the folder `to`, or below `results` if none is named. One table,
 /// and a network, go to the file `to`, which they replace.
 ///
@@ -146,9 +171,10 @@ pub fn export(
 ) -> anyhow::Result<Written> {
     let records = records(plan, store)?;
     to.map_or(Ok(()), |to| apart_of_plan(plan, &options.started_in, to))?;
+    let network = Network { plan, records: &records, store, options, to, results };
     match what {
-        What::Weights => return weights::write(plan, &records, store, options, to, results),
-        What::Onnx => return onnx::write(plan, &records, store, options, to, results),
+        What::Weights => return weights::write(&network),
+        What::Onnx => return onnx::write(&network),
         _ => {}
     }
     let source = Source::open(plan, &records, store, options, what == What::Montage)?;
@@ -210,6 +236,10 @@ fn apart(to: &Path, images: Option<&Path>) -> anyhow::Result<()> {
 }
 
 fn pandas(file: &Path) -> String {
-    let script = format!("import pandas; print(pandas.read_csv({:?}))", file.display().to_string());
-    format!("python3 -c {}", shell(&script))
+    python(&format!("import pandas; print(pandas.read_csv({:?}))", file.display().to_string()))
+}
+
+/// A line for a shell that runs a script.
+fn python(script: &str) -> String {
+    format!("python3 -c {}", shell(script))
 }

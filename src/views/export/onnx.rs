@@ -1,7 +1,6 @@
 //! onnx: the network, the whitening and the centroids of an epoch as one ONNX file, from images to cluster ids.
 
-use super::{Options, Written, target};
-use crate::base::shell::shell;
+use super::{Network, Written, python};
 use crate::engine::{NodeId, Plan};
 use crate::format::centroids::CENTROIDS;
 use crate::format::noun::CLUSTERS;
@@ -10,17 +9,14 @@ use crate::format::weights::WEIGHTS;
 use crate::format::whitening::{MEAN, WHITENING, Whitening, open_mean};
 use crate::format::{Centroids, Scalar, Tensors};
 use crate::learn::arch::NetShape;
-use crate::learn::module::{Module, below};
+use crate::learn::module::{EPSILON, Module, below};
 use crate::learn::sobel::{DEVIATION, MEAN as COLOUR_MEAN};
 use crate::stages::weights::shape_of;
-use crate::store::{Record, Store};
+use crate::store::Store;
 use crate::views::made::{Made, made};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use std::io::Write;
-use std::path::Path;
-
-const EPSILON: f32 = 1e-5;
 
 /// What the clusters of an epoch were made with.
 struct Parts<'a> {
@@ -31,15 +27,9 @@ struct Parts<'a> {
     centroids: Bytes,
 }
 
-/// Writes the file `to`, which it replaces, or one below `results`.
-pub fn write(
-    plan: &Plan,
-    records: &[Option<Record>],
-    store: &Store,
-    options: &Options,
-    to: Option<&Path>,
-    results: &Path,
-) -> anyhow::Result<Written> {
+/// Writes the file.
+pub(super) fn write(network: &Network<'_>) -> anyhow::Result<Written> {
+    let Network { plan, records, store, options, .. } = *network;
     let made = made(plan, records);
     let all = made.iter().rev().filter(|made| made.is(&CLUSTERS));
     let mut found = None;
@@ -62,19 +52,15 @@ pub fn write(
     };
     let of = parts.clusters.node.name();
     let (shape, file) = model(&parts)?;
-    let place = || results.join("export/onnx").join(format!("epoch={:04}.onnx", parts.clusters.node.epoch.0));
-    let to = to.map_or_else(place, Path::to_owned);
-    ensure!(!to.is_dir(), "{} is a folder; name the file", to.display());
-    target::make_parent(&to)?;
-    let bytes = target::write(&to, |out| Ok(out.write_all(&file)?))?;
+    let below = format!("onnx/epoch={:04}.onnx", parts.clusters.node.epoch.0);
+    let (to, bytes) = network.write(&below, |out| Ok(out.write_all(&file)?))?;
     let script = format!(
         "import onnxruntime as o, numpy as n; print(o.InferenceSession({:?}).run(['cluster_id', 'feature'], {{'images': \
          n.zeros((1, {side}, {side}, 3), 'uint8')}}))",
         to.display().to_string(),
         side = shape.input
     );
-    let opens = vec![format!("python3 -c {}", shell(&script))];
-    Ok(Written { to, of, files: (1, bytes), notes: Vec::new(), opens })
+    Ok(Written { to, of, files: (1, bytes), notes: Vec::new(), opens: vec![python(&script)] })
 }
 
 /// The parts that a clustering was made with, or what the store lacks of them.
@@ -251,7 +237,7 @@ impl Builder<'_> {
                     names.push(self.tensor(at, name)?);
                 }
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                self.node("BatchNormalization", &names, &[Setting::Real("epsilon", EPSILON)])
+                self.node("BatchNormalization", &names, &[Setting::Real("epsilon", EPSILON as f32)])
             }
             Module::Relu => self.node("Relu", &[&from], &[]),
             Module::Pool { kernel, stride, padding } => {

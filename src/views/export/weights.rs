@@ -1,26 +1,16 @@
 //! weights: the network of an epoch as one file, with the names of another program.
 
-use super::{Options, Written, target};
-use crate::base::shell::shell;
-use crate::engine::Plan;
+use super::{Network, Written, python};
 use crate::format::weights::{WEIGHTS, write_foreign, write_tensors};
 use crate::format::{Metadata, TensorRef, Tensors, noun};
 use crate::learn::naming::Naming;
 use crate::stages::weights::{SHAPE_KEY, shape_of};
-use crate::store::{Record, Store};
 use crate::views::made::made;
 use anyhow::{Context, bail, ensure};
-use std::path::{Path, PathBuf};
 
-/// Writes the file `to`, which it replaces, or one below `results`.
-pub fn write(
-    plan: &Plan,
-    records: &[Option<Record>],
-    store: &Store,
-    options: &Options,
-    to: Option<&Path>,
-    results: &Path,
-) -> anyhow::Result<Written> {
+/// Writes the file.
+pub(super) fn write(network: &Network<'_>) -> anyhow::Result<Written> {
+    let Network { plan, records, store, options, .. } = *network;
     let all: Vec<_> = made(plan, records).into_iter().filter(|made| made.is(&noun::WEIGHTS)).collect();
     let mut whole = Vec::new();
     for made in &all {
@@ -52,26 +42,19 @@ pub fn write(
         .collect();
     let mut metadata = Metadata::new();
     metadata.insert(SHAPE_KEY.to_owned(), serde_json::to_string(&shape)?);
-    let to = to.map_or_else(|| place(results, node.epoch.0, naming), Path::to_owned);
-    ensure!(!to.is_dir(), "{} is a folder; name the file", to.display());
-    target::make_parent(&to)?;
-    let bytes = target::write(&to, |out| {
+    let below = format!("weights/epoch={:04}.{}.safetensors", node.epoch.0, naming.word());
+    let fill = network.write(&below, |out| {
         match naming {
             Naming::Dcpipe => write_tensors(out, &WEIGHTS, &tensors, &metadata)?,
-            _ => write_foreign(out, &to.display().to_string(), &tensors, &metadata)?,
+            _ => write_foreign(out, &node.name(), &tensors, &metadata)?,
         };
         Ok(())
-    })
-    .context("the weights")?;
+    });
+    let (to, bytes) = fill.context("the weights")?;
     let mut notes = Vec::new();
     if !file.iter().any(|(name, _)| name.starts_with("top_layer.")) {
         notes.push("these weights have no head: no epoch has trained one".to_owned());
     }
     let script = format!("import safetensors.torch as s; print(*s.load_file({:?}))", to.display().to_string());
-    let opens = vec![format!("python3 -c {}", shell(&script))];
-    Ok(Written { to, of: node.name(), files: (1, bytes), notes, opens })
-}
-
-fn place(results: &Path, epoch: u32, naming: Naming) -> PathBuf {
-    results.join("export/weights").join(format!("epoch={epoch:04}.{}.safetensors", naming.word()))
+    Ok(Written { to, of: node.name(), files: (1, bytes), notes, opens: vec![python(&script)] })
 }
