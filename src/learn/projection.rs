@@ -154,7 +154,8 @@ pub fn unit<T: Copy + Into<f64>>(places: &[[T; 2]]) -> Vec<[f32; 2]> {
     let place = |place: &[T; 2]| {
         [0, 1].map(|axis| {
             let (low, high) = ranges[axis];
-            ((place[axis].into() - f64::midpoint(low, high)) / side + 0.5) as f32
+            // Rounding leaves the square by a last bit.
+            ((place[axis].into() - f64::midpoint(low, high)) / side + 0.5).clamp(0.0, 1.0) as f32
         })
     };
     places.iter().map(place).collect()
@@ -164,6 +165,7 @@ pub fn unit<T: Copy + Into<f64>>(places: &[[T; 2]]) -> Vec<[f32; 2]> {
 mod tests {
     use super::*;
     use crate::base::Seed;
+    use proptest::prelude::*;
 
     fn stream() -> Stream {
         Seed::of_node(31, "test").stream("projection", 0)
@@ -217,5 +219,15 @@ mod tests {
         assert_eq!(unit(&[[0.0, 5.0], [4.0, 7.0]]), [[0.0, 0.25], [1.0, 0.75]]);
         assert_eq!(unit(&[[3.0, 3.0]]), [[0.5, 0.5]]);
         assert!(unit::<f32>(&[]).is_empty());
+        // Rounding alone gives the first one a place of -1e-16 or so.
+        assert_eq!(unit(&[[-0.43, 0.0], [6.06, 0.0_f64]]), [[0.0, 0.5], [1.0, 0.5]]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_place_leaves_the_unit_square_by_rounding(places in proptest::collection::vec([-9.0_f64..9.0, -9.0..9.0], 1..9)) {
+            let square = unit(&places);
+            prop_assert!(square.iter().flatten().all(|axis| (0.0..=1.0).contains(axis)), "{square:?} of {places:?}");
+        }
     }
 }

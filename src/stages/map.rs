@@ -1,6 +1,6 @@
 //! map: vectors, neighbors -> map: a place for each image in two dimensions, near its neighbours.
 
-use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
+use crate::engine::{Before, Context, Device, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::neighbors::{NEIGHBORS as KIND, Neighbors};
 use crate::format::projection::{PROJECTION, write_projection};
 use crate::format::rows::PART;
@@ -35,7 +35,7 @@ fn default_images() -> u32 {
 
 impl Stage for Map {
     const VERB: &'static str = "map";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INPUTS: &'static [Port] = &[
         Port::required("vectors", VECTORS.name).reading(&[PART]),
         Port::required("neighbors", NEIGHBORS.name).reading(KIND.files()),
@@ -45,6 +45,11 @@ impl Stage for Map {
     const POOL: Pool = Pool::Cpu;
     const KEEP: Keep = Keep::All;
     const DRAWS: bool = true;
+
+    /// Some places of version 1 were outside 0 to 1 by a last bit.
+    fn before(&self, _: &Device) -> Before {
+        Before { version: 1, format: Self::OUTPUT.format, numerics: None, by_parts: true }
+    }
 
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
         ensure!((1..=10_000).contains(&self.passes), "passes is {}, not between 1 and 10000", self.passes);
