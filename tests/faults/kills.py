@@ -93,7 +93,7 @@ def family_3(bench):
 def family_4(bench):
     """Random kills over one run of a real pipeline."""
     group = bench.group(4, "SIGKILL at random moments of one CIFAR run",
-                        "the same command resumes. Each kill repeats at most a shard of work")
+                        "the same command resumes. Each kill repeats at most a shard of work, or a probe's pass and a layer")
     folder = bench.cifar()
     kills = 20 if bench.quick else 200
     sets = [f"vars.images={folder}", "epochs=2"] + (["clusters.k=20", "vectors.dims=20"] if bench.drawn_cifar else [])
@@ -148,8 +148,10 @@ def family_4(bench):
     disturbed.remove()
 
 
-# Images of a shard or between two checkpoints; a part of the crops holds 128 MiB.
-SHARD, LARGEST_SHARD = 4096, {"crops": 10_922}
+# Images of a shard or between two checkpoints; a part of the crops holds 128 MiB. A probe saves after each layer, and its
+# first save comes after the pass over all images for all layers: a kill before that repeats it.
+PROBED = 8_000 * 6 * 3
+SHARD, LARGEST_SHARD = 4096, {"crops": 10_922, "random": PROBED, "evaluation": PROBED}
 
 
 def undisturbed_events(space):

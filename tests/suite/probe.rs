@@ -92,6 +92,37 @@ fn every_layer_is_worth_what_numpy_finds_from_the_pixels() {
 }
 
 #[test]
+fn a_probe_that_is_killed_resumes_behind_the_layers_that_it_measured() {
+    let run = ["run", "probe.yaml", "--json", "--to", "calibrated@0"];
+    let space = || {
+        let space = Space::empty();
+        space.write("probe.yaml", NETWORKS);
+        space
+    };
+    let undisturbed = space();
+    undisturbed.run(&run).ok();
+    let space = space();
+    let mut killed = space.start(&run);
+    let saved = |events: &[Event], found: bool| {
+        let layers = events.iter().filter_map(|event| match event {
+            Event::PutDown { node, part, hit } if node == "calibrated@0" && *hit == found => {
+                part.strip_prefix("after layer ")
+            }
+            _ => None,
+        });
+        layers.map(|layer| layer.parse::<u32>().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(killed.until(|events| saved(events, false).len() >= 2));
+    killed.signal(libc::SIGKILL);
+    killed.wait();
+    let rest = space.run(&run).ok().events();
+    let found = saved(&rest, true);
+    assert!(matches!(found[..], [2..]), "{found:?}");
+    assert_eq!(saved(&rest, false), (found[0] + 1..6).collect::<Vec<_>>());
+    assert_eq!(space.digests_of("probe"), undisturbed.digests_of("probe"));
+}
+
+#[test]
 fn a_share_is_held_out_the_line_stands_at_the_end_and_worse_features_are_a_warning() {
     let space = Space::filled();
     let yaml = crate::space::TINY

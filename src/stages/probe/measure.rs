@@ -3,7 +3,8 @@
 use super::draw::Drawn;
 use super::images::Images;
 use crate::engine::Context;
-use crate::format::Measure;
+use crate::format::evaluation::EVALUATION as TABLE;
+use crate::format::{Evaluation, Measure};
 use crate::learn::activations::{Activations, Tap, collect};
 use crate::learn::agreement::Contingency;
 use crate::learn::grouping::{effective_dims, groups};
@@ -50,14 +51,16 @@ pub(super) struct Probing<'a> {
 }
 
 impl Probing<'_> {
-    /// Measures everything that is planned. A layer beyond half precision leaves the plan with a warning.
-    pub(super) fn all(&self, taps: &[Tap], measures: &mut Vec<Measure>, cx: &Context<'_>) -> anyhow::Result<()> {
+    /// Measures everything that is planned, and saves after each layer. A layer beyond half precision leaves the plan
+    /// with a warning.
+    pub(super) fn all(&self, taps: &[Tap], plan: &mut Evaluation, cx: &mut Context<'_>) -> anyhow::Result<()> {
         let picks = &self.drawn.picks;
         let rows = picks.len();
         // A layer counts twice: once for the pass, once for its measures.
         let total = (self.before + 2 * rows * taps.len()) as u64;
-        let mut done = self.before;
-        for group in together(taps, rows) {
+        let mut measured = resumed(taps, plan, cx)?;
+        let mut done = self.before + 2 * rows * measured;
+        for group in together(&taps[measured..], rows) {
             let layers = collect(self.net, group, rows, &mut |range, pixels| {
                 cx.checkpoint()?;
                 cx.progress((done + range.start * group.len()) as u64, total, "activations");
@@ -68,13 +71,17 @@ impl Probing<'_> {
                 cx.progress(done as u64, total, "activations");
                 let name = &tap.name;
                 if let Some(layer) = layer {
-                    self.of_layer(&layer, measures, cx).with_context(|| format!("probing {name}"))?;
+                    self.of_layer(&layer, &mut plan.measures, cx).with_context(|| format!("probing {name}"))?;
                 } else {
                     // Training may work well with such numbers, so no measurement ends the run.
                     cx.warn(BEYOND_HALF, &beyond(name));
-                    measures.retain(|measure| measure.layer != *name);
+                    plan.measures.retain(|measure| measure.layer != *name);
                 }
                 done += rows;
+                measured += 1;
+                if measured < taps.len() {
+                    save(&taps[..measured], plan, cx)?;
+                }
             }
         }
         Ok(())
@@ -121,6 +128,41 @@ impl Probing<'_> {
         }
         Ok(())
     }
+}
+
+fn name_of(measured: usize) -> String {
+    format!("after layer {measured}")
+}
+
+fn is_among(taps: &[Tap], measure: &Measure) -> bool {
+    taps.iter().any(|tap| tap.name == measure.layer)
+}
+
+/// Puts down the measures of these layers.
+fn save(taps: &[Tap], plan: &Evaluation, cx: &mut Context<'_>) -> anyhow::Result<()> {
+    let measures = plan.measures.iter().filter(|measure| is_among(taps, measure)).cloned().collect();
+    let so_far = Evaluation { measures, ..plan.clone() };
+    cx.save(&name_of(taps.len()), |out| out.write_part(TABLE.file, |out| so_far.write(out).map(drop)))
+}
+
+/// Takes over what an interrupted run measured, and counts its layers.
+fn resumed(taps: &[Tap], plan: &mut Evaluation, cx: &mut Context<'_>) -> anyhow::Result<usize> {
+    let Some((name, saved)) = cx.saved((1..taps.len()).rev().map(name_of))? else { return Ok(0) };
+    let opened = saved.part(TABLE.file).and_then(|bytes| Ok(Evaluation::open(&bytes)?));
+    let saved = match opened {
+        Ok(saved) => saved.measures,
+        Err(error) => {
+            cx.note(format!("what an interrupted run measured cannot be read ({error:#}); the probe starts anew"));
+            return Ok(0);
+        }
+    };
+    let measured = (1..taps.len()).find(|count| name == name_of(*count)).unwrap_or_default();
+    for tap in taps[..measured].iter().filter(|tap| !saved.iter().any(|measure| measure.layer == tap.name)) {
+        cx.warn(BEYOND_HALF, &beyond(&tap.name));
+    }
+    plan.measures.retain(|measure| !is_among(&taps[..measured], measure));
+    plan.measures.splice(0..0, saved);
+    Ok(measured)
 }
 
 /// Runs of layers whose activations are held at once.

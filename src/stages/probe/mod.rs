@@ -186,8 +186,8 @@ impl Stage for Probe {
         let net = Net::load(&shape, &state, on)?;
         let probing =
             Probing { net: &net, images: &images, drawn: &drawn, decay: self.decay, seed: self.seed.into(), before };
-        probing.all(&taps, &mut measures, cx)?;
-        let evaluation = Evaluation { calibrated: self.calibrate, subject, measures };
+        let mut evaluation = Evaluation { calibrated: self.calibrate, subject, measures };
+        probing.all(&taps, &mut evaluation, cx)?;
         self.tell(&evaluation, cx);
         cx.write_part(TABLE.file, |out| evaluation.write(out).map(drop))
     }
