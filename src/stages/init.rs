@@ -72,7 +72,9 @@ impl Stage for Init {
     }
 
     fn sizes(&self, _: &InputSizes<'_>) -> Sizes {
-        vec![("input", self.input.into()), ("dims", self.shape().feature_dims() as u64)]
+        let shape = self.shape();
+        let smallest = shape.smallest().map(|side| ("smallest", side.into()));
+        [("input", self.input.into()), ("dims", shape.feature_dims() as u64)].into_iter().chain(smallest).collect()
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {

@@ -58,7 +58,7 @@ pub struct Train {
 }
 
 /// Between two saves: each writes the weights and their momentum, 0.5 GB for AlexNet.
-const SAVE_AFTER: Duration = Duration::from_secs(120);
+pub(super) const SAVE_AFTER: Duration = Duration::from_secs(120);
 
 fn default_batch() -> u32 {
     256
@@ -115,7 +115,7 @@ impl Stage for Train {
     }
 
     fn sizes(&self, inputs: &InputSizes<'_>) -> Sizes {
-        ["input", "dims"].into_iter().filter_map(|size| inputs.handed_on("weights", size)).collect()
+        ["input", "dims", "smallest"].into_iter().filter_map(|size| inputs.handed_on("weights", size)).collect()
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
