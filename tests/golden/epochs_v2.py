@@ -170,7 +170,7 @@ def epochs(dtype):
 
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     both = {str(dtype).removeprefix("torch."): epochs(dtype) for dtype in (torch.float64, torch.float32)}
     print("f32 from f64", ((both["float32"]["loss"] / both["float64"]["loss"]) - 1).abs().amax(1))
     save_file({f"{kind} {name}": t for kind, run in both.items() for name, t in run.items()}, OUT / "run.safetensors")

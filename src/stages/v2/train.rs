@@ -7,11 +7,10 @@ use super::held::{Held, Rows, save};
 use crate::base::clock::Stopwatch;
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::centroids::CENTROIDS;
-use crate::format::metrics::{STEPS, end_loss, write_steps};
+use crate::format::metrics::{STEPS, write_steps};
 use crate::format::{Centroids, Clusters, Metadata, Step, clusters};
 use crate::image::{Augment, JPEG_LIBRARY};
 use crate::learn::device;
-use crate::learn::health::{self, Learning};
 use crate::learn::sgd::SgdOptions;
 use crate::learn::train_v2::{BANKED, Options, Prototypes, TrainerV2};
 use crate::stages::originals::{IMAGES, Originals};
@@ -246,11 +245,8 @@ impl Stage for TrainV2 {
             Ok(())
         })?;
         let mean = steps.iter().map(|step| step.loss * step.images as f64).sum::<f64>() / seen.max(1) as f64;
+        // A loss near ln k says nothing here: it may fall through it, for scores begin anywhere.
         cx.metric("loss", mean);
-        let learning = Learning { epoch, steps: steps.len(), classes: heads.full() };
-        if let Some(loss) = end_loss(&steps).filter(|loss| learning.is_chance(*loss)) {
-            cx.warn("loss_at_chance", &health::text("loss_at_chance", loss));
-        }
         weights::write(cx.output(), &shape, &trainer.weights()?, Some(&trainer.momentum()?), &Metadata::new())?;
         cx.write_part(STEPS.file, |out| write_steps(out, &steps, &Metadata::new()).map(drop))?;
         rows.write(cx.output())
@@ -310,10 +306,5 @@ impl Heads {
     fn prototypes(&self) -> Vec<Prototypes<'_>> {
         let centroids = self.0.iter().map(|(_, centroids)| centroids);
         centroids.map(|all| Prototypes { k: all.sizes.len(), centroids: &all.centroids }).collect()
-    }
-
-    /// Clusters of the first that hold an image.
-    fn full(&self) -> u64 {
-        self.0.first().map_or(0, |(_, centroids)| centroids.sizes.iter().filter(|size| **size > 0).count() as u64)
     }
 }
