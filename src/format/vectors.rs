@@ -21,8 +21,8 @@ pub static VECTORS: Kind = Kind {
     rows: "by image_id, in batches of fewer than 2^31 numbers, each as long as can be",
 };
 
-/// What the names begin with of those parts of the weights that hold projections: one for each of the first crops of an
-/// image, as training saw them.
+/// What the names of a bank's parts begin with, among the parts of weights. Each part has a projection of every image, as
+/// training saw one of its crops.
 pub const BANK: &str = "bank-";
 
 /// The part of the bank for that crop.

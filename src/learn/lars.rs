@@ -1,4 +1,4 @@
-//! lars: SGD whose step is scaled layer by layer, so that each moves by a like share of its length (You et al. 2017).
+//! lars: SGD by which each layer moves by a like share of its length (You, Gitman, Ginsburg 2017).
 
 use super::sgd::{self, SgdOptions};
 use anyhow::Result;
@@ -7,9 +7,8 @@ use tch::Tensor;
 /// Keeps a layer without a gradient from a division by zero.
 const EPSILON: f64 = 1e-8;
 
-/// One step. With d = gradient + weight_decay * parameter, the step is that of [`sgd::step`] on
-/// d * trust * |parameter| / (|gradient| + weight_decay * |parameter|). A parameter of zeroes would never leave its place:
-/// it takes the gradient as it is, and so does one without a gradient.
+/// One step, that of [`sgd::step`] on d * scale. d is gradient + weight_decay * parameter, and scale is trust * |parameter| /
+/// (|gradient| + weight_decay * |parameter|). A parameter of zeroes takes its gradient as it is, or it would never move.
 pub(super) fn step(
     parameter: &mut Tensor,
     gradient: &Tensor,

@@ -120,12 +120,7 @@ impl Trainer {
         let loss = logits.f_cross_entropy_loss(&targets, None::<&Tensor>, Reduction::Mean, -100, 0.)?;
         let value = loss.f_double_value(&[])?;
         self.steps += 1;
-        ensure!(
-            value.is_finite(),
-            "the loss is {value} at step {} of this part (learning rate {}): the weights have diverged; lower lr, or raise batch",
-            self.steps,
-            self.options.lr
-        );
+        finite(value, self.steps, self.options.lr)?;
         self.update(&loss)?;
         Ok(StepReport { loss: value, images: labels.len() })
     }
@@ -349,6 +344,15 @@ impl Builder<'_> {
         });
         Ok(())
     }
+}
+
+/// Refuses a loss that is not finite, before it reaches the weights.
+pub(super) fn finite(loss: f64, step: u64, lr: f64) -> Result<()> {
+    ensure!(
+        loss.is_finite(),
+        "the loss is {loss} at step {step} of this part (learning rate {lr}): the weights have diverged; lower lr, or raise batch"
+    );
+    Ok(())
 }
 
 fn trained(name: &str) -> bool {

@@ -7,7 +7,7 @@ use super::projector::{HEAD, Projection};
 use super::sgd::SgdOptions;
 use super::sobel::Front;
 use super::tensors::{self, StateDict};
-use super::train::{Body, Op, Parameter};
+use super::train::{Body, Op, Parameter, finite};
 use crate::base::ClusterId;
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Reduction, Tensor};
@@ -130,12 +130,7 @@ impl TrainerV2 {
         let loss = Tensor::f_stack(&losses, 0)?.f_mean(None::<Kind>)?;
         let value = loss.f_double_value(&[])?;
         self.steps += 1;
-        ensure!(
-            value.is_finite(),
-            "the loss is {value} at step {} of this part (learning rate {}): the weights have diverged; lower lr, or raise batch",
-            self.steps,
-            options.sgd.lr
-        );
+        finite(value, self.steps, options.sgd.lr)?;
         let banked = tch::no_grad(|| banked(&projected, images))?;
         self.update(&loss, options)?;
         Ok(Report { loss: value, banked })
@@ -156,7 +151,7 @@ impl TrainerV2 {
         self.body.momentum()
     }
 
-    /// Crops of one side pass the trunk together, and all of them the head, crop by crop; rows of length 1.
+    /// Crops of one side pass the trunk together, and all of them the head. Rows are crop by crop, each of length 1.
     fn forward(&self, crops: &[Crops], images: usize) -> Result<Tensor> {
         let mut features = Vec::with_capacity(crops.len());
         for crops in crops {

@@ -64,8 +64,7 @@ pub(super) fn has_projection(inputs: &InputSizes<'_>) -> anyhow::Result<()> {
     let is_known = inputs.get("weights", "input").is_some();
     ensure!(
         !is_known || inputs.get("weights", "projected").is_some(),
-        "the weights have no projection and no bank; under once, add a node of the stage begin_v2 that reads them, and \
-         read that node"
+        "the weights have no projection and no bank; under once, add a node of the stage begin_v2 that reads them"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! begin_v2: dataset, weights -> weights: a fresh projection, and a bank from one pass without learning.
+//! begin: dataset, weights -> weights: a fresh projection, and a bank from one pass without learning.
 
 use super::crops::{Pass, check_augment};
 use super::held::{Held, Rows, save};
@@ -19,7 +19,7 @@ use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Draws the projection of DeepCluster-v2 and fills the first bank: two crops of each image pass the network once, in
+/// Draws the projection of DeepCluster-v2 and fills the first bank. For it, two crops of each image pass the network once, in
 /// training mode and without a gradient.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -49,7 +49,7 @@ impl Small {
     }
 }
 
-/// The published changes of a crop: colour jitter of 8 in 10, grey of 2 in 10, a blur of every second.
+/// As published: 8 crops in 10 change their colours, 2 in 10 become grey, and every second is blurred.
 pub fn published() -> Augment {
     Augment {
         scale: 0.08,

@@ -1,4 +1,4 @@
-//! held: what a pass holds between two steps: a bank of projections, and all that decides the rest of the epoch.
+//! held: what decides the rest of a pass, between two steps: the network, and the bank so far.
 
 use crate::base::ImageId;
 use crate::engine::{Context, Input, Output};

@@ -1,4 +1,4 @@
-//! train_v2: dataset, weights, clusters -> weights: one pass over all images, towards the centroids of their clusters.
+//! train: dataset, weights, clusters -> weights: one pass over all images, towards the centroids of their clusters.
 
 use super::bank::has_projection;
 use super::crops::{Pass, check_augment};
@@ -185,8 +185,8 @@ impl Stage for TrainV2 {
             let dims = inputs.get(port, "dims").unwrap_or(projected);
             ensure!(
                 dims == projected,
-                "the clusters at the port {port} have {dims} dimensions, and a projection has {projected}; cluster the \
-                 vectors of a node of the stage bank"
+                "the clusters at the port {port} have {dims} dimensions, and a projection has {projected}; \
+                 cluster a bank"
             );
         }
         self.check_small(inputs.get("weights", "input"), inputs.get("weights", "smallest"))
