@@ -2,7 +2,7 @@
 
 use super::{
     assignments, centroids, clusters, dataset, evaluation, flows, gallery, manifest, metrics, neighbors, oddities,
-    projection, rows, tables, weights, whitening,
+    projection, rows, tables, vectors, weights, whitening,
 };
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};
@@ -39,9 +39,11 @@ pub const WEIGHTS: Noun = Noun {
         FIRST_WEIGHTS.parts[0],
         PartRow::one(weights::MOMENTUM.file, "momentum of the body"),
         PartRow::one(metrics::STEPS.file, "loss and learning rate of every step").spared(),
+        BANK,
     ],
     tables: Some(&[]),
 };
+const BANK: PartRow = PartRow::many(vectors::BANK, "projections of a crop of each image, as training saw them");
 
 /// The same before the first epoch, without training.
 pub const FIRST_WEIGHTS: Noun = Noun {
@@ -54,6 +56,9 @@ pub const FIRST_WEIGHTS: Noun = Noun {
     )],
     tables: None,
 };
+
+/// The same with a bank, before the first epoch of DeepCluster-v2.
+pub const FIRST_BANK: Noun = Noun { name: "weights", format: 1, parts: &[FIRST_WEIGHTS.parts[0], BANK], tables: None };
 
 /// Raw network outputs.
 pub const FEATURES: Noun = Noun {

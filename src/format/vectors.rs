@@ -15,11 +15,20 @@ pub static VECTORS: Kind = Kind {
     container: Container::Arrow,
     fields: &[
         field("image_id", Holds::One(Scalar::I64), "rank in the dataset; a part's ids have no gap"),
-        field("vector", Holds::Row(&[Scalar::F32], "d"), "PCA-whitened feature of length 1"),
+        field("vector", Holds::Row(&[Scalar::F32], "d"), "PCA-whitened feature, or projection, of length 1"),
     ],
     metadata: &[],
     rows: "by image_id, in batches of fewer than 2^31 numbers, each as long as can be",
 };
+
+/// What the names of a bank's parts begin with, among the parts of weights. Each part has a projection of every image, as
+/// training saw one of its crops.
+pub const BANK: &str = "bank-";
+
+/// The part of the bank for that crop.
+pub fn bank_name(crop: usize) -> String {
+    format!("{BANK}{crop}.arrow")
+}
 
 /// Arrow's readers count the numbers of a batch in signed 32 bits, and may overflow beyond.
 const MOST_NUMBERS: usize = i32::MAX as usize;

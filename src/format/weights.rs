@@ -19,6 +19,7 @@ pub static WEIGHTS: Kind = Kind {
         field("features.*", Holds::Tensor, "convolutions and batch-norms, by torch's names"),
         field("classifier.*", Holds::Tensor, "fully connected layers"),
         field("top_layer.*", Holds::Tensor, "the head"),
+        field("projection_head.*", Holds::Tensor, "the head of DeepCluster-v2"),
         field("conv1.*, bn1.*, layer*.*", Holds::Tensor, "of a ResNet, by torchvision's names"),
     ],
     metadata: &[("format", "pt"), ("any other", "what the stage adds, as text")],

@@ -32,9 +32,14 @@ impl Crop {
     /// Draws as torchvision's `RandomResizedCrop` and then `RandomHorizontalFlip(0.5)` do, for an image of this size. A
     /// crop shows at least the share `smallest` of its area; 0.08 is published.
     pub fn draw(stream: &mut Stream, smallest: f64, width: u32, height: u32) -> Self {
+        Self::draw_between(stream, smallest, LARGEST, width, height)
+    }
+
+    /// The same with another largest share.
+    pub fn draw_between(stream: &mut Stream, smallest: f64, largest: f64, width: u32, height: u32) -> Self {
         let area = f64::from(width) * f64::from(height);
         for _ in 0..DRAWS {
-            let wanted = area * between(stream, smallest, LARGEST);
+            let wanted = area * between(stream, smallest, largest);
             let ratio = between(stream, RATIO.0.ln(), RATIO.1.ln()).exp();
             let across = (wanted * ratio).sqrt().round_ties_even();
             let down = (wanted / ratio).sqrt().round_ties_even();

@@ -1,9 +1,11 @@
 //! initial: the published initialisation, drawn from a seed: the same weights on every machine.
 
 use super::arch::NetShape;
+use super::projector::{FIRST, NORM, Projection};
 use super::sobel;
 use super::tensors::StateDict;
 use crate::base::Seed;
+use crate::base::draw::between;
 use anyhow::{Context, Result};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
@@ -34,6 +36,30 @@ pub fn initial_head(k: usize, dims: usize, seed: &Seed) -> Result<(Tensor, Tenso
     let (k, dims) = (i64::try_from(k)?, i64::try_from(dims)?);
     let weight = normal("top_layer.weight", &[k, dims], LINEAR_DEVIATION, seed)?;
     Ok((weight, Tensor::f_zeros([k], (Kind::Float, tch::Device::Cpu))?))
+}
+
+/// A fresh projection of features, as torch draws linear layers: uniform up to 1 / sqrt(inputs), biases too. Batch norm
+/// begins with 1 and 0.
+pub fn initial_projection(projection: Projection, seed: &Seed) -> Result<StateDict> {
+    let mut state = StateDict::new();
+    for (name, sides) in projection.tensors() {
+        let tensor = match (name.as_str(), sides.as_slice()) {
+            (name, sides) if name.starts_with(NORM) => initial_tensor(name, sides, seed)?,
+            (name, sides) => {
+                let inputs = if name.starts_with(FIRST) { projection.from } else { projection.hidden };
+                uniform(name, sides, 1. / (inputs as f64).sqrt(), seed)?
+            }
+        };
+        state.insert(name, tensor);
+    }
+    Ok(state)
+}
+
+fn uniform(name: &str, sides: &[i64], most: f64, seed: &Seed) -> Result<Tensor> {
+    let mut stream = seed.stream(name, 0);
+    let count = sides.iter().product::<i64>();
+    let values: Vec<f32> = (0..count).map(|_| between(&mut stream, -most, most) as f32).collect();
+    Ok(Tensor::f_from_slice(&values)?.f_view(sides)?)
 }
 
 fn initial_tensor(name: &str, sides: &[i64], seed: &Seed) -> Result<Tensor> {

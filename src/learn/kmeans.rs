@@ -39,6 +39,8 @@ pub struct Lloyd {
     /// Whether centroids are brought to length 1, as in faiss's spherical k-means. The nearest centroid of a vector of
     /// length 1 then has the largest cosine.
     pub spherical: bool,
+    /// Whether an empty cluster keeps its centroid, as in DeepCluster-v2; otherwise a fuller one is split.
+    pub keeps_empty: bool,
     /// The last iteration's assignment; empty before the first. Only the report's `moved` depends on it.
     pub previous: Vec<ClusterId>,
 }
@@ -85,7 +87,7 @@ impl Lloyd {
         if let Some(at) = centroids.iter().position(|value| !value.is_finite()) {
             anyhow::bail!("centroid {} has the value {} in dimension {}", at / dims, centroids[at], at % dims);
         }
-        Ok(Self { centroids, k, dims, iteration: 0, spherical: false, previous: Vec::new() })
+        Ok(Self { centroids, k, dims, iteration: 0, spherical: false, keeps_empty: false, previous: Vec::new() })
     }
 
     /// The same clustering by cosine. The vectors must have length 1.
@@ -93,6 +95,13 @@ impl Lloyd {
     pub fn by_cosine(mut self) -> Self {
         self.spherical = true;
         to_length_one(&mut self.centroids, self.dims);
+        self
+    }
+
+    /// The same clustering, in which an empty cluster keeps its centroid.
+    #[must_use]
+    pub fn keeping_empty(mut self) -> Self {
+        self.keeps_empty = true;
         self
     }
 
@@ -110,7 +119,7 @@ impl Lloyd {
     /// Ends an iteration whose sums were gathered elsewhere, perhaps on several machines; `moved` is passed through.
     pub fn advance(&mut self, sums: &Sums, moved: u64) -> IterationReport {
         sums.mean(&mut self.centroids);
-        let splits = split_empty(&mut self.centroids, self.dims, &sums.counts);
+        let splits = if self.keeps_empty { 0 } else { split_empty(&mut self.centroids, self.dims, &sums.counts) };
         if self.spherical {
             to_length_one(&mut self.centroids, self.dims);
         }
@@ -179,5 +188,21 @@ mod tests {
                 assert!(centroid.iter().zip(due).all(|(is, due)| (is - due).abs() < 1e-5), "{centroid:?} {due:?}");
             }
         }
+    }
+
+    #[test]
+    fn an_empty_cluster_keeps_its_centroid_and_may_win_vectors_later() {
+        let unit = |angle: f32| [angle.cos(), angle.sin()];
+        let vectors: Vec<f32> = [0.0, 0.2, 0.4, 2.0].into_iter().flat_map(unit).collect();
+        // The second centroid is nearest to nothing, until the first has moved away from the last vector.
+        let centroids: Vec<f32> = [1.0, 3.3].into_iter().flat_map(unit).collect();
+        let start = Lloyd::from_centroids(centroids.clone(), 2).unwrap().by_cosine();
+        let step = |lloyd: &mut Lloyd| lloyd.step(&[&vectors], &mut FaissAssigner::default()).unwrap();
+        let (mut kept, mut split) = (start.clone().keeping_empty(), start);
+        let (first, other) = (step(&mut kept), step(&mut split));
+        assert_eq!((first.empty, first.splits, other.empty, other.splits), (1, 0, 1, 1));
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(near(&kept.centroids[2..], &centroids[2..]) && !near(&split.centroids[2..], &centroids[2..]));
+        assert_eq!((step(&mut kept).empty, kept.previous[3]), (0, ClusterId(1)));
     }
 }

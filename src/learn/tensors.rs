@@ -17,10 +17,13 @@ pub fn named<'a>(state: &'a StateDict, name: &str, shape: &[i64]) -> Result<&'a 
     Ok(tensor)
 }
 
-/// Refuses names that are neither the trunk's nor the head's: weights of another network.
+/// What the names of heads begin with: that of DeepCluster, and the projection of DeepCluster-v2.
+pub const HEADS: [&str; 2] = ["top_layer.", "projection_head."];
+
+/// Refuses names that are neither the trunk's nor a head's: weights of another network.
 pub fn only(state: &StateDict, trunk: &[(String, Vec<i64>)]) -> Result<()> {
     for name in state.keys() {
-        let known = name.starts_with("top_layer.") || trunk.iter().any(|(other, _)| other == name);
+        let known = HEADS.iter().any(|head| name.starts_with(head)) || trunk.iter().any(|(other, _)| other == name);
         ensure!(known, "tensor {name} belongs to another network: this one has no tensor of that name");
     }
     Ok(())

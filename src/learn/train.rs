@@ -37,26 +37,31 @@ pub struct StepReport {
 /// A network in training. Between any two steps `weights` and `momentum` are its whole state.
 pub struct Trainer {
     shape: NetShape,
-    device: Device,
-    kind: Kind,
     options: SgdOptions,
-    dropout: f64,
     front: Front,
     trunk: Vec<Op>,
-    /// Trained tensors of the trunk, by name: all but batch norm's statistics and Sobel's kernels.
-    body: Vec<Parameter>,
-    norms: Vec<Statistics>,
-    /// Sobel's kernels, which are never trained.
-    fixed: StateDict,
+    body: Body,
     head: [Tensor; 2],
     steps: u64,
 }
 
-struct Parameter {
-    name: String,
-    tensor: Tensor,
+/// What modules in training mode carry along: parameters with their momentum, and statistics.
+pub(super) struct Body {
+    device: Device,
+    kind: Kind,
+    dropout: f64,
+    /// Trained tensors, by name: all but batch norm's statistics and Sobel's kernels.
+    pub(super) parameters: Vec<Parameter>,
+    norms: Vec<Statistics>,
+    /// Sobel's kernels, which are never trained.
+    fixed: StateDict,
+}
+
+pub(super) struct Parameter {
+    pub(super) name: String,
+    pub(super) tensor: Tensor,
     /// Its momentum.
-    buffer: Tensor,
+    pub(super) buffer: Tensor,
 }
 
 /// What a batch norm carries along without a gradient.
@@ -67,8 +72,8 @@ struct Statistics {
     batches: Tensor,
 }
 
-/// A module in training; numbers are places among the trainer's parameters and statistics.
-enum Op {
+/// A module in training; numbers are places among the body's parameters and statistics.
+pub(super) enum Op {
     Conv { weight: usize, bias: Option<usize>, stride: i64, padding: i64 },
     Norm { weight: usize, bias: usize, statistics: usize },
     Relu,
@@ -93,87 +98,42 @@ impl Trainer {
         device: Device,
     ) -> Result<Self> {
         shape.check()?;
-        dropout::check(dropout)?;
         check_options(&options)?;
-        let trunk = shape.trunk();
-        tensors::only(weights, &trunk)?;
-        let kind = precision(weights, &trunk)?;
+        let tensors = shape.trunk();
+        tensors::only(weights, &tensors)?;
+        let kind = precision(weights, &tensors)?;
         let front = Front::new(weights, shape.sobel, kind, device)?;
-        let (mut body, mut fixed) = (Vec::new(), StateDict::new());
-        for (name, sides) in &trunk {
-            if name.ends_with("num_batches_tracked") && !weights.contains_key(name) {
-                continue;
-            }
-            let tensor = tensors::plain(named(weights, name, sides)?)?;
-            if !trained(name) {
-                fixed.insert(name.clone(), tensor);
-                continue;
-            }
-            let buffer = match momentum.is_empty() {
-                true => tensor.f_zeros_like()?,
-                false => tensors::plain(named(momentum, name, sides).context("momentum")?)?.f_to_kind(kind)?,
-            };
-            let buffer = channels_last(&buffer.f_to_device(device)?, device)?;
-            let tensor = leaf(&channels_last(&tensor.f_to_device(device)?, device)?)?;
-            body.push(Parameter { name: name.clone(), tensor, buffer });
-        }
-        body.sort_by(|a, b| a.name.cmp(&b.name));
-        let place = |name: &String| body.binary_search_by(|parameter| parameter.name.cmp(name));
-        if let Some(name) = momentum.keys().find(|name| place(name).is_err()) {
-            bail!("momentum of {name}: this network trains no tensor of that name");
-        }
-        let mut builder = Builder { place: &place, fixed: &mut fixed, device, norms: Vec::new() };
-        let mut trunk = Vec::new();
-        builder.add("", &shape.module(), &mut trunk)?;
-        let norms = builder.norms;
+        let mut body = Body::new(kind, dropout, device)?;
+        let [trunk] = body.load(&tensors, [("", &shape.module())], weights, momentum)?;
         let head = head_of(head, shape.feature_dims() as i64, kind, device)?;
-        Ok(Self { shape: *shape, device, kind, options, dropout, front, trunk, body, norms, fixed, head, steps: 0 })
+        Ok(Self { shape: *shape, options, front, trunk, body, head, steps: 0 })
     }
 
     /// One step on u8 pixels [n, s, s, 3] and n labels below k. `step_seed` alone decides which values dropout leaves
     /// out. A loss that is not finite is refused before it reaches the weights; the trainer is then spent.
     pub fn step(&mut self, pixels: &[u8], labels: &[PseudoLabel], step_seed: i64) -> Result<StepReport> {
         let targets = self.targets(labels)?;
-        let pixels = upload(pixels, labels.len(), self.shape.input, self.device)?;
+        let pixels = upload(pixels, labels.len(), self.shape.input, self.body.device)?;
         let input = tch::no_grad(|| self.front.forward(&pixels))?;
-        let features = self.forward(&self.trunk, input, step_seed)?;
+        let features = self.body.forward(&self.trunk, input, step_seed)?;
         let logits = features.f_linear(&self.head[0], Some(&self.head[1]))?;
         let loss = logits.f_cross_entropy_loss(&targets, None::<&Tensor>, Reduction::Mean, -100, 0.)?;
         let value = loss.f_double_value(&[])?;
         self.steps += 1;
-        ensure!(
-            value.is_finite(),
-            "the loss is {value} at step {} of this part (learning rate {}): the weights have diverged; lower lr, or raise batch",
-            self.steps,
-            self.options.lr
-        );
+        finite(value, self.steps, self.options.lr)?;
         self.update(&loss)?;
         Ok(StepReport { loss: value, images: labels.len() })
     }
 
     /// Trunk, batch norm's statistics, Sobel's kernels if any, and `top_layer.*`: copies on the CPU.
     pub fn weights(&self) -> Result<StateDict> {
-        let mut weights = StateDict::new();
-        let body = self.body.iter().map(|parameter| (parameter.name.clone(), &parameter.tensor));
-        let fixed = self.fixed.iter().map(|(name, tensor)| (name.clone(), tensor));
         let head = HEAD.map(str::to_owned).into_iter().zip(&self.head);
-        for (name, tensor) in body.chain(self.norms.iter().flat_map(Statistics::tensors)).chain(fixed).chain(head) {
-            let copy = tensors::plain(tensor)?;
-            let finite = copy.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
-            ensure!(
-                finite,
-                "tensor {name} is not finite after {} steps: the weights have diverged; lower lr",
-                self.steps
-            );
-            weights.insert(name, copy);
-        }
-        Ok(weights)
+        self.body.weights(head, self.steps)
     }
 
     /// The body's momentum buffers by the names of their parameters: copies on the CPU. The head has none.
     pub fn momentum(&self) -> Result<StateDict> {
-        let copy = |parameter: &Parameter| Ok((parameter.name.clone(), tensors::plain(&parameter.buffer)?));
-        self.body.iter().map(copy).collect()
+        self.body.momentum()
     }
 
     fn targets(&self, labels: &[PseudoLabel]) -> Result<Tensor> {
@@ -182,11 +142,110 @@ impl Trainer {
             bail!("pseudo-label {label} has no place in a head of {k} outputs");
         }
         let labels: Vec<i64> = labels.iter().map(|label| i64::from(label.0)).collect();
-        Ok(Tensor::f_from_slice(&labels)?.f_to_device(self.device)?)
+        Ok(Tensor::f_from_slice(&labels)?.f_to_device(self.body.device)?)
     }
 
-    fn forward(&self, ops: &[Op], mut x: Tensor, step_seed: i64) -> Result<Tensor> {
-        let body = |place: &usize| &self.body[*place].tensor;
+    /// Gradients of this loss alone (so there is nothing to zero), the body's step, then the head's.
+    fn update(&mut self, loss: &Tensor) -> Result<()> {
+        let parameters: Vec<&Tensor> = self.body.tensors().chain(&self.head).collect();
+        let gradients = Tensor::f_run_backward(&[loss], &parameters, false, false)?;
+        let _guard = tch::no_grad_guard();
+        let (of_body, of_head) = gradients.split_at(self.body.parameters.len());
+        for (Parameter { name, tensor, buffer }, gradient) in self.body.parameters.iter_mut().zip(of_body) {
+            sgd::step(tensor, gradient, Some(buffer), &self.options).with_context(|| format!("update of {name}"))?;
+        }
+        for (parameter, gradient) in self.head.iter_mut().zip(of_head) {
+            sgd::step(parameter, gradient, None, &self.options)?;
+        }
+        Ok(())
+    }
+}
+
+impl Body {
+    /// Nothing yet, for [`Body::load`].
+    pub(super) fn new(kind: Kind, dropout: f64, device: Device) -> Result<Self> {
+        dropout::check(dropout)?;
+        Ok(Self { device, kind, dropout, parameters: Vec::new(), norms: Vec::new(), fixed: StateDict::new() })
+    }
+
+    /// Takes the tensors of `modules`, which have these names and shapes, and turns each module into operations. Momentum
+    /// is empty at the very first step, or else has a buffer for every trained tensor.
+    pub(super) fn load<const N: usize>(
+        &mut self,
+        tensors: &[(String, Vec<i64>)],
+        modules: [(&str, &Module); N],
+        weights: &StateDict,
+        momentum: &StateDict,
+    ) -> Result<[Vec<Op>; N]> {
+        let (kind, device) = (self.kind, self.device);
+        for (name, sides) in tensors {
+            if name.ends_with("num_batches_tracked") && !weights.contains_key(name) {
+                continue;
+            }
+            let tensor = tensors::plain(named(weights, name, sides)?)?;
+            if !trained(name) {
+                self.fixed.insert(name.clone(), tensor);
+                continue;
+            }
+            let buffer = match momentum.is_empty() {
+                true => tensor.f_zeros_like()?,
+                false => tensors::plain(named(momentum, name, sides).context("momentum")?)?.f_to_kind(kind)?,
+            };
+            let buffer = channels_last(&buffer.f_to_device(device)?, device)?;
+            let tensor = leaf(&channels_last(&tensor.f_to_device(device)?, device)?)?;
+            self.parameters.push(Parameter { name: name.clone(), tensor, buffer });
+        }
+        self.parameters.sort_by(|a, b| a.name.cmp(&b.name));
+        let place = |name: &String| self.parameters.binary_search_by(|parameter| parameter.name.cmp(name));
+        if let Some(name) = momentum.keys().find(|name| place(name).is_err()) {
+            bail!("momentum of {name}: this network trains no tensor of that name");
+        }
+        let mut builder = Builder { place: &place, fixed: &mut self.fixed, device, norms: Vec::new() };
+        let mut all = [const { Vec::new() }; N];
+        for ((at, module), ops) in modules.into_iter().zip(&mut all) {
+            builder.add(at, module, ops)?;
+        }
+        self.norms = builder.norms;
+        Ok(all)
+    }
+
+    /// Where its tensors are.
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+
+    /// What is trained, in the order of the parameters.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.parameters.iter().map(|parameter| &parameter.tensor)
+    }
+
+    /// Every tensor, and these others: copies on the CPU. Refuses one that is not finite after so many `steps`.
+    pub(super) fn weights<'a>(
+        &'a self,
+        others: impl Iterator<Item = (String, &'a Tensor)>,
+        steps: u64,
+    ) -> Result<StateDict> {
+        let mut weights = StateDict::new();
+        let parameters = self.parameters.iter().map(|parameter| (parameter.name.clone(), &parameter.tensor));
+        let fixed = self.fixed.iter().map(|(name, tensor)| (name.clone(), tensor));
+        let norms = self.norms.iter().flat_map(Statistics::tensors);
+        for (name, tensor) in parameters.chain(norms).chain(fixed).chain(others) {
+            let copy = tensors::plain(tensor)?;
+            let finite = copy.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
+            ensure!(finite, "tensor {name} is not finite after {steps} steps: the weights have diverged; lower lr");
+            weights.insert(name, copy);
+        }
+        Ok(weights)
+    }
+
+    /// The momentum buffers by the names of their parameters: copies on the CPU.
+    pub(super) fn momentum(&self) -> Result<StateDict> {
+        let copy = |parameter: &Parameter| Ok((parameter.name.clone(), tensors::plain(&parameter.buffer)?));
+        self.parameters.iter().map(copy).collect()
+    }
+
+    pub(super) fn forward(&self, ops: &[Op], mut x: Tensor, step_seed: i64) -> Result<Tensor> {
+        let body = |place: &usize| &self.parameters[*place].tensor;
         for op in ops {
             x = match op {
                 Op::Conv { weight, bias, stride, padding } => {
@@ -218,22 +277,6 @@ impl Trainer {
             };
         }
         Ok(x)
-    }
-
-    /// Gradients of this loss alone (so there is nothing to zero), the body's step, then the head's.
-    fn update(&mut self, loss: &Tensor) -> Result<()> {
-        let body = self.body.iter().map(|parameter| &parameter.tensor);
-        let parameters: Vec<&Tensor> = body.chain(&self.head).collect();
-        let gradients = Tensor::f_run_backward(&[loss], &parameters, false, false)?;
-        let _guard = tch::no_grad_guard();
-        let (of_body, of_head) = gradients.split_at(self.body.len());
-        for (Parameter { name, tensor, buffer }, gradient) in self.body.iter_mut().zip(of_body) {
-            sgd::step(tensor, gradient, Some(buffer), &self.options).with_context(|| format!("update of {name}"))?;
-        }
-        for (parameter, gradient) in self.head.iter_mut().zip(of_head) {
-            sgd::step(parameter, gradient, None, &self.options)?;
-        }
-        Ok(())
     }
 }
 
@@ -301,6 +344,15 @@ impl Builder<'_> {
         });
         Ok(())
     }
+}
+
+/// Refuses a loss that is not finite, before it reaches the weights.
+pub(super) fn finite(loss: f64, step: u64, lr: f64) -> Result<()> {
+    ensure!(
+        loss.is_finite(),
+        "the loss is {loss} at step {step} of this part (learning rate {lr}): the weights have diverged; lower lr, or raise batch"
+    );
+    Ok(())
 }
 
 fn trained(name: &str) -> bool {

@@ -34,6 +34,32 @@ pub struct Batch<'a> {
     pub labels: &'a [PseudoLabel],
 }
 
+/// Calls `step` with each number and what `make` made of it, in order. Another thread makes it, a little ahead. The first
+/// error ends both.
+pub(super) fn ahead<T: Send>(
+    numbers: Range<u64>,
+    make: impl Fn(u64) -> anyhow::Result<T> + Send,
+    mut step: impl FnMut(u64, T) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(AHEAD);
+        let all = numbers.clone();
+        scope.spawn(move || {
+            for made in all.map(make) {
+                let failed = made.is_err();
+                if sender.send(made).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        for number in numbers {
+            let made = receiver.recv().map_err(|_| anyhow!("BUG: the batches ended early"))?;
+            step(number, made?)?;
+        }
+        Ok(())
+    })
+}
+
 impl Batches<'_> {
     /// Calls `step` with the number and the content of each batch from number `first` on, in order. The first error ends
     /// it.
@@ -44,23 +70,11 @@ impl Batches<'_> {
         mut step: impl FnMut(u64, Batch<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let total = self.manifest.image_id.len();
-        std::thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(AHEAD);
-            scope.spawn(move || {
-                for from in (first * batch..total).step_by(batch) {
-                    let positions = from..(from + batch).min(total);
-                    let pixels = self.render(positions.clone());
-                    let failed = pixels.is_err();
-                    if sender.send((positions, pixels)).is_err() || failed {
-                        return;
-                    }
-                }
-            });
-            for number in first as u64..total.div_ceil(batch) as u64 {
-                let (positions, pixels) = receiver.recv().map_err(|_| anyhow!("BUG: the batches ended early"))?;
-                step(number, Batch { pixels: pixels?, labels: &self.manifest.pseudo_label[positions] })?;
-            }
-            Ok(())
+        let positions = |number: u64| number as usize * batch..(number as usize * batch + batch).min(total);
+        let numbers = first as u64..total.div_ceil(batch) as u64;
+        let render = |number| self.render(positions(number));
+        ahead(numbers, render, |number, pixels| {
+            step(number, Batch { pixels, labels: &self.manifest.pseudo_label[positions(number)] })
         })
     }
 

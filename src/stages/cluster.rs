@@ -41,6 +41,17 @@ pub enum Init {
     Given,
 }
 
+/// What becomes of a cluster that no vector is nearest to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Empty {
+    /// It takes half of a fuller one, as in faiss and as published.
+    #[default]
+    Split,
+    /// Its centroid stays where it is, as in DeepCluster-v2.
+    Keep,
+}
+
 /// Groups the vectors by k-means, as faiss does: random vectors to begin with, empty clusters refilled by splitting.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +74,9 @@ pub struct Cluster {
     #[serde(default = "default_redo", skip_serializing_if = "is_once")]
     #[schemars(range(min = 1, max = 100))]
     pub redo: u32,
+    /// What becomes of a cluster that no vector is nearest to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub empty: Empty,
 }
 
 fn default_iterations() -> u32 {
@@ -226,10 +240,11 @@ impl Attempt {
         }
     }
 
-    fn reopen(state: Search<'static>, spherical: bool) -> anyhow::Result<Self> {
+    fn reopen(state: Search<'static>, by: &Cluster) -> anyhow::Result<Self> {
         let mut lloyd = Lloyd::from_centroids(state.centroids.into_owned(), state.dims)?;
         // The saved centroids have length 1 already; another division could change a bit.
-        lloyd.spherical = spherical;
+        lloyd.spherical = by.metric == Metric::Cosine;
+        lloyd.keeps_empty = by.empty == Empty::Keep;
         lloyd.iteration = state.iterations.len() as u32;
         lloyd.previous = state.previous.into_owned();
         Ok(Self { lloyd, iterations: state.iterations.into_owned() })
@@ -291,6 +306,7 @@ impl Cluster {
             }
         };
         let lloyd = if self.metric == Metric::Cosine { lloyd.by_cosine() } else { lloyd };
+        let lloyd = if self.empty == Empty::Keep { lloyd.keeping_empty() } else { lloyd };
         Ok(Attempt { lloyd, iterations: Vec::new() })
     }
 
@@ -333,7 +349,7 @@ impl Cluster {
     fn resumed(&self, cx: &mut Context<'_>) -> anyhow::Result<Option<Attempts>> {
         let places = (0..self.redo).rev().flat_map(|attempt| (1..=self.iterations).rev().map(move |at| (attempt, at)));
         let Some((name, saved)) = cx.saved(places.map(|(attempt, at)| name_of(attempt, at)))? else { return Ok(None) };
-        let reopened = |bytes: &bytes::Bytes| Attempt::reopen(Search::open(bytes)?, self.metric == Metric::Cosine);
+        let reopened = |bytes: &bytes::Bytes| Attempt::reopen(Search::open(bytes)?, self);
         let now = reopened(&saved.part(SEARCH.file)?)?;
         let best = saved.part_if_any(BEST)?.map(|bytes| reopened(&bytes)).transpose()?;
         let number = (0..self.redo).find(|attempt| name == name_of(*attempt, now.lloyd.iteration));

@@ -22,6 +22,7 @@ pub mod recall;
 pub mod sample;
 pub mod scan;
 pub mod train;
+pub mod v2;
 pub mod weights;
 pub mod whiten;
 
@@ -53,6 +54,8 @@ macro_rules! verbs {
 // A stage has a line here and a `pub mod` above.
 verbs![
     assign::Assign,
+    v2::bank::Bank,
+    v2::begin::BeginV2,
     cluster::Cluster,
     compare::Compare,
     decode::Decode,
@@ -71,5 +74,6 @@ verbs![
     sample::Sample,
     scan::Scan,
     train::Train,
+    v2::train::TrainV2,
     whiten::Whiten,
 ];

@@ -58,7 +58,7 @@ pub struct Train {
 }
 
 /// Between two saves: each writes the weights and their momentum, 0.5 GB for AlexNet.
-const SAVE_AFTER: Duration = Duration::from_secs(120);
+pub(super) const SAVE_AFTER: Duration = Duration::from_secs(120);
 
 fn default_batch() -> u32 {
     256

@@ -47,11 +47,17 @@ pub fn sizes_of(shape: &NetShape) -> Sizes {
     vec![("input", input), ("dims", dims), ("arch", arch), ("sobel", shape.sobel.into()), ("stem", stem)]
 }
 
-/// The same of weights that were trained, which are of the network of those before.
-pub fn sizes_of_trained(inputs: &InputSizes<'_>) -> Sizes {
+/// The same of weights that are of the network of those before.
+pub fn sizes_of_same(inputs: &InputSizes<'_>) -> Sizes {
     let same = ["input", "dims", "arch", "sobel", "stem"];
-    let same = same.into_iter().filter_map(|size| inputs.handed_on("weights", size));
-    same.chain([(TRAINED, 1)]).collect()
+    same.into_iter().filter_map(|size| inputs.handed_on("weights", size)).collect()
+}
+
+/// The same, trained.
+pub fn sizes_of_trained(inputs: &InputSizes<'_>) -> Sizes {
+    let mut sizes = sizes_of_same(inputs);
+    sizes.push((TRAINED, 1));
+    sizes
 }
 
 /// The network at the port `weights`, as far as the plan knows it.

@@ -10,12 +10,6 @@ import pathlib
 import pickle
 import sys
 
-import torch
-import torchvision
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "golden"))
-from nets import Net  # noqa: E402
-
 HEADS = ("top_layer.", "fc.")
 
 
@@ -39,14 +33,23 @@ def drawn(net):
 
 
 def make(kind, path):
+    if kind == "plain_code":
+        path.write_bytes(pickle.dumps({"state_dict": Code()}))
+        return
+    # Each kind imports no more than it needs: on a busy machine torch alone takes a minute to start.
+    import torch
+
     torch.manual_seed(31)
     if kind == "code":
         torch.save({"state_dict": Code()}, path)
-    elif kind == "plain_code":
-        path.write_bytes(pickle.dumps({"state_dict": Code()}))
     elif kind == "torchvision":
+        import torchvision
+
         torch.save(drawn(torchvision.models.resnet18(num_classes=7)), path)
     else:
+        sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "golden"))
+        from nets import Net
+
         net = Net("alexnet", True, 64, 7)
         optimizer = torch.optim.SGD([net.top_layer.weight], lr=0.05, momentum=0.9)
         # Several GPUs leave `module.` in the names.
@@ -55,6 +58,8 @@ def make(kind, path):
 
 
 def tensors(path):
+    import torch
+
     loaded = torch.load(path, weights_only=True)
     return loaded.get("state_dict", loaded)
 

@@ -26,7 +26,7 @@ const ITERATIONS: usize = 10;
 const OPTIONS: SgdOptions = SgdOptions { lr: 0.01, momentum: 0.9, weight_decay: 1e-5 };
 
 /// The integer hash of tests/golden/nets.py.
-fn bits(name: &str, count: usize) -> Vec<u64> {
+pub fn bits(name: &str, count: usize) -> Vec<u64> {
     let seed = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
     let mixed = |i: u64| {
         let h = seed.wrapping_add(i);
@@ -38,7 +38,7 @@ fn bits(name: &str, count: usize) -> Vec<u64> {
 }
 
 /// The test value of a parameter, drawn under `name` where a parameter is called `like`.
-fn filled(name: &str, like: &str, sides: &[i64], kind: Kind) -> Tensor {
+pub fn filled(name: &str, like: &str, sides: &[i64], kind: Kind) -> Tensor {
     let (mean, scale) = match sides {
         _ if like.ends_with("running_var") => (1., 0.2),
         [_] if like.ends_with("weight") => (1., 0.2),

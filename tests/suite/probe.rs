@@ -117,7 +117,7 @@ fn a_probe_that_is_killed_resumes_behind_the_layers_that_it_measured() {
     killed.wait();
     let rest = space.run(&run).ok().events();
     let found = saved(&rest, true);
-    assert!(matches!(found[..], [2..]), "{found:?}");
+    assert!(found.len() == 1 && found[0] >= 2, "{found:?}");
     assert_eq!(saved(&rest, false), (found[0] + 1..6).collect::<Vec<_>>());
     assert_eq!(space.digests_of("probe"), undisturbed.digests_of("probe"));
 }

@@ -10,7 +10,7 @@ use dcpipe::engine::{
     Cancel, Context, EngineError, Event, Executor, Keep, Noun, Observer, Plan, Pool, Port, Settings, Stage,
 };
 use dcpipe::format::{RowsWriter, vectors};
-use dcpipe::stages::cluster::{Cluster, Init, Metric};
+use dcpipe::stages::cluster::{Cluster, Empty, Init, Metric};
 use dcpipe::store::{Disk, Store};
 use rand::RngExt;
 use schemars::JsonSchema;
@@ -104,7 +104,8 @@ fn clustering() -> Plan {
 }
 
 fn clustering_by(metric: Metric, init: Init, redo: u32) -> Plan {
-    let cluster = Cluster { k: 40, iterations: 300, metric, init, redo };
+    let empty = if metric == Metric::Cosine { Empty::Keep } else { Empty::Split };
+    let cluster = Cluster { k: 40, iterations: 300, metric, init, redo, empty };
     Draft::new()
         .node("vectors", Points { rows: 3000, dims: 16 }, &[])
         .node("clusters", cluster, &[("vectors", "vectors")])

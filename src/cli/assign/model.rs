@@ -41,7 +41,10 @@ impl<'a> Model<'a> {
         let run = Run { store, name, plan, keys: store.node_keys(name) };
         let routes = run.routes();
         let Some(last) = routes.keys().next_back() else {
-            return Err(CliError::Usage(format!("run {name} has no clusters that images could go to")));
+            return Err(CliError::Usage(format!(
+                "run {name} has no clusters that images could go to: none is made of whitened features. To its pipeline, add \
+                 nodes of the stages extract, whiten and cluster"
+            )));
         };
         let is_done = store.standing(name).is_some_and(|standing| standing.state == RunState::Done);
         if epoch.is_none() && !is_done {

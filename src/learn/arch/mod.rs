@@ -95,6 +95,18 @@ impl NetShape {
         Self { arch, sobel, input, stem: Stem::Imagenet }
     }
 
+    /// Whether the same network, with the same tensors, takes crops of this side as well.
+    pub fn takes(&self, side: u32) -> bool {
+        let other = Self { input: side, ..*self };
+        side == self.input || (side > 0 && other.is_whole() && other.trunk() == self.trunk())
+    }
+
+    /// The smallest side that the same network takes; none if it takes no other than its input.
+    pub fn smallest(&self) -> Option<u32> {
+        self.check().ok()?;
+        self.takes(self.input.saturating_mul(2)).then(|| (1..=self.input).find(|side| self.takes(*side))).flatten()
+    }
+
     /// Refuses an input that is too small for the network; the error names the smallest that works.
     pub fn check(&self) -> Result<()> {
         let arch = self.arch;
@@ -227,6 +239,17 @@ mod tests {
                 let works = due.is_some_and(|due| input >= due);
                 assert_eq!(NetShape { input, ..shape }.check().is_ok(), works, "{shape:?} {input}");
             }
+        }
+    }
+
+    #[test]
+    fn only_a_network_that_ends_in_a_mean_takes_crops_of_other_sides() {
+        let cifar = NetShape { stem: Stem::Cifar, ..NetShape::new(Arch::Resnet18, false, 32) };
+        assert_eq!(cifar.smallest(), Some(9));
+        assert_eq!(NetShape::new(Arch::Resnet50, true, 224).smallest(), Some(33));
+        for arch in [Arch::Alexnet, Arch::Vgg16, Arch::AlexnetSmall] {
+            let shape = NetShape::new(arch, true, 224);
+            assert_eq!((shape.smallest(), shape.takes(224), shape.takes(96)), (None, true, false), "{arch:?}");
         }
     }
 

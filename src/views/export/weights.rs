@@ -4,6 +4,8 @@ use super::{Network, Written, python};
 use crate::format::weights::{WEIGHTS, write_foreign, write_tensors};
 use crate::format::{Metadata, TensorRef, Tensors, noun};
 use crate::learn::naming::Naming;
+use crate::learn::projector::HEAD;
+use crate::learn::tensors::HEADS;
 use crate::stages::weights::{SHAPE_KEY, shape_of};
 use crate::views::made::made;
 use anyhow::{Context, bail, ensure};
@@ -35,7 +37,9 @@ pub(super) fn write(network: &Network<'_>) -> anyhow::Result<Written> {
     let (file, naming) = (Tensors::open(&WEIGHTS, bytes)?, options.naming);
     let shape = shape_of(&file)?;
     naming.check(&shape)?;
-    let named: Vec<_> = file.iter().map(|(name, tensor)| (naming.theirs(&shape, name), tensor)).collect();
+    let is_projection = |name: &str| name.starts_with(HEAD) && naming != Naming::Dcpipe;
+    let kept = file.iter().filter(|(name, _)| !is_projection(name));
+    let named: Vec<_> = kept.map(|(name, tensor)| (naming.theirs(&shape, name), tensor)).collect();
     let tensors: Vec<_> = named
         .iter()
         .map(|(name, tensor)| TensorRef { name, scalar: tensor.scalar(), shape: tensor.shape(), bytes: tensor.bytes() })
@@ -52,7 +56,12 @@ pub(super) fn write(network: &Network<'_>) -> anyhow::Result<Written> {
     });
     let (to, bytes) = fill.context("the weights")?;
     let mut notes = Vec::new();
-    if !file.iter().any(|(name, _)| name.starts_with("top_layer.")) {
+    if file.iter().any(|(name, _)| is_projection(name)) {
+        let word = naming.word();
+        notes.push(format!(
+            "left out: {HEAD}, the head of DeepCluster-v2, for {word} names have none; the file has no head"
+        ));
+    } else if !file.iter().any(|(name, _)| HEADS.iter().any(|head| name.starts_with(head))) {
         notes.push("these weights have no head: no epoch has trained one".to_owned());
     }
     let script = format!("import safetensors.torch as s; print(*s.load_file({:?}))", to.display().to_string());
