@@ -89,8 +89,8 @@ impl Augment {
         }
     }
 
-    /// Brightness, contrast, saturation and hue in random order, each by a factor of its own. One of strength 0 is left
-    /// out, as torchvision does: even an unturned hue goes through bytes of its own and back.
+    /// Brightness, contrast, saturation and hue in random order, each by a factor of its own. torchvision leaves out one
+    /// of strength 0. So does this: even a hue that does not turn would lose a little in bytes of HSV.
     fn tones(&self, stream: &mut Stream) -> impl Iterator<Item = Tone> + use<> {
         let mut factor = |strength: f64| between(stream, 1.0 - strength, 1.0 + strength) as f32;
         let mut tones = [

@@ -148,8 +148,8 @@ def family_4(bench):
     disturbed.remove()
 
 
-# Images of a shard or between two checkpoints; a part of the crops holds 128 MiB. A probe saves after each layer, and its
-# first save comes after the pass over all images for all layers: a kill before that repeats it.
+# Images of a shard or between two checkpoints; a part of the crops holds 128 MiB. A probe saves after each layer. Before its
+# first save lies the pass over all images, for all layers, and a kill repeats it.
 PROBED = 8_000 * 6 * 3
 SHARD, LARGEST_SHARD = 4096, {"crops": 10_922, "random": PROBED, "evaluation": PROBED}
 

@@ -259,6 +259,21 @@ fn an_image_too_long_for_any_draw_falls_back_to_its_middle() {
 }
 
 #[test]
+fn a_crop_shows_a_share_between_the_smallest_and_the_largest() {
+    let mut stream = Seed::of_node(31, "weights@1").stream("crop", 2);
+    let areas = (0..2000).map(|_| {
+        let crop = Crop::draw_between(&mut stream, 0.05, 0.14, 500, 400);
+        f64::from(crop.width) * f64::from(crop.height) / 200_000.0
+    });
+    let areas: Vec<f64> = areas.collect();
+    let (least, most) = (areas.iter().copied().fold(1.0, f64::min), areas.iter().copied().fold(0.0, f64::max));
+    // Whole pixels move an area by about one in a hundred.
+    assert!((0.049..0.052).contains(&least) && (0.138..0.142).contains(&most), "{least} {most}");
+    let mean = areas.iter().sum::<f64>() / 2000.0;
+    assert!((mean - 0.095).abs() < 0.003, "{mean}"); // five deviations of 2,000 draws
+}
+
+#[test]
 fn bad_files_name_their_reason() {
     let jpeg = file("420.jpg");
     assert_eq!(reason(b""), "empty");

@@ -138,7 +138,7 @@ fn is_among(taps: &[Tap], measure: &Measure) -> bool {
     taps.iter().any(|tap| tap.name == measure.layer)
 }
 
-/// Puts down the measures of these layers.
+/// Saves the measures of these layers.
 fn save(taps: &[Tap], plan: &Evaluation, cx: &mut Context<'_>) -> anyhow::Result<()> {
     let measures = plan.measures.iter().filter(|measure| is_among(taps, measure)).cloned().collect();
     let so_far = Evaluation { measures, ..plan.clone() };

@@ -67,6 +67,12 @@ pub(super) fn check_augment(augment: &Augment) -> anyhow::Result<()> {
     augment.check().map_err(|wrong| anyhow!(wrong))
 }
 
+/// The places of a step among so many.
+fn share(places: usize, steps: u64, step: u64) -> Range<usize> {
+    let at = |step: u64| (places as u64 * step / steps) as usize;
+    at(step)..at(step + 1)
+}
+
 /// A pass over all images, each once.
 pub(super) struct Pass<'a> {
     originals: &'a Originals,
@@ -122,8 +128,7 @@ impl<'a> Pass<'a> {
 
     /// The images of a batch. Batches differ by one image at most, for statistics of a small last batch mean little.
     pub(super) fn images(&self, step: u64) -> &[ImageId] {
-        let at = |step: u64| (self.order.len() as u64 * step / self.steps) as usize;
-        &self.order[at(step)..at(step + 1)]
+        &self.order[share(self.order.len(), self.steps, step)]
     }
 
     /// Calls `step` with the number and the crops of each batch from number `first` on, in order.
@@ -167,5 +172,23 @@ impl<'a> Pass<'a> {
             }
         }
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_is_in_one_step_and_steps_differ_by_one_at_most() {
+        for places in 1..200_usize {
+            for most in 2..40 {
+                let steps = places.div_ceil(most) as u64;
+                let all: Vec<_> = (0..steps).map(|step| share(places, steps, step)).collect();
+                assert!(all.iter().cloned().flatten().eq(0..places));
+                let (least, largest) = (all.iter().map(Range::len).min(), all.iter().map(Range::len).max());
+                assert!(largest <= Some(most) && largest <= least.map(|least| least + 1), "{places} {most}: {all:?}");
+            }
+        }
     }
 }

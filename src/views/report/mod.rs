@@ -167,7 +167,7 @@ pub fn is_of(plan: &Plan, digests: &[Option<Digest>], file: &Path) -> bool {
     read.is_ok() && head.contains(&shows(plan, digests, "").to_string()) && place::has_its_folder(file, &head)
 }
 
-/// Names what a page shows: the artifacts of all nodes that it reads, and which part of them was asked for.
+/// Names what a page shows: the artifacts that it reads, and which part of them was asked for.
 fn shows(plan: &Plan, digests: &[Option<Digest>], part: &str) -> Digest {
     let mut text = format!("dcpipe-report {VERSION}\n{part}\n");
     for id in plan.order() {
