@@ -109,6 +109,11 @@ pub struct Evaluation {
 impl Evaluation {
     /// Writes `evaluation.parquet`.
     pub fn write<W: Write + Send>(&self, out: W) -> Result<W> {
+        self.write_with(out, Metadata::new())
+    }
+
+    /// The same with more metadata.
+    pub fn write_with<W: Write + Send>(&self, out: W, mut metadata: Metadata) -> Result<W> {
         let network = if self.calibrated { CALIBRATED } else { "as_given" };
         let Subject { net, draw, decay } = &self.subject;
         let pairs = [
@@ -117,7 +122,7 @@ impl Evaluation {
             (DRAW_KEY, draw.clone()),
             (DECAY_KEY, decay.to_string()),
         ];
-        let metadata: Metadata = pairs.map(|(key, value)| (key.to_owned(), value)).into();
+        metadata.extend(pairs.map(|(key, value)| (key.to_owned(), value)));
         write_groups(out, &EVALUATION, &metadata, self.measures.len(), |rows| {
             let all = || self.measures[rows.clone()].iter();
             let count = |of: fn(&Measure) -> u64| Column::i64(all().map(|m| of(m) as i64));

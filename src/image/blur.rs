@@ -7,7 +7,7 @@ const BITS: u32 = 24;
 
 /// Blurs the rows x `width` x 3 bytes of `rgb` by a Gaussian of standard deviation `radius`, in pixels.
 pub fn blur(rgb: &mut [u8], width: usize, radius: f32) {
-    if radius == 0.0 || width == 0 {
+    if radius == 0.0 || width == 0 || rgb.is_empty() {
         return;
     }
     let edge = Edge::of(radius);

@@ -6,7 +6,7 @@ use super::module::{EPSILON, Module, below};
 use super::net::{channels_last, precision, upload};
 use super::sgd::{self, SgdOptions};
 use super::sobel::Front;
-use super::tensors::{self, StateDict, named};
+use super::tensors::{self, HEADS, StateDict, named};
 use crate::base::PseudoLabel;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tch::{Device, Kind, Reduction, Tensor};
@@ -197,7 +197,9 @@ impl Body {
         }
         self.parameters.sort_by(|a, b| a.name.cmp(&b.name));
         let place = |name: &String| self.parameters.binary_search_by(|parameter| parameter.name.cmp(name));
-        if let Some(name) = momentum.keys().find(|name| place(name).is_err()) {
+        // The momentum of another method's head is left out, as its weights are.
+        let is_of_head = |name: &String| HEADS.iter().any(|head| name.starts_with(head));
+        if let Some(name) = momentum.keys().find(|name| place(name).is_err() && !is_of_head(name)) {
             bail!("momentum of {name}: this network trains no tensor of that name");
         }
         let mut builder = Builder { place: &place, fixed: &mut self.fixed, device, norms: Vec::new() };

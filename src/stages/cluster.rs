@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::iter::once;
 
 /// What makes a vector near to a centroid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +108,12 @@ impl Stage for Cluster {
         ensure!(self.k >= 1, "k is 0; at least one cluster is needed");
         ensure!((1..=10_000).contains(&self.iterations), "iterations is {}, not between 1 and 10000", self.iterations);
         ensure!((1..=100).contains(&self.redo), "redo is {}, not between 1 and 100", self.redo);
+        // A run looks for a save after each of them.
+        ensure!(
+            u64::from(self.redo) * u64::from(self.iterations) <= 10_000,
+            "redo x iterations is {}, and may be 10000 at most",
+            u64::from(self.redo) * u64::from(self.iterations)
+        );
         ensure!(
             self.redo == 1 || self.init != Init::Given,
             "redo is {}, and init is given: every attempt would begin at the same centroids; leave redo out",
@@ -165,10 +172,15 @@ impl Stage for Cluster {
             if attempts.number + 1 == self.redo {
                 break;
             }
+            attempts.save(cx, &ended(attempts.number))?;
             attempts.number += 1;
             attempts.now = self.first(cx, &vectors, dims, attempts.number)?;
         }
-        let Attempt { lloyd, iterations } = attempts.best.unwrap_or(attempts.now);
+        let kept = attempts.best.unwrap_or(attempts.now);
+        if self.redo > 1 {
+            cx.metric("objective", kept.objective());
+        }
+        let Attempt { lloyd, iterations } = kept;
         let assigned = lloyd.assign(&vectors, &mut *assigner)?;
         let margin = assigned.margins(&vectors, &lloyd.centroids, dims)?;
         let clusters =
@@ -209,6 +221,7 @@ fn iterations_between_saves(numbers: usize, k: usize) -> u32 {
 }
 
 /// One run of k-means, as far as it came.
+#[derive(Clone)]
 struct Attempt {
     lloyd: Lloyd,
     iterations: Vec<Iteration>,
@@ -257,13 +270,14 @@ impl Attempts {
         if self.best.as_ref().is_some_and(|best| best.objective() <= self.now.objective()) {
             return;
         }
-        let lloyd = self.now.lloyd.clone();
-        self.best = Some(Attempt { lloyd, iterations: std::mem::take(&mut self.now.iterations) });
+        self.best = Some(self.now.clone());
     }
 
-    fn save(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let owner = cx.key().to_string();
-        cx.save(&name_of(self.number, self.now.lloyd.iteration), |out| {
+    /// The files say after what they were saved. A save deletes those of the one before by their content, and the best
+    /// attempt may be the same in both.
+    fn save(&self, cx: &mut Context<'_>, name: &str) -> anyhow::Result<()> {
+        let owner = format!("{} {name}", cx.key());
+        cx.save(name, |out| {
             if let Some(best) = &self.best {
                 out.write_part(BEST, |out| best.state().write(out, &owner).map(drop))?;
             }
@@ -277,6 +291,11 @@ fn name_of(attempt: u32, iteration: u32) -> String {
         0 => format!("after iteration {iteration}"),
         _ => format!("attempt {}, after iteration {iteration}", attempt + 1),
     }
+}
+
+/// The save behind an attempt.
+fn ended(attempt: u32) -> String {
+    format!("attempt {} ended", attempt + 1)
 }
 
 impl Cluster {
@@ -329,7 +348,7 @@ impl Cluster {
             cx.metric("objective", report.objective);
             cx.progress(before + u64::from(done), total, "iterations");
             if done.is_multiple_of(every) || cx.is_interrupted() {
-                attempts.save(cx)?;
+                attempts.save(cx, &name_of(attempts.number, done))?;
                 cx.checkpoint()?;
             }
         }
@@ -347,13 +366,14 @@ impl Cluster {
     }
 
     fn resumed(&self, cx: &mut Context<'_>) -> anyhow::Result<Option<Attempts>> {
-        let places = (0..self.redo).rev().flat_map(|attempt| (1..=self.iterations).rev().map(move |at| (attempt, at)));
-        let Some((name, saved)) = cx.saved(places.map(|(attempt, at)| name_of(attempt, at)))? else { return Ok(None) };
+        let within = |attempt| (1..=self.iterations).rev().map(move |at| (attempt, name_of(attempt, at)));
+        let names = || (0..self.redo).rev().flat_map(|attempt| once((attempt, ended(attempt))).chain(within(attempt)));
+        let Some((name, saved)) = cx.saved(names().map(|(_, name)| name))? else { return Ok(None) };
         let reopened = |bytes: &bytes::Bytes| Attempt::reopen(Search::open(bytes)?, self);
         let now = reopened(&saved.part(SEARCH.file)?)?;
         let best = saved.part_if_any(BEST)?.map(|bytes| reopened(&bytes)).transpose()?;
-        let number = (0..self.redo).find(|attempt| name == name_of(*attempt, now.lloyd.iteration));
-        let number = number.with_context(|| format!("the save {name:?} holds another iteration"))?;
+        let number = names().find(|(_, other)| *other == name).map(|(attempt, _)| attempt);
+        let number = number.with_context(|| format!("BUG: no save of this name was asked for: {name:?}"))?;
         Ok(Some(Attempts { number, now, best }))
     }
 }

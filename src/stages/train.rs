@@ -14,7 +14,7 @@ use crate::learn::tensors::StateDict;
 use crate::learn::train::{self, Head, Trainer};
 use crate::stages::batches::Batches;
 use crate::stages::originals::{IMAGES, Originals};
-use crate::stages::{DATASET, MANIFEST, WEIGHTS, is_default, weights};
+use crate::stages::{DATASET, MANIFEST, OWNER_KEY, WEIGHTS, is_default, weights};
 use anyhow::{Context as _, anyhow, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -178,9 +178,6 @@ impl Stage for Train {
         cx.write_part(STEPS.file, |out| write_steps(out, &steps, &Metadata::new()).map(drop))
     }
 }
-
-/// In the files of a save: the key of the node whose it is.
-const OWNER_KEY: &str = "dcpipe.save";
 
 /// Where an epoch begins, or resumes.
 struct Start {

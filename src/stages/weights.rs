@@ -42,7 +42,7 @@ pub fn read_momentum(input: &Input<'_>) -> anyhow::Result<StateDict> {
 
 /// What a plan says of weights before anything runs: the sizes, and which network they are of.
 pub fn sizes_of(shape: &NetShape) -> Sizes {
-    let (arch, stem) = (place(Arch::ALL, shape.arch), place(&Stem::ALL, shape.stem));
+    let (arch, stem) = (place(Arch::ALL, &shape.arch), place(&Stem::ALL, &shape.stem));
     let (input, dims) = (shape.input.into(), shape.feature_dims() as u64);
     vec![("input", input), ("dims", dims), ("arch", arch), ("sobel", shape.sobel.into()), ("stem", stem)]
 }
@@ -76,8 +76,8 @@ pub fn are_trained(inputs: &InputSizes<'_>) -> bool {
 
 const TRAINED: &str = "trained";
 
-fn place<T: PartialEq>(all: &[T], one: T) -> u64 {
-    all.iter().position(|other| *other == one).unwrap_or(all.len()) as u64
+fn place<T: PartialEq>(all: &[T], one: &T) -> u64 {
+    all.iter().position(|other| other == one).unwrap_or(all.len()) as u64
 }
 
 /// Writes the tensors of a network, and after the first step the body's momentum. `metadata` is what else the files say.

@@ -2,6 +2,7 @@
 
 use crate::space::Space;
 use bytes::Bytes;
+use dcpipe::engine::Event;
 use dcpipe::format::centroids::CENTROIDS;
 use dcpipe::format::clusters::{CLUSTERS, ITERATIONS, open_iterations};
 use dcpipe::format::{Centroids, Clusters};
@@ -69,12 +70,16 @@ fn of_several_attempts_the_smallest_objective_is_kept() {
     let mut objectives = vec![];
     for redo in 1..=4 {
         let set = format!("clusters.redo={redo}");
-        space
-            .run(&["run", "tiny.yaml", "-q", "--to", "clusters@1", "--set", &set, "--set", "clusters.iterations=3"])
-            .ok();
+        let to = ["--to", "clusters@1", "--set", &set, "--set", "clusters.iterations=3"];
+        let ran = space.run(&[&["run", "tiny.yaml", "--json"], &to[..]].concat()).ok();
         let iterations = open_iterations(&part(&space, "clusters@1", ITERATIONS.file)).unwrap();
         assert_eq!(iterations.len(), 3);
         objectives.push(iterations[2].objective);
+        let told = ran.events().into_iter().filter_map(|event| match event {
+            Event::Metric { name, value, .. } if name == "objective" => Some(value),
+            _ => None,
+        });
+        assert_eq!(told.last(), Some(iterations[2].objective), "what is told last is what is kept");
     }
     assert!(objectives.is_sorted_by(|before, after| before >= after), "{objectives:?}");
     assert!(objectives[3] < objectives[0], "four starts that all end at the same clustering: {objectives:?}");

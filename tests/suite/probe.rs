@@ -3,6 +3,7 @@
 use crate::readers::script;
 use crate::space::{Output, Space, start};
 use dcpipe::engine::Event;
+use dcpipe::format::evaluation::EVALUATION;
 use dcpipe::format::{Evaluation, Measure};
 
 /// A network as it is drawn and the same with batch norm calibrated, both on images of their own and on others.
@@ -120,6 +121,22 @@ fn a_probe_that_is_killed_resumes_behind_the_layers_that_it_measured() {
     assert!(found.len() == 1 && found[0] >= 2, "{found:?}");
     assert_eq!(saved(&rest, false), (found[0] + 1..6).collect::<Vec<_>>());
     assert_eq!(space.digests_of("probe"), undisturbed.digests_of("probe"));
+}
+
+#[test]
+fn a_probe_of_more_layers_leaves_that_of_fewer_whole() {
+    let space = Space::empty();
+    space.write("probe.yaml", NETWORKS);
+    let mut first = None;
+    for layers in ["calibrated.layers=[conv1]", "calibrated.layers=[conv1, conv2]"] {
+        space.run(&["run", "probe.yaml", "--to", "calibrated@0", "--set", layers]).ok();
+        let store = space.store();
+        let artifact = store.record(store.node_keys("probe")["calibrated@0"]).unwrap().unwrap().artifact;
+        first.get_or_insert(artifact);
+    }
+    // The measures of conv1 are the same, and what the second one saved of them is deleted at its end.
+    let part = first.unwrap().part(EVALUATION.file).cloned().unwrap();
+    assert!(space.store().map(&part).is_ok());
 }
 
 #[test]

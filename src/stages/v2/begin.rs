@@ -1,6 +1,6 @@
 //! begin: dataset, weights -> weights: a fresh projection, and a bank from one pass without learning.
 
-use super::crops::{Pass, check_augment};
+use super::crops::{Pass, check_augment, over_published};
 use super::held::{Held, Rows, save};
 use super::train::published;
 use crate::base::clock::Stopwatch;
@@ -36,9 +36,8 @@ pub struct BeginV2 {
     #[serde(default = "super::train::default_batch")]
     #[schemars(range(min = 2, max = 65536))]
     pub batch: u32,
-    /// How crops are drawn and what becomes of their colours; left out, they are as published. What is left out within it
-    /// has the values of `train`.
-    #[serde(default = "published")]
+    /// How crops are drawn and what becomes of their colours; what is left out is as published.
+    #[serde(default = "published", deserialize_with = "over_published")]
     pub augment: Augment,
 }
 
@@ -118,6 +117,6 @@ impl Stage for BeginV2 {
             Ok(())
         })?;
         weights::write(cx.output(), &shape, &trainer.weights()?, None, &Metadata::new())?;
-        rows.write(cx.output())
+        rows.write(cx.output(), &Metadata::new())
     }
 }

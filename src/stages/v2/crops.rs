@@ -9,7 +9,8 @@ use crate::stages::originals::Originals;
 use anyhow::{anyhow, ensure};
 use rayon::prelude::*;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::ops::Range;
 
 /// Small crops of each image, beside the large ones. A network must end in a mean over its last map to take them.
@@ -61,6 +62,16 @@ pub fn published() -> Augment {
         grey: 0.2,
         blur: 0.5,
     }
+}
+
+/// Reads `augment`: what is left out in it is as published, too.
+pub(super) fn over_published<'de, D: Deserializer<'de>>(given: D) -> Result<Augment, D::Error> {
+    let given = serde_json::Map::deserialize(given)?;
+    let mut all = serde_json::to_value(published()).map_err(D::Error::custom)?;
+    if let Some(all) = all.as_object_mut() {
+        all.extend(given);
+    }
+    serde_json::from_value(all).map_err(D::Error::custom)
 }
 
 pub(super) fn check_augment(augment: &Augment) -> anyhow::Result<()> {

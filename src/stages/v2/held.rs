@@ -8,7 +8,7 @@ use crate::format::{Metadata, RowsWriter, Step};
 use crate::learn::arch::NetShape;
 use crate::learn::tensors::StateDict;
 use crate::learn::train_v2::{BANKED, TrainerV2};
-use crate::stages::weights;
+use crate::stages::{OWNER_KEY, weights};
 use anyhow::ensure;
 
 /// The projections of the first crops of each image.
@@ -33,9 +33,11 @@ impl Rows {
         }
     }
 
-    pub(super) fn write(&self, out: &mut Output<'_>) -> anyhow::Result<()> {
+    /// Writes a part for each crop, with this metadata.
+    pub(super) fn write(&self, out: &mut Output<'_>, metadata: &Metadata) -> anyhow::Result<()> {
         for (crop, rows) in self.crops.iter().enumerate() {
-            let plan = vectors::plan(self.dims, ImageId(0), rows.len() / self.dims);
+            let mut plan = vectors::plan(self.dims, ImageId(0), rows.len() / self.dims);
+            plan.metadata = metadata.clone();
             out.write_part(&bank_name(crop), |out| {
                 let mut writer = RowsWriter::<f32, _>::create(out, plan)?;
                 writer.push(rows)?;
@@ -95,9 +97,6 @@ fn name_of(steps: u64) -> String {
     format!("after step {steps}")
 }
 
-/// In the files of a save: the key of the node whose it is.
-const OWNER_KEY: &str = "dcpipe.save";
-
 /// Saves a pass after its newest step. What is drawn is drawn by image, so nothing of it is saved.
 pub(super) fn save(
     cx: &mut Context<'_>,
@@ -109,7 +108,7 @@ pub(super) fn save(
     let metadata: Metadata = [(OWNER_KEY.to_owned(), cx.key().to_string())].into();
     cx.save(&name_of(steps.len() as u64), |out| {
         weights::write(out, shape, &trainer.weights()?, Some(&trainer.momentum()?), &metadata)?;
-        rows.write(out)?;
+        rows.write(out, &metadata)?;
         out.write_part(STEPS.file, |out| write_steps(out, steps, &metadata).map(drop))
     })
 }

@@ -1,7 +1,7 @@
 //! train: dataset, weights, clusters -> weights: one pass over all images, towards the centroids of their clusters.
 
 use super::bank::has_projection;
-use super::crops::{Pass, check_augment};
+use super::crops::{Pass, check_augment, over_published};
 pub use super::crops::{Small, published};
 use super::held::{Held, Rows, save};
 use crate::base::clock::Stopwatch;
@@ -74,9 +74,9 @@ pub struct TrainV2 {
     #[serde(default = "default_crops")]
     #[schemars(range(min = 2, max = 64))]
     pub crops: u32,
-    /// How crops are drawn and what becomes of their colours; left out, they are as published. What is left out within it
-    /// has the values of `train`. `scale` is of the large crops.
-    #[serde(default = "published")]
+    /// How crops are drawn and what becomes of their colours; what is left out is as published. `scale` is of the large
+    /// crops; 0.14 is published where there are small ones.
+    #[serde(default = "published", deserialize_with = "over_published")]
     pub augment: Augment,
     /// Small crops of each image, beside the large ones.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -251,7 +251,7 @@ impl Stage for TrainV2 {
         cx.metric("loss", mean);
         weights::write(cx.output(), &shape, &trainer.weights()?, Some(&trainer.momentum()?), &Metadata::new())?;
         cx.write_part(STEPS.file, |out| write_steps(out, &steps, &Metadata::new()).map(drop))?;
-        rows.write(cx.output())
+        rows.write(cx.output(), &Metadata::new())
     }
 }
 

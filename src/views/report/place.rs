@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Digits of the digest in a folder's name.
@@ -89,8 +90,8 @@ pub(super) fn put(to: &Path, page: &str, beside: Option<&Beside>) -> anyhow::Res
 /// Whether the folder beside a page is there, or the page needs none. `head` is how the page begins.
 pub(super) fn has_its_folder(page: &Path, head: &str) -> bool {
     folder_of(head).is_none_or(|address| {
-        let name = percent_decode_str(address).decode_utf8_lossy();
-        fs::symlink_metadata(page.with_file_name(&*name)).is_ok_and(|meta| meta.is_dir())
+        let name: Vec<u8> = percent_decode_str(address).collect();
+        fs::symlink_metadata(page.with_file_name(OsStr::from_bytes(&name))).is_ok_and(|meta| meta.is_dir())
     })
 }
 
