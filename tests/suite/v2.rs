@@ -90,7 +90,7 @@ fn a_bank_holds_the_projections_of_the_crops_that_training_saw() {
     };
     let first = weights(&space, "weights@0");
     // A pass in training mode depends on no running statistics, so the weights after it give the same bank.
-    let due = project(&first, &crops(&space, "weights@0", augment, &[large.clone()]));
+    let due = project(&first, &crops(&space, "weights@0", augment, std::slice::from_ref(&large)));
     assert!(apart(&space, "weights@0", &due) < 1e-4, "{}", apart(&space, "weights@0", &due));
     let due = project(&first, &crops(&space, "weights@1", augment, &[large, (2..3, 10, 0.05, 0.14)]));
     assert!(apart(&space, "weights@1", &due) < 1e-4, "{}", apart(&space, "weights@1", &due));
