@@ -83,6 +83,12 @@ pub fn end_loss(steps: &[Step]) -> Option<f64> {
     (!last.is_empty()).then(|| last.iter().map(|step| step.loss).sum::<f64>() / last.len() as f64)
 }
 
+/// Mean loss of an image over all steps; 0 of no steps.
+pub fn mean_loss(steps: &[Step]) -> f64 {
+    let images: u64 = steps.iter().map(|step| step.images).sum();
+    steps.iter().map(|step| step.loss * step.images as f64).sum::<f64>() / images.max(1) as f64
+}
+
 /// Writes `steps.parquet`, with `metadata` beside the format's own.
 pub fn write_steps<W: Write + Send>(out: W, steps: &[Step], metadata: &Metadata) -> Result<W> {
     write_groups(out, &STEPS, metadata, steps.len(), |rows| step_columns(&steps[rows]))

@@ -8,7 +8,7 @@ use crate::image::names::{ENDINGS, Named, OURS};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
@@ -77,14 +77,14 @@ pub struct Aside {
     /// What systems and tools leave behind, by the rule that passes over it; a folder counts as one.
     pub left_behind: BTreeMap<&'static str, u64>,
     /// Folders below the root into which dcpipe wrote images, such as exports.
-    pub ours: u64,
+    pub ours: BTreeSet<String>,
     /// Other files, by their ending in small letters; empty: without one.
     pub others: BTreeMap<String, u64>,
 }
 
 impl Aside {
     fn add(&mut self, more: Self) {
-        self.ours += more.ours;
+        self.ours.extend(more.ours);
         more.unread.into_iter().for_each(|(kind, count)| *self.unread.entry(kind).or_default() += count);
         more.left_behind.into_iter().for_each(|(rule, count)| *self.left_behind.entry(rule).or_default() += count);
         more.others.into_iter().for_each(|(ending, count)| *self.others.entry(ending).or_default() += count);
@@ -134,8 +134,10 @@ fn held(listing: &Listing) -> String {
         let entries = if count == 1 { "entry that cannot" } else { "entries that cannot" };
         held = format!("; it has {count} {entries} be used, such as {path} ({reason}: {detail})");
     }
-    if listing.aside.ours > 0 {
-        held.push_str(&format!("; it has folders that dcpipe wrote ({OURS} is in each): name one to read it"));
+    if let Some(first) = listing.aside.ours.first() {
+        held.push_str(&format!(
+            "; it has folders that dcpipe wrote ({OURS} is in each), such as {first}: name one to read it"
+        ));
     }
     let others: u64 = listing.aside.others.values().sum();
     if let Some((ending, most)) = listing.aside.others.iter().max_by_key(|(_, count)| **count) {
@@ -221,7 +223,7 @@ impl Walk<'_> {
         let is_mark = |entry: &io::Result<fs::DirEntry>| entry.as_ref().is_ok_and(|entry| entry.file_name() == OURS);
         // A person who names such a folder means it; below another it holds copies.
         if !folder.path.is_empty() && entries.iter().any(is_mark) {
-            self.listing.aside.ours += 1;
+            self.listing.aside.ours.insert(folder.path.clone());
             return Ok(folders);
         }
         for entry in entries {

@@ -20,7 +20,7 @@ pub(super) struct Parameter {
     schema: Json,
     definitions: Arc<Json>,
     /// Smallest and largest number.
-    range: (Option<f64>, Option<f64>),
+    range: Range,
 }
 
 /// What a value takes, as the schema tells.
@@ -83,7 +83,7 @@ pub(super) fn parameters(def: &StageDef) -> Vec<Parameter> {
             default: schema.get("default").filter(|d| !d.is_null()).cloned(),
             schema: schema.clone(),
             definitions: definitions.clone(),
-            range: (schema["minimum"].as_f64(), schema["maximum"].as_f64()),
+            range: Range::of(schema),
         })
         .collect();
     parameters.sort_unstable_by(|a, b| (!a.required, &a.name).cmp(&(!b.required, &b.name)));
@@ -126,13 +126,41 @@ fn takes(schema: &Json, definitions: &Json) -> String {
         _ => return "a value".to_owned(),
     };
     let mut words: Vec<String> = kinds.into_iter().map(kind_in_words).collect();
-    match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
-        (Some(min), Some(max)) => words.push(format!("from {min} to {max}")),
-        (Some(min), None) => words.push(format!("from {min} up")),
-        (None, Some(max)) => words.push(format!("up to {max}")),
-        (None, None) => {}
-    }
+    words.extend(Range::of(schema).words());
     words.join(" ")
+}
+
+/// The numbers that a schema allows.
+#[derive(Clone, Copy)]
+struct Range {
+    min: Option<f64>,
+    max: Option<f64>,
+    below: Option<f64>,
+}
+
+impl Range {
+    fn of(schema: &Json) -> Self {
+        let bound = |name: &str| schema[name].as_f64();
+        Self { min: bound("minimum"), max: bound("maximum"), below: bound("exclusiveMaximum") }
+    }
+
+    fn holds(self, number: f64) -> bool {
+        let Self { min, max, below } = self;
+        min.is_none_or(|min| number >= min)
+            && max.is_none_or(|max| number <= max)
+            && below.is_none_or(|below| number < below)
+    }
+
+    fn words(self) -> Option<String> {
+        match (self.min, self.max, self.below) {
+            (Some(min), Some(max), _) => Some(format!("from {min} to {max}")),
+            (Some(min), None, Some(below)) => Some(format!("from {min} to below {below}")),
+            (Some(min), None, None) => Some(format!("from {min} up")),
+            (None, Some(max), _) => Some(format!("up to {max}")),
+            (None, None, Some(below)) => Some(format!("below {below}")),
+            (None, None, None) => None,
+        }
+    }
 }
 
 fn kind_in_words(kind: &str) -> String {
@@ -176,8 +204,7 @@ fn check_ranges(def: &StageDef, known: &[Parameter], with: &[Entry]) -> Result<(
         let Value::Number(number) = &entry.value.value else { continue };
         let parameter = known.iter().find(|p| p.name == entry.key.text);
         let (Some(parameter), Some(number)) = (parameter, number.as_f64()) else { continue };
-        let (min, max) = parameter.range;
-        if min.is_some_and(|min| number < min) || max.is_some_and(|max| number > max) {
+        if !parameter.range.holds(number) {
             return Err(misfit(def, known, &[Step::Key(entry.key.text.clone())], &entry.value));
         }
     }

@@ -20,6 +20,7 @@ pub mod outside;
 pub mod probe;
 pub mod recall;
 pub mod sample;
+mod saves;
 pub mod scan;
 pub mod train;
 pub mod v2;
@@ -30,9 +31,6 @@ use crate::engine::Registry;
 use crate::engine::stage::Registered;
 pub use crate::format::noun::*;
 use described::Described;
-
-/// In the files of a save: the key of its node. So no two nodes share a file that one of them deletes.
-const OWNER_KEY: &str = "dcpipe.save";
 
 /// Whether a parameter has its default. One that came after a stage's first release is left out of keys then, so that
 /// stores stay valid.

@@ -1,8 +1,7 @@
 //! train: dataset, manifest, weights -> weights: one pass over the manifest, towards the pseudo-labels.
 
-use crate::base::clock::Stopwatch;
 use crate::engine::{Before, Context, Device, Facts, Input, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
-use crate::format::metrics::{STEPS, end_loss, open_steps, write_steps};
+use crate::format::metrics::{STEPS, end_loss, mean_loss, open_steps, write_steps};
 use crate::format::{FormatError, Manifest, Metadata, Step, manifest};
 use crate::image::{Augment, JPEG_LIBRARY};
 use crate::learn::arch::NetShape;
@@ -14,11 +13,11 @@ use crate::learn::tensors::StateDict;
 use crate::learn::train::{self, Head, Trainer};
 use crate::stages::batches::Batches;
 use crate::stages::originals::{IMAGES, Originals};
-use crate::stages::{DATASET, MANIFEST, OWNER_KEY, WEIGHTS, is_default, weights};
+use crate::stages::saves::{Saves, after_step, owner};
+use crate::stages::{DATASET, MANIFEST, WEIGHTS, is_default, weights};
 use anyhow::{Context as _, anyhow, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// So many clusters may be claimed whatever the images.
 const CLAIMED_K: usize = 1 << 16;
@@ -37,7 +36,7 @@ pub struct Train {
     pub lr: f64,
     /// Share of the body's momentum that survives a step; 0.9 is published. The head has none.
     #[serde(default = "default_momentum")]
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
     /// Pull of every parameter towards zero; 0.00001 is published.
     #[serde(default = "default_decay")]
@@ -45,7 +44,7 @@ pub struct Train {
     pub weight_decay: f64,
     /// Share of the values that dropout leaves out; 0.5 is published.
     #[serde(default = "default_dropout")]
-    #[schemars(range(min = 0.0, max = 0.99))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
     /// How crops are drawn and what becomes of their colours; left out, they are as published.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -56,9 +55,6 @@ pub struct Train {
     #[schemars(range(min = 1))]
     pub save_every: Option<u32>,
 }
-
-/// Between two saves: each writes the weights and their momentum, 0.5 GB for AlexNet.
-pub(super) const SAVE_AFTER: Duration = Duration::from_secs(120);
 
 fn default_batch() -> u32 {
     256
@@ -139,7 +135,7 @@ impl Stage for Train {
 
         let images = manifest.image_id.len() as u64;
         let mut seen: u64 = steps.iter().map(|step| step.images).sum();
-        let mut saved = Stopwatch::new();
+        let mut saves = Saves::new(self.save_every);
         let batches = Batches {
             originals: &originals,
             manifest: &manifest,
@@ -156,20 +152,14 @@ impl Stage for Train {
             steps.push(Step { step: number, images: size, loss: report.loss, lr: self.lr });
             cx.metric("loss", report.loss);
             cx.progress(seen, images, "images");
-            let done = number + 1;
-            let is_time = match self.save_every {
-                Some(every) => done.is_multiple_of(u64::from(every)),
-                None => saved.elapsed() >= SAVE_AFTER,
-            };
-            if done < total && (is_time || cx.is_interrupted()) {
-                save(cx, done, &shape, &trainer, &steps)?;
-                saved = Stopwatch::new();
+            if saves.is_due(number + 1, total, cx) {
+                save(cx, &shape, &trainer, &steps)?;
+                saves.restart();
                 cx.checkpoint()?;
             }
             Ok(())
         })?;
-        let mean = steps.iter().map(|step| step.loss * step.images as f64).sum::<f64>() / seen.max(1) as f64;
-        cx.metric("loss", mean);
+        cx.metric("loss", mean_loss(&steps));
         let learning = Learning { epoch: cx.epoch().0, steps: steps.len(), classes: manifest.classes.into() };
         if let Some(loss) = end_loss(&steps).filter(|loss| learning.is_chance(*loss)) {
             cx.warn("loss_at_chance", &health::text("loss_at_chance", loss));
@@ -190,7 +180,7 @@ struct Start {
 
 impl Train {
     fn start(&self, cx: &mut Context<'_>, manifest: &Manifest, total: u64) -> anyhow::Result<Start> {
-        match cx.saved((1..total).rev().map(name_of))?.map(|(_, saved)| reopen(&saved)) {
+        match cx.saved((1..total).rev().map(after_step))?.map(|(_, saved)| reopen(&saved)) {
             Some(Ok(start)) => return Ok(start),
             Some(Err(error)) => {
                 cx.note(format!("what an interrupted run saved cannot be read ({error:#}); the epoch starts anew"));
@@ -211,16 +201,13 @@ fn reopen(saved: &Input<'_>) -> anyhow::Result<Start> {
     Ok(Start { shape, state, momentum, head, steps: open_steps(&saved.part(STEPS.file)?)? })
 }
 
-fn name_of(steps: u64) -> String {
-    format!("after step {steps}")
-}
-
 /// Weights, batch-norm statistics, head, momentum and losses: all that decides the rest of the epoch. What is drawn is
 /// drawn by position.
-fn save(cx: &mut Context<'_>, done: u64, shape: &NetShape, trainer: &Trainer, steps: &[Step]) -> anyhow::Result<()> {
-    let metadata: Metadata = [(OWNER_KEY.to_owned(), cx.key().to_string())].into();
-    cx.save(&name_of(done), |out| {
-        weights::write(out, shape, &trainer.weights()?, Some(&trainer.momentum()?), &metadata)?;
-        out.write_part(STEPS.file, |out| write_steps(out, steps, &metadata).map(drop))
+fn save(cx: &mut Context<'_>, shape: &NetShape, trainer: &Trainer, steps: &[Step]) -> anyhow::Result<()> {
+    let name = after_step(steps.len() as u64);
+    let owner = owner(&name, cx);
+    cx.save(&name, |out| {
+        weights::write(out, shape, &trainer.weights()?, Some(&trainer.momentum()?), &owner)?;
+        out.write_part(STEPS.file, |out| write_steps(out, steps, &owner).map(drop))
     })
 }

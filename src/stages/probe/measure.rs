@@ -4,13 +4,13 @@ use super::draw::Drawn;
 use super::images::Images;
 use crate::engine::Context;
 use crate::format::evaluation::EVALUATION as TABLE;
-use crate::format::{Evaluation, Measure, Metadata};
+use crate::format::{Evaluation, Measure};
 use crate::learn::activations::{Activations, Tap, collect};
 use crate::learn::agreement::Contingency;
 use crate::learn::grouping::{effective_dims, groups};
 use crate::learn::net::Net;
 use crate::learn::{device, knn, linear};
-use crate::stages::OWNER_KEY;
+use crate::stages::saves::owner;
 use anyhow::Context as _;
 
 /// Accuracy of the nearest neighbours' vote.
@@ -139,13 +139,12 @@ fn is_among(taps: &[Tap], measure: &Measure) -> bool {
     taps.iter().any(|tap| tap.name == measure.layer)
 }
 
-/// Saves the measures of these layers. The file says whose it is, and after which layer. A later save deletes it by its
-/// content, which must not be that of a result.
+/// Saves the measures of these layers.
 fn save(taps: &[Tap], plan: &Evaluation, cx: &mut Context<'_>) -> anyhow::Result<()> {
     let measures = plan.measures.iter().filter(|measure| is_among(taps, measure)).cloned().collect();
     let so_far = Evaluation { measures, ..plan.clone() };
     let name = name_of(taps.len());
-    let owner: Metadata = [(OWNER_KEY.to_owned(), format!("{} {name}", cx.key()))].into();
+    let owner = owner(&name, cx);
     cx.save(&name, |out| out.write_part(TABLE.file, |out| so_far.write_with(out, owner).map(drop)))
 }
 

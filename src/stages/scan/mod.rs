@@ -129,6 +129,9 @@ impl Stage for Scan {
         cx.write_part(BAD.file, |out| write_bad(out, &bad).map(drop))?;
         tally.facts().iter().for_each(|(name, count)| cx.fact(name, *count));
         cx.note(tally.lines(cx.name(), &verdict::named(&bad)));
+        if let Some(warning) = tally.ours() {
+            cx.warn("own_folders", &warning);
+        }
         Ok(())
     }
 }

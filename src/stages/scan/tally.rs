@@ -3,10 +3,12 @@
 use crate::engine::Facts;
 use crate::format::dataset::BadImage;
 use crate::image::{Lacks, Listing, OURS};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Endings of other files told one by one. There may be any number; the rest is one sum.
 const TOLD: usize = 8;
+/// Files or folders named in a message.
+pub(super) const NAMED: usize = 5;
 
 type Counts = BTreeMap<String, u64>;
 
@@ -28,7 +30,7 @@ pub(super) struct Tally {
     /// What systems and tools leave behind, by rule.
     passed_over: Counts,
     /// Folders into which dcpipe wrote images.
-    ours: u64,
+    ours: BTreeSet<String>,
     /// Files that are no pictures, by ending.
     others: Counts,
 }
@@ -40,7 +42,7 @@ impl Tally {
         let mut tally = Self {
             skipped: counts(&listing.aside.unread),
             passed_over: counts(&listing.aside.left_behind),
-            ours: listing.aside.ours,
+            ours: listing.aside.ours.clone(),
             others: listing.aside.others.clone(),
             ..Self::default()
         };
@@ -124,10 +126,6 @@ impl Tally {
                 by_kind(&self.passed_over, usize::MAX, str::to_owned)
             ));
         }
-        if self.ours > 0 {
-            let folders = are(self.ours, "folder", "folders");
-            lines.push(format!("{folders} passed over, where dcpipe wrote the images ({OURS} says so)"));
-        }
         match (sum(&self.others), by_kind(&self.others, TOLD, of_ending)) {
             (0, _) => {}
             (1, others) => lines.push(format!("1 other file is no picture: {others}")),
@@ -136,10 +134,28 @@ impl Tally {
         lines.join("\n  ")
     }
 
+    /// What to say of the folders that dcpipe wrote, if there are any. A person may have put images of their own there.
+    pub(super) fn ours(&self) -> Option<String> {
+        let paths: Vec<_> = self.ours.iter().take(NAMED).map(|path| spelled(path)).collect();
+        let (folders, it) = match self.ours.len() {
+            0 => return None,
+            1 => ("1 folder is".to_owned(), "it"),
+            many => (format!("{many} folders are"), "one"),
+        };
+        let more = match self.ours.len() - paths.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(format!(
+            "{folders} passed over, where dcpipe wrote the images: {}{more}; to read {it}, delete its file {OURS}",
+            paths.join(", ")
+        ))
+    }
+
     /// The same as numbers.
     pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts::from([("images".to_owned(), self.images)]);
-        let single = [("copies", self.copies), ("link_loops", self.loops), ("own_folders", self.ours)];
+        let single = [("copies", self.copies), ("link_loops", self.loops), ("own_folders", self.ours.len() as u64)];
         facts.extend(single.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n)));
         for (name, counts) in [
             ("left_out", &self.bad),
@@ -159,6 +175,12 @@ impl Tally {
 
 fn sum(counts: &Counts) -> u64 {
     counts.values().sum()
+}
+
+/// A text on one line, control characters spelled out.
+pub(super) fn spelled(text: &str) -> String {
+    let spell = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(spell).collect()
 }
 
 /// `1 image is`, `2 images are`.

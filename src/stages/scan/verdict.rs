@@ -2,14 +2,11 @@
 
 use crate::engine::Context;
 use crate::format::dataset::BadImage;
-use crate::stages::scan::tally::Tally;
+use crate::stages::scan::tally::{NAMED, Tally, spelled};
 use crate::stages::scan::{OnBadImage, Scan};
 use anyhow::bail;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-
-/// Bad images named in a message.
-const NAMED: usize = 5;
 
 /// A row of bad.parquet; the detail says what is wrong, and after a semicolon what to do.
 pub(super) fn bad_file(path: &str, reason: &str, detail: &str) -> BadImage {
@@ -135,10 +132,6 @@ fn letters(text: &str) -> String {
 
 /// Writes the list as a table with tabs, for no artifact of a scan that fails is kept.
 fn write_list(path: &Path, bad: &[BadImage]) -> std::io::Result<()> {
-    let spelled = |text: &str| -> String {
-        let spell = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        text.chars().map(spell).collect()
-    };
     let mut text = String::from("path\treason\tdetail\n");
     for bad in bad {
         let _ = writeln!(text, "{}\t{}\t{}", spelled(&bad.path), bad.reason, spelled(&bad.detail));

@@ -3,7 +3,6 @@
 use super::crops::{Pass, check_augment, over_published};
 use super::held::{Held, Rows, save};
 use super::train::published;
-use crate::base::clock::Stopwatch;
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::{Metadata, Step};
 use crate::image::{Augment, JPEG_LIBRARY};
@@ -13,7 +12,7 @@ use crate::learn::projector::Projection;
 use crate::learn::tensors::StateDict;
 use crate::learn::train_v2::{BANKED, TrainerV2};
 use crate::stages::originals::{IMAGES, Originals};
-use crate::stages::train::SAVE_AFTER;
+use crate::stages::saves::Saves;
 use crate::stages::{DATASET, FIRST_BANK, WEIGHTS, weights};
 use anyhow::ensure;
 use schemars::JsonSchema;
@@ -102,16 +101,16 @@ impl Stage for BeginV2 {
         let mut rows = held.rows.unwrap_or_else(|| Rows::new(images, trainer.dims()));
         let mut steps = held.steps;
         let mut seen: u64 = steps.iter().map(|step| step.images).sum();
-        let mut saved = Stopwatch::new();
+        let mut saves = Saves::new(None);
         pass.each(steps.len() as u64, |number, crops| {
             let batch = pass.images(number);
             rows.put(batch, &trainer.project(&crops, batch.len())?);
             seen += batch.len() as u64;
             steps.push(Step { step: number, images: batch.len() as u64, loss: 0., lr: 0. });
             cx.progress(seen, images as u64, "images");
-            if number + 1 < pass.steps() && (saved.elapsed() >= SAVE_AFTER || cx.is_interrupted()) {
+            if saves.is_due(number + 1, pass.steps(), cx) {
                 save(cx, &shape, &trainer, &rows, &steps)?;
-                saved = Stopwatch::new();
+                saves.restart();
                 cx.checkpoint()?;
             }
             Ok(())

@@ -8,7 +8,8 @@ use crate::format::{Metadata, RowsWriter, Step};
 use crate::learn::arch::NetShape;
 use crate::learn::tensors::StateDict;
 use crate::learn::train_v2::{BANKED, TrainerV2};
-use crate::stages::{OWNER_KEY, weights};
+use crate::stages::saves::{after_step, owner};
+use crate::stages::weights;
 use anyhow::ensure;
 
 /// The projections of the first crops of each image.
@@ -75,7 +76,7 @@ pub(super) struct Held {
 impl Held {
     /// What an interrupted run saved of a pass of so many batches.
     pub(super) fn saved(cx: &mut Context<'_>, total: u64, images: usize) -> anyhow::Result<Option<Self>> {
-        let reopened = cx.saved((1..total).rev().map(name_of))?.map(|(_, saved)| reopen(&saved, images));
+        let reopened = cx.saved((1..total).rev().map(after_step))?.map(|(_, saved)| reopen(&saved, images));
         match reopened {
             Some(Err(error)) => {
                 cx.note(format!("what an interrupted run saved cannot be read ({error:#}); the pass starts anew"));
@@ -93,10 +94,6 @@ fn reopen(saved: &Input<'_>, images: usize) -> anyhow::Result<Held> {
     Ok(Held { shape, state, momentum, rows, steps: open_steps(&saved.part(STEPS.file)?)? })
 }
 
-fn name_of(steps: u64) -> String {
-    format!("after step {steps}")
-}
-
 /// Saves a pass after its newest step. What is drawn is drawn by image, so nothing of it is saved.
 pub(super) fn save(
     cx: &mut Context<'_>,
@@ -105,10 +102,11 @@ pub(super) fn save(
     rows: &Rows,
     steps: &[Step],
 ) -> anyhow::Result<()> {
-    let metadata: Metadata = [(OWNER_KEY.to_owned(), cx.key().to_string())].into();
-    cx.save(&name_of(steps.len() as u64), |out| {
-        weights::write(out, shape, &trainer.weights()?, Some(&trainer.momentum()?), &metadata)?;
-        rows.write(out, &metadata)?;
-        out.write_part(STEPS.file, |out| write_steps(out, steps, &metadata).map(drop))
+    let name = after_step(steps.len() as u64);
+    let owner = owner(&name, cx);
+    cx.save(&name, |out| {
+        weights::write(out, shape, &trainer.weights()?, Some(&trainer.momentum()?), &owner)?;
+        rows.write(out, &owner)?;
+        out.write_part(STEPS.file, |out| write_steps(out, steps, &owner).map(drop))
     })
 }

@@ -4,10 +4,9 @@ use super::bank::has_projection;
 use super::crops::{Pass, check_augment, over_published};
 pub use super::crops::{Small, published};
 use super::held::{Held, Rows, save};
-use crate::base::clock::Stopwatch;
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::centroids::CENTROIDS;
-use crate::format::metrics::{STEPS, write_steps};
+use crate::format::metrics::{STEPS, mean_loss, write_steps};
 use crate::format::{Centroids, Clusters, Metadata, Step, clusters};
 use crate::image::{Augment, JPEG_LIBRARY};
 use crate::learn::arch::NetShape;
@@ -15,7 +14,7 @@ use crate::learn::device;
 use crate::learn::sgd::SgdOptions;
 use crate::learn::train_v2::{BANKED, Options, Prototypes, TrainerV2};
 use crate::stages::originals::{IMAGES, Originals};
-use crate::stages::train::SAVE_AFTER;
+use crate::stages::saves::Saves;
 use crate::stages::{CLUSTERS, DATASET, WEIGHTS, is_default, weights};
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
@@ -56,7 +55,7 @@ pub struct TrainV2 {
     pub batch: u32,
     /// Share of the momentum that survives a step; 0.9 is published.
     #[serde(default = "default_momentum")]
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
     /// Pull of every parameter towards zero; 0.000001 is published.
     #[serde(default = "default_decay")]
@@ -218,7 +217,7 @@ impl Stage for TrainV2 {
         drop((held.state, held.momentum));
 
         let mut seen: u64 = steps.iter().map(|step| step.images).sum();
-        let mut saved = Stopwatch::new();
+        let mut saves = Saves::new(self.save_every);
         let epoch = cx.epoch().0;
         pass.each(steps.len() as u64, |number, crops| {
             let batch = pass.images(number);
@@ -235,20 +234,15 @@ impl Stage for TrainV2 {
             steps.push(Step { step: number, images: size, loss: report.loss, lr });
             cx.metric("loss", report.loss);
             cx.progress(seen, images as u64, "images");
-            let is_time = match self.save_every {
-                Some(every) => (number + 1).is_multiple_of(u64::from(every)),
-                None => saved.elapsed() >= SAVE_AFTER,
-            };
-            if number + 1 < pass.steps() && (is_time || cx.is_interrupted()) {
+            if saves.is_due(number + 1, pass.steps(), cx) {
                 save(cx, &shape, &trainer, &rows, &steps)?;
-                saved = Stopwatch::new();
+                saves.restart();
                 cx.checkpoint()?;
             }
             Ok(())
         })?;
-        let mean = steps.iter().map(|step| step.loss * step.images as f64).sum::<f64>() / seen.max(1) as f64;
         // A loss near ln k says nothing here: it may fall through it, for scores begin anywhere.
-        cx.metric("loss", mean);
+        cx.metric("loss", mean_loss(&steps));
         weights::write(cx.output(), &shape, &trainer.weights()?, Some(&trainer.momentum()?), &Metadata::new())?;
         cx.write_part(STEPS.file, |out| write_steps(out, &steps, &Metadata::new()).map(drop))?;
         rows.write(cx.output(), &Metadata::new())
