@@ -22,9 +22,13 @@ pub static CLUSTERS: Kind = Kind {
     container: Container::Parquet,
     fields: &[
         field("image_id", Holds::One(Scalar::I64), "rank in the dataset, from 0 without a gap"),
-        field("cluster_id", Holds::One(Scalar::I32), "the nearest centroid, 0..k"),
-        field("distance", Holds::One(Scalar::F32), "squared Euclidean distance to it"),
-        field("margin", Holds::One(Scalar::F32), "squared distance to the second nearest, minus distance"),
+        field("cluster_id", Holds::One(Scalar::I32), "the cluster, 0..k; of k-means the nearest centroid"),
+        field("distance", Holds::One(Scalar::F32), "squared Euclidean distance to its centroid"),
+        field(
+            "margin",
+            Holds::One(Scalar::F32),
+            "squared distance to the nearest other centroid, minus distance; 0 if that is nearer",
+        ),
     ],
     metadata: &[(K_KEY, "number of centroids, those of empty clusters included")],
     rows: "by image_id",

@@ -14,7 +14,7 @@ pub static EVALUATION: Kind = Kind {
     file: "evaluation.parquet",
     container: Container::Parquet,
     fields: &[
-        field("measure", Holds::Text, "knn, linear: accuracy on held-out images; kmeans_*; effective_dims"),
+        field("measure", Holds::Text, "knn, linear: accuracy on held-out images; svm_map; kmeans_*; effective_dims"),
         field("layer", Holds::Text, "such as conv5"),
         field("protocol", Holds::Text, "how it was measured, such as cached"),
         field("k", Holds::One(Scalar::I64), "neighbours or clusters; 0: neither"),

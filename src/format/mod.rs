@@ -21,6 +21,7 @@ pub mod ipc_reader;
 pub mod ipc_writer;
 pub mod kind;
 pub mod manifest;
+pub mod marks;
 pub mod metrics;
 pub mod neighbors;
 pub mod noun;

@@ -1,8 +1,8 @@
 //! noun: the table of nouns: every artifact there is, its parts, and where people find them.
 
 use super::{
-    assignments, centroids, clusters, dataset, evaluation, flows, gallery, manifest, metrics, neighbors, oddities,
-    projection, rows, tables, vectors, weights, whitening,
+    assignments, centroids, clusters, dataset, evaluation, flows, gallery, manifest, marks, metrics, neighbors,
+    oddities, projection, rows, tables, vectors, weights, whitening,
 };
 use crate::base::Noun;
 use crate::base::noun::{FileName, Folder, PartRow, When};
@@ -212,6 +212,18 @@ pub const ODDITIES: Noun = Noun {
         PartRow::one(oddities::NEAREST.file, "the nearest image of each").at(Folder::Own, FileName::Plain, When::Kept),
         PartRow::one(oddities::PICTURES, "their pictures, a JPEG file of tiles"),
     ],
+    tables: None,
+};
+
+/// Which images show what, where an image may show several things.
+pub const MARKS: Noun = Noun {
+    name: "marks",
+    format: 1,
+    parts: &[PartRow::one(marks::MARKS.file, "what each image shows, by label").at(
+        Folder::Own,
+        FileName::Plain,
+        When::Always,
+    )],
     tables: None,
 };
 

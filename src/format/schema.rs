@@ -2,8 +2,8 @@
 
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
-    assignments, atlas, centroids, clusters, crops, dataset, evaluation, features, flows, gallery, manifest, metrics,
-    neighbors, oddities, projection, search, tables, vectors, weights, whitening,
+    assignments, atlas, centroids, clusters, crops, dataset, evaluation, features, flows, gallery, manifest, marks,
+    metrics, neighbors, oddities, projection, search, tables, vectors, weights, whitening,
 };
 use std::fmt::Write;
 
@@ -42,6 +42,7 @@ pub static KINDS: &[&Kind] = &[
     &oddities::ODDITIES,
     &oddities::NEAREST,
     &evaluation::EVALUATION,
+    &marks::MARKS,
     &assignments::ASSIGNMENTS,
     &atlas::ATLAS,
     &atlas::LABELS,

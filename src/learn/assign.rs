@@ -64,8 +64,8 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// How much further the second centroid is than the nearest, as a difference of squared L2, never negative; for the
-    /// vectors and centroids (k x dims) of this assignment.
+    /// How much further the second centroid is than the nearest, as a difference of squared L2, never negative. The vectors
+    /// and centroids (k x dims) are those of this assignment.
     pub fn margins(&self, vectors: &[&[f32]], centroids: &[f32], dims: usize) -> Result<Vec<f32>> {
         let table = Table::new(vectors, dims)?;
         ensure!(table.rows() == self.clusters.len(), "BUG: margins of {} other vectors", table.rows());
@@ -79,6 +79,16 @@ impl Assignment {
             });
         }
         Ok(margins)
+    }
+}
+
+impl Assignment {
+    /// Squared L2 of each vector to its cluster's centroid (of k x dims). That may not be the nearest.
+    pub fn distances_to(&self, vectors: &[&[f32]], centroids: &[f32], dims: usize) -> Result<Vec<f32>> {
+        let table = Table::new(vectors, dims)?;
+        ensure!(table.rows() == self.clusters.len(), "BUG: distances of {} other vectors", table.rows());
+        let to = |row: usize| distance(table.row(row), &centroids[self.clusters[row].index() * dims..][..dims]) as f32;
+        Ok((0..table.rows()).into_par_iter().map(to).collect())
     }
 }
 

@@ -17,6 +17,7 @@ pub mod neighbors;
 pub mod oddities;
 pub mod originals;
 pub mod outside;
+pub mod pic;
 pub mod probe;
 pub mod recall;
 pub mod sample;
@@ -24,6 +25,7 @@ mod saves;
 pub mod scan;
 pub mod train;
 pub mod v2;
+pub mod voc;
 pub mod weights;
 pub mod whiten;
 
@@ -68,13 +70,16 @@ verbs![
     map::Map,
     neighbors::Neighbors,
     oddities::Oddities,
+    pic::Pic,
     probe::Probe,
     recall::RecallClusters,
     recall::RecallVectors,
     recall::RecallWeights,
     sample::Sample,
     scan::Scan,
+    probe::svm::Svm,
     train::Train,
     v2::train::TrainV2,
+    voc::Voc,
     whiten::Whiten,
 ];

@@ -129,7 +129,12 @@ class Space:
         """Path below the results -> what is in it; without what tells of the runs themselves."""
         own = ("events.jsonl", ".index.json", ".lock")
         files = [path for path in self.results.rglob("*") if path.is_file() and path.name not in own]
-        return {str(path.relative_to(self.results)): hashlib.sha1(path.read_bytes()).hexdigest() for path in files}
+        found = {str(path.relative_to(self.results)): hashlib.sha1(path.read_bytes()).hexdigest() for path in files}
+        # The page counts interruptions and wall time. It must be there, and whole.
+        page = self.results / "report.html"
+        if page.is_file():
+            found["report.html"] = page.read_bytes().rstrip().endswith(b"</html>")
+        return found
 
     def tmp(self):
         folder = self.store / "tmp"

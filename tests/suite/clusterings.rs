@@ -1,4 +1,4 @@
-//! clusterings: k-means by cosine, from centroids that lie far apart, and from given ones.
+//! clusterings: k-means by cosine, from centroids that lie far apart, and from given ones; clusters by a flow.
 
 use crate::space::Space;
 use bytes::Bytes;
@@ -84,4 +84,34 @@ fn of_several_attempts_the_smallest_objective_is_kept() {
     assert!(objectives.is_sorted_by(|before, after| before >= after), "{objectives:?}");
     assert!(objectives[3] < objectives[0], "four starts that all end at the same clustering: {objectives:?}");
     space.run(&["plan", "tiny.yaml", "--set", "again.redo=2"]).complains_of(&["redo is 2, and init is given"]);
+}
+
+/// The tiny pipeline with power-iteration clustering in the place of k-means.
+fn by_flow() -> Space {
+    let space = Space::filled();
+    let tiny = std::fs::read_to_string(space.path("tiny.yaml")).unwrap();
+    let line = tiny.lines().find(|line| line.trim_start().starts_with("clusters:")).unwrap();
+    let flow = "  near: { stage: neighbors, from: { vectors: vectors }, with: { n: 5 } }\n  \
+                clusters: { stage: pic, from: { vectors: vectors, neighbors: near } }";
+    space.write("tiny.yaml", tiny.replace(line, flow));
+    space
+}
+
+#[test]
+fn a_run_trains_on_the_clusters_of_the_flow_and_any_threads_find_the_same() {
+    let mut digests = vec![];
+    for threads in ["1", "3"] {
+        let space = by_flow();
+        space.run(&["run", "tiny.yaml", "-q", "--threads", threads]).ok();
+        digests.push(space.record("clusters@1").artifact.digest());
+        let clusters = Clusters::open(&part(&space, "clusters@2", CLUSTERS.file)).unwrap();
+        let centroids = Centroids::open(&part(&space, "clusters@2", CENTROIDS.file)).unwrap();
+        let sizes = clusters.sizes();
+        assert!(sizes.len() > 1 && sizes.iter().all(|size| *size > 0), "{sizes:?}");
+        assert_eq!(centroids.sizes, sizes);
+        assert!(clusters.margin.iter().chain(&clusters.distance).all(|number| *number >= 0.0));
+        space.run(&["export", "onnx", "tiny"]).ended(1).complains_of(&["the clusters of pic follow a flow"]);
+        space.run(&["assign", "tiny", "--images", "images"]).ended(2).complains_of(&["run tiny has no clusters"]);
+    }
+    assert_eq!(digests[0], digests[1]);
 }

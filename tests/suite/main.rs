@@ -49,6 +49,7 @@ mod toys;
 mod upkeep;
 mod v2;
 mod vars;
+mod voc;
 mod walk;
 mod words;
 mod workers;

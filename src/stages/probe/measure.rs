@@ -19,13 +19,18 @@ pub(super) const KNN: &str = "knn";
 pub(super) const LINEAR: &str = "linear";
 /// What k-means finds, against the labels. The first is the share of images in the group of their label, one to one.
 pub(super) const KMEANS: [&str; 4] = ["kmeans_accuracy", "kmeans_nmi", "kmeans_ami", "kmeans_ari"];
+/// Mean over the labels of a linear machine's average precision, as the area under the curve.
+pub(super) const MAP: &str = "svm_map";
+/// The same by eleven points, as VOC2007's own program counts.
+pub(super) const MAP_11: &str = "svm_map_11";
 /// Dimensions that the activations fill.
 pub(super) const DIMS: &str = "effective_dims";
 
 /// The code of the warning that a layer could not be measured.
-const BEYOND_HALF: &str = "beyond_half_precision";
+pub(super) const BEYOND_HALF: &str = "beyond_half_precision";
 
-fn beyond(layer: &str) -> String {
+/// The warning itself.
+pub(super) fn beyond(layer: &str) -> String {
     format!(
         "{layer} answers beyond half precision (65,504), so it is not measured. Weights that diverge do this: if the loss \
          rises too, lower lr"

@@ -3,9 +3,9 @@
 mod draw;
 mod images;
 mod measure;
+pub mod svm;
 pub mod verdict;
 
-use crate::engine::event::VERDICT;
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Stage};
 use crate::format::dataset::IMAGES;
 use crate::format::evaluation::{EVALUATION as TABLE, Subject};
@@ -133,7 +133,7 @@ impl Stage for Probe {
         }
         ensure!(!(self.calibrate && weights::are_trained(inputs)), "{CALIBRATED_AFTER}");
         if let Some(shape) = weights::planned(inputs) {
-            self.taps(&shape)?;
+            layers(&self.layers, &shape)?;
         }
         ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
         for (name, value) in self.compared() {
@@ -160,7 +160,7 @@ impl Stage for Probe {
         let drawn = draw(&images.dataset, images.val.as_ref().map(|(val, _)| val), &self.draw_sizes());
         let (shape, state) = weights::read(cx.input("weights")?)?;
         check_side("crops", images.side.into(), shape.input.into())?;
-        let taps = self.taps(&shape)?;
+        let taps = layers(&self.layers, &shape)?;
         let mut measures = self.plan(&taps, &drawn, cx)?;
         let draw = drawn.digest(&images.dataset, images.val.as_ref().map(|(val, _)| val));
         let subject = Subject { net: serde_json::to_string(&shape)?, draw: draw.to_string(), decay: self.decay };
@@ -188,7 +188,7 @@ impl Stage for Probe {
             Probing { net: &net, images: &images, drawn: &drawn, decay: self.decay, seed: self.seed.into(), before };
         let mut evaluation = Evaluation { calibrated: self.calibrate, subject, measures };
         probing.all(&taps, &mut evaluation, cx)?;
-        self.tell(&evaluation, cx);
+        verdict::tell(&evaluation, cx);
         cx.write_part(TABLE.file, |out| evaluation.write(out).map(drop))
     }
 }
@@ -252,6 +252,17 @@ fn add_random(measures: &mut [Measure], subject: &Subject, cx: &Context<'_>) -> 
     Ok(())
 }
 
+/// The layers that are asked for; all if none is named.
+fn layers(names: &[String], shape: &NetShape) -> anyhow::Result<Vec<Tap>> {
+    let mut taps = taps(shape);
+    let known: Vec<_> = taps.iter().map(|tap| tap.name.clone()).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(name)) {
+        anyhow::bail!("this network has no layer {name}; it has {}", known.join(", "));
+    }
+    taps.retain(|tap| names.is_empty() || names.contains(&tap.name));
+    Ok(taps)
+}
+
 impl Probe {
     /// Parameters that a probe and its `random` share, as whole numbers.
     fn compared(&self) -> [(&'static str, u64); 5] {
@@ -271,17 +282,6 @@ impl Probe {
             measured: self.measure_on as usize,
             seed: self.seed.into(),
         }
-    }
-
-    /// The layers that are asked for.
-    fn taps(&self, shape: &NetShape) -> anyhow::Result<Vec<Tap>> {
-        let mut taps = taps(shape);
-        let names: Vec<_> = taps.iter().map(|tap| tap.name.clone()).collect();
-        if let Some(name) = self.layers.iter().find(|name| !names.contains(name)) {
-            anyhow::bail!("this network has no layer {name}; it has {}", names.join(", "));
-        }
-        taps.retain(|tap| self.layers.is_empty() || self.layers.contains(&tap.name));
-        Ok(taps)
     }
 
     /// What will be measured, without its values.
@@ -329,18 +329,5 @@ impl Probe {
             push(measure::DIMS, "covariance", 0, 0, all);
         }
         Ok(measures)
-    }
-
-    /// Says what was found, in one line: a warning where features are worse than before training.
-    fn tell(&self, evaluation: &Evaluation, cx: &Context<'_>) {
-        if self.calibrate {
-            return; // Of a network before training there is nothing to judge.
-        }
-        // A warning has the verdict in it.
-        if let Some(warning) = verdict::warning(evaluation) {
-            cx.warn(verdict::BELOW_RANDOM, &warning);
-        } else if let Some(verdict) = verdict::verdict(evaluation) {
-            cx.note(format!("{VERDICT}{verdict}"));
-        }
     }
 }

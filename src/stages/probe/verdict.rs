@@ -1,5 +1,8 @@
 //! verdict: what an evaluation says in one line, and when it is a warning.
 
+use super::measure::MAP;
+use crate::engine::Context;
+use crate::engine::event::VERDICT;
 use crate::format::{Evaluation, Measure};
 use crate::learn::arch::NetShape;
 
@@ -8,7 +11,7 @@ pub const BELOW_RANDOM: &str = "below_random";
 
 /// The accuracies that a line tells of: those of the last layer before the feature. Where the feature alone was measured, its.
 fn headlines(evaluation: &Evaluation) -> Vec<&Measure> {
-    let is_accuracy = |m: &&Measure| m.measure == "knn" || m.measure == "linear";
+    let is_accuracy = |m: &&Measure| m.measure == "knn" || m.measure == "linear" || m.measure == MAP;
     let mut layers: Vec<&str> =
         evaluation.measures.iter().filter(is_accuracy).map(|measure| measure.layer.as_str()).collect();
     layers.dedup();
@@ -32,6 +35,19 @@ fn feature(evaluation: &Evaluation) -> Option<String> {
     Some(shape.feature_name())
 }
 
+/// Says what was found, in one line: a warning where features are worse than before training.
+pub(super) fn tell(evaluation: &Evaluation, cx: &Context<'_>) {
+    if evaluation.calibrated {
+        return; // Of a network before training there is nothing to judge.
+    }
+    // A warning has the verdict in it.
+    if let Some(warning) = warning(evaluation) {
+        cx.warn(BELOW_RANDOM, &warning);
+    } else if let Some(verdict) = verdict(evaluation) {
+        cx.note(format!("{VERDICT}{verdict}"));
+    }
+}
+
 /// Such as "conv5 kNN: .412 trained, .405 before training: +0.7 points, of 800 images"; nothing where no accuracy was
 /// measured.
 pub fn verdict(evaluation: &Evaluation) -> Option<String> {
@@ -40,7 +56,11 @@ pub fn verdict(evaluation: &Evaluation) -> Option<String> {
 }
 
 fn told(measure: &Measure) -> String {
-    let what = if measure.measure == "knn" { "kNN" } else { &measure.measure };
+    let what = match measure.measure.as_str() {
+        "knn" => "kNN",
+        MAP => "SVM mAP",
+        other => other,
+    };
     let head = format!("{} {what}: {}", measure.layer, share(measure.value));
     let images = measure.images;
     match (measure.random, measure.difference()) {

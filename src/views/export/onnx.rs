@@ -72,6 +72,9 @@ fn parts<'a>(
 ) -> anyhow::Result<Result<Parts<'a>, String>> {
     let input =
         |id: NodeId, port: &str| plan.node(id).inputs.iter().find(|(name, _)| *name == port).map(|(_, from)| *from);
+    if plan.node(clusters.id).stage.def().verb == "pic" {
+        return Ok(Err("the clusters of pic follow a flow, and no rule finds that of another image".to_owned()));
+    }
     let vectors = input(clusters.id, "vectors");
     let weights = vectors.and_then(|id| input(id, "features")).and_then(|id| input(id, "weights"));
     let part = |id: Option<NodeId>, name: &str| -> anyhow::Result<Result<Bytes, String>> {

@@ -7,6 +7,7 @@ use dcpipe::format::element::{Element, bytes_of};
 use dcpipe::format::evaluation::Subject;
 use dcpipe::format::flows::{Confused, Flow, open_confusion, open_flows, write_confusion, write_flows};
 use dcpipe::format::gallery::{ClusterStat, Member, Point, Stats, open_map, open_members, write_map, write_members};
+use dcpipe::format::marks::{Mark, open_marks, write_marks};
 use dcpipe::format::metrics::{open_metrics, open_steps, write_metrics, write_steps};
 use dcpipe::format::neighbors::Neighbors;
 use dcpipe::format::oddities::{Oddities, Oddity, Why, open_nearest, write_nearest};
@@ -114,6 +115,17 @@ pub fn sample_whitening() -> Whitening {
 pub fn sample_metrics() -> Vec<Metric> {
     let metric = |name: &str, value| Metric { name: name.into(), value };
     vec![metric("nmi_previous", 0.5), metric("empty_clusters", 2.0)]
+}
+
+pub fn sample_marks() -> Vec<Mark> {
+    let mark =
+        |label: &str, held_out, image: &str, mark| Mark { label: label.into(), held_out, image: image.into(), mark };
+    vec![
+        mark("aeroplane", false, "000012", -1),
+        mark("aeroplane", false, "000032", 1),
+        mark("aeroplane", true, "000001", 0),
+        mark("bicycle", false, "000012", 1),
+    ]
 }
 
 pub fn sample_evaluation() -> Evaluation {
@@ -301,6 +313,7 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
         ("oddities-v1/nearest.parquet", write_nearest(Vec::new(), &sample_nearest()).unwrap().into()),
         ("neighbors-v1/neighbors.arrow", sample_neighbors().write(Vec::new()).unwrap().into()),
         ("evaluation-v1/evaluation.parquet", sample_evaluation().write(Vec::new()).unwrap().into()),
+        ("marks-v1/marks.parquet", write_marks(Vec::new(), &sample_marks()).unwrap().into()),
         ("map-v1/projection.parquet", write_projection(Vec::new(), &sample_places()).unwrap().into()),
     ]
 }
@@ -343,6 +356,7 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
         (_, "nearest.parquet") => open_nearest(bytes).map(drop),
         (_, "neighbors.arrow") => Neighbors::open(bytes).map(drop),
         (_, "projection.parquet") => open_projection(bytes).map(drop),
+        (_, "marks.parquet") => open_marks(bytes).map(drop),
         (_, "evaluation.parquet") => Evaluation::open(bytes).map(drop),
         _ => panic!("no reader for {name}"),
     }
