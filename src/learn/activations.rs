@@ -37,12 +37,17 @@ impl Tap {
 
     /// [n, width, side, side] or [n, width] to [n, dims], in half precision on the CPU.
     fn pool(&self, map: &Tensor) -> Result<Tensor> {
+        Ok(self.pooled(map)?.f_to_kind(Kind::Half)?.f_to_device(Device::Cpu)?.f_contiguous()?)
+    }
+
+    /// The same as it is, where it is.
+    pub(super) fn pooled(&self, map: &Tensor) -> Result<Tensor> {
         let pooled = match self.window {
             _ if self.pooled == self.side => map.shallow_clone(),
             Some((kernel, stride, padding)) => map.f_avg_pool2d(kernel, stride, padding, false, true, None::<i64>)?,
             None => map.f_adaptive_avg_pool2d([self.pooled, self.pooled])?,
         };
-        Ok(pooled.f_flatten(1, -1)?.f_to_kind(Kind::Half)?.f_to_device(Device::Cpu)?.f_contiguous()?)
+        Ok(pooled.f_flatten(1, -1)?)
     }
 }
 

@@ -31,7 +31,8 @@ pub fn initial_trunk(shape: &NetShape, seed: &Seed) -> Result<StateDict> {
     Ok(state)
 }
 
-/// A fresh head for `k` clusters over features of `dims` values: weight [k, dims] from N(0, 0.01), bias [k] of zeroes.
+/// A fresh head for `k` clusters over features of `dims` values. Its weight is [k, dims] from N(0, 0.01), its bias [k] of
+/// zeroes.
 pub fn initial_head(k: usize, dims: usize, seed: &Seed) -> Result<(Tensor, Tensor)> {
     let (k, dims) = (i64::try_from(k)?, i64::try_from(dims)?);
     let weight = normal("top_layer.weight", &[k, dims], LINEAR_DEVIATION, seed)?;
@@ -53,6 +54,14 @@ pub fn initial_projection(projection: Projection, seed: &Seed) -> Result<StateDi
         state.insert(name, tensor);
     }
     Ok(state)
+}
+
+/// What PyTorch draws for a linear layer of `dims` numbers: weight [classes, dims] and bias [classes]. Both are uniform
+/// within one over the root of `dims`.
+pub fn initial_linear(name: &str, classes: usize, dims: usize, seed: &Seed) -> Result<(Tensor, Tensor)> {
+    let (classes, most) = (i64::try_from(classes)?, 1.0 / (dims as f64).sqrt());
+    let weight = uniform(&format!("{name}.weight"), &[classes, i64::try_from(dims)?], most, seed)?;
+    Ok((weight, uniform(&format!("{name}.bias"), &[classes], most, seed)?))
 }
 
 fn uniform(name: &str, sides: &[i64], most: f64, seed: &Seed) -> Result<Tensor> {

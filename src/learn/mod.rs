@@ -14,6 +14,7 @@ mod eigen;
 mod empty_clusters;
 pub mod gpu;
 pub mod grouping;
+pub mod heads;
 pub mod health;
 pub mod initial;
 pub mod kmeans;

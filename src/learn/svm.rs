@@ -84,7 +84,7 @@ impl Machine {
             let mut descent = Descent::new(products, marks, rows);
             for (cost, sum) in costs.iter().zip(&mut sums) {
                 step()?;
-                descent.to_optimum(*cost, options.shown_weight);
+                descent.descend(*cost, options.shown_weight);
                 let answers: Vec<f64> = asked.iter().map(|row| descent.answers[*row]).collect();
                 *sum += average_precision(&answers, &shown);
             }
@@ -92,7 +92,7 @@ impl Machine {
         let best = sums.iter().enumerate().fold(0, |best, (at, sum)| if *sum > sums[best] { at } else { best });
         step()?;
         let mut descent = Descent::new(products, marks, known);
-        descent.to_optimum(costs[best], options.shown_weight);
+        descent.descend(costs[best], options.shown_weight);
         Ok(Self { shares: descent.shares, cost: costs[best] })
     }
 
@@ -144,7 +144,7 @@ impl<'a> Descent<'a> {
     }
 
     /// Continues where it is: the optimum of a lower cost is a good beginning.
-    fn to_optimum(&mut self, cost: f64, shown_weight: f64) {
+    fn descend(&mut self, cost: f64, shown_weight: f64) {
         for _ in 0..PASSES {
             shuffle(&mut self.rows, &mut self.order);
             let mut violation = 0.0_f64;

@@ -67,6 +67,7 @@ verbs![
     gallery::Gallery,
     generate::Generate,
     init::Init,
+    probe::published::LinearProbe,
     map::Map,
     neighbors::Neighbors,
     oddities::Oddities,

@@ -286,3 +286,72 @@ fn val_without_its_crops_is_refused_before_anything_runs_and_equal_numbers_of_ne
     let counts: Vec<_> = given.measures.iter().filter(|m| m.measure == "knn").map(|m| m.k).collect();
     assert_eq!(counts, [5, 120]);
 }
+
+/// The published linear probe of a random network, on crops of 72 pixels of which it takes 64.
+const PUBLISHED: &str = "name: published
+seed: 31
+epochs: 1
+once:
+  dataset: { stage: generate, with: { images: 160, size: 72 } }
+  crops: { stage: decode, from: { dataset: dataset }, with: { short_side: 72, crop: 72 } }
+  weights: { stage: init, with: { arch: alexnet, input: 64 } }
+  random: { stage: linear_probe, from: { dataset: dataset, crops: crops, weights: weights },
+    with: { layers: [conv2, conv5], epochs: 6, batch: 16, held_out: 0.25, calibrate: true } }
+each_epoch:
+  given: { stage: linear_probe, from: { dataset: dataset, crops: crops, weights: weights, random: random },
+    with: { layers: [conv2, conv5], epochs: 6, batch: 16, held_out: 0.25 } }
+";
+
+#[test]
+fn the_published_probe_learns_and_a_killed_one_ends_with_the_same_bytes() {
+    let run = ["run", "published.yaml", "--json"];
+    let space = || {
+        let space = Space::empty();
+        space.write("published.yaml", PUBLISHED);
+        space
+    };
+    let undisturbed = space();
+    undisturbed.run(&run).ok();
+    let random = evaluation(&undisturbed, "runs/published/random/evaluation.parquet");
+    let named: Vec<_> = random.measures.iter().map(|m| (m.layer.as_str(), m.measure.as_str())).collect();
+    let due = [("conv2", "linear"), ("conv2", "linear_last"), ("conv5", "linear"), ("conv5", "linear_last")];
+    assert_eq!(named, due);
+    for both in random.measures.chunks(2) {
+        assert_eq!((both[0].protocol.as_str(), both[0].images, both[0].k), ("published", 40, 0));
+        // Chance is one of the kinds.
+        assert!(both[0].value > 2.0 / f64::from(both[0].classes as u32) && both[0].value >= both[1].value, "{both:?}");
+    }
+    let given = evaluation(&undisturbed, "runs/published/given/epoch=0001/evaluation.parquet");
+    assert!(given.measures.iter().all(|measure| measure.random.is_some()));
+
+    let space = space();
+    let mut interrupted = space.start(&run);
+    let steps = |events: &[Event]| {
+        let of = |event: &Event| match event {
+            Event::Progress { node, done, .. } if node == "random@0" => Some(*done),
+            _ => None,
+        };
+        events.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    assert!(interrupted.until(|events| steps(events).last() > Some(&20)));
+    interrupted.signal(libc::SIGINT);
+    interrupted.wait().ended(75);
+    let rest = space.run(&run).ok().events();
+    assert!(steps(&rest)[0] > 20, "it resumes where it saved: {:?}", steps(&rest));
+    assert_eq!(space.digests_of("published"), undisturbed.digests_of("published"));
+}
+
+#[test]
+fn ten_crops_are_measured_and_crops_that_are_too_small_are_refused_before_anything_runs() {
+    let space = Space::empty();
+    space.write("published.yaml", PUBLISHED);
+    let few = ["--set", "random.epochs=1", "--set", "dataset.images=40"];
+    let args = ["run", "published.yaml", "-q", "--to", "random@0", "--set", "random.ten_crops=true"];
+    space.run(&[&args[..], &few].concat()).ok();
+    let random = evaluation(&space, "runs/published/random/evaluation.parquet");
+    assert!(random.measures.iter().all(|measure| (0.0..=1.0).contains(&measure.value)));
+    let small = ["plan", "published.yaml", "--set", "crops.crop=48"];
+    space.run(&small).ended(3).complains_of(&["the crops are 48 pixels wide and the network takes 64"]);
+    let other = ["run", "published.yaml", "-q", "--set", "given.lr=0.1", "--set", "dataset.images=40"];
+    space.run(&other).ended(1).complains_of(&["the evaluation at `random` is of other images"]);
+}

@@ -1,8 +1,10 @@
 //! probe: images with labels, weights -> evaluation: what a network's features are worth, beside a random network's.
 
+mod cuts;
 mod draw;
 mod images;
 mod measure;
+pub mod published;
 pub mod svm;
 pub mod verdict;
 
