@@ -112,21 +112,6 @@ impl Activations {
     }
 }
 
-impl Activations {
-    /// Products of some rows with others at length 1, with 1 added for a bias: rows x known.
-    pub fn products(&self, rows: Range<usize>, known: Range<usize>, device: Device) -> Result<Vec<f32>> {
-        let _guard = tch::no_grad_guard();
-        let known = self.unit(known, device)?.f_tr()?;
-        let mut all = Vec::with_capacity(rows.len() * known.size()[1] as usize);
-        for start in rows.clone().step_by(TOGETHER) {
-            let some = self.unit(start..(start + TOGETHER).min(rows.end), device)?;
-            let products = some.f_matmul(&known)?.f_add_scalar(1.0)?.f_to_device(Device::Cpu)?.f_contiguous()?;
-            all.extend(Vec::<f32>::try_from(products.f_flatten(0, -1)?)?);
-        }
-        Ok(all)
-    }
-}
-
 /// Appends the pixels of a range of images.
 pub type Next<'n> = dyn FnMut(Range<usize>, &mut Vec<u8>) -> Result<()> + 'n;
 

@@ -27,7 +27,8 @@ pub struct Options {
 /// order of ids, so no number of threads changes a cluster.
 ///
 /// # Errors
-/// If the tables do not fit together, or `step` ends it. `step` is told how many iterations are done.
+/// If the tables do not fit together, if the flow runs dry, or if `step` ends it. `step` is told how many iterations are
+/// done.
 pub fn cluster(
     ids: &[i32],
     distances: &[f32],
@@ -41,6 +42,12 @@ pub fn cluster(
     for done in 0..options.iterations {
         step(done)?;
         flow = graph.step(&flow, options.alpha);
+        ensure!(
+            flow.iter().all(|value| value.is_finite()),
+            "the flow runs dry: sigma = {} is too small for these distances, or alpha = {} too large",
+            options.sigma,
+            options.alpha
+        );
     }
     let mut ends = graph.ends(&flow);
     let mut members = vec![0_u64; ends.len()];

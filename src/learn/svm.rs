@@ -1,32 +1,49 @@
 //! svm: linear support vector machines with squared hinge loss, one a class, as VISSL measures features on VOC2007.
 //!
 //! The objective has a loss for each row: `C_i max(0, 1 - y_i (w x_i + b))^2`. To their sum it adds `|w|^2 / 2`, where `b` is
-//! one more weight. Its minimum is found in its dual by descent along one row at a time (Hsieh et al. 2008, as in
-//! LIBLINEAR). Each pass has an order of its own. Only products of rows are needed, so all classes, costs and folds share
-//! one table of them.
+//! one more weight. At its minimum `w` is a sum of the rows that have a loss, and their factors `f` solve `(K + D) f = y`.
+//! There `K` has these rows' products and `D` is diagonal, `1 / (2 C_i)`. Newton's method finds these rows (Chapelle 2007)
+//! and ends at the optimum itself, where LIBLINEAR ends near it. Only products of rows are needed, so all classes, costs and
+//! folds share one table of them.
 
-use super::order::shuffle;
-use crate::base::{Seed, Stream};
-use anyhow::{Result, ensure};
+use super::activations::Activations;
+use anyhow::{Context, Result, ensure};
+use std::ops::Range;
+use tch::{Device, Kind, Tensor};
 
-/// Passes after which the descent ends in any case; VISSL's number.
-const PASSES: usize = 2000;
-/// Violation of the optimum's conditions below which it ends; VISSL's number. At the beginning it is 1.
-const TOLERANCE: f64 = 1e-4;
+/// Newton steps after which there is no optimum to be found; ten are usual.
+const STEPS: usize = 200;
+/// Halvings of a step.
+const HALVINGS: usize = 30;
 
-/// Products of rows with rows to learn from, with one more for the bias: asked x known.
-pub struct Products {
-    /// Rows to learn from.
-    pub known: usize,
-    /// asked x known.
-    pub numbers: Vec<f32>,
-}
+/// Reports nothing and may end the work: it is called every second or so.
+pub type Step<'s> = dyn FnMut() -> Result<()> + 's;
+
+/// Products of rows at length 1 with each other, with 1 added for the bias: [rows, rows] in double precision.
+pub struct Products(Tensor);
 
 impl Products {
-    fn row(&self, row: usize) -> &[f32] {
-        &self.numbers[row * self.known..][..self.known]
+    /// Those of some rows of a layer.
+    pub fn of(x: &Activations, rows: Range<usize>, device: Device, step: &mut Step<'_>) -> Result<Self> {
+        let _guard = tch::no_grad_guard();
+        let known = x.unit(rows.clone(), device)?.f_tr()?;
+        let all = Tensor::f_zeros([rows.len() as i64, rows.len() as i64], (Kind::Double, device))?;
+        for start in rows.clone().step_by(ROWS) {
+            step()?;
+            let some = start..(start + ROWS).min(rows.end);
+            let place = all.f_narrow(0, (start - rows.start) as i64, some.len() as i64)?;
+            place.shallow_clone().f_copy_(&x.unit(some, device)?.f_matmul(&known)?.f_add_scalar(1.0)?)?;
+        }
+        Ok(Self(all))
+    }
+
+    fn rows(&self) -> usize {
+        self.0.size()[0] as usize
     }
 }
+
+/// Rows in one product.
+const ROWS: usize = 256;
 
 /// What a row is to a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,26 +70,22 @@ pub struct Options<'a> {
 /// The machine of a class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
-    /// Of each row that was learned from: its share in the answers, with its sign.
-    shares: Vec<f64>,
+    /// Of each row that was learned from: its factor.
+    factors: Vec<f64>,
     /// The cost that cross-validation chose.
     pub cost: f64,
 }
 
 impl Machine {
     /// Fits the machine of a class. Its cost has the best mean average precision over the folds; of equals the first.
-    /// `products` are of the rows to learn from with themselves.
+    /// `products` are those of the rows to learn from.
     ///
     /// # Errors
-    /// If fewer rows show the class, or do not, than there are folds; if `step` ends it.
-    pub fn fit(
-        products: &Products,
-        marks: &[Mark],
-        options: Options<'_>,
-        step: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Self> {
+    /// If fewer rows show the class than there are folds, or fewer do not. If a cost is too large for these rows, or `step`
+    /// ends it.
+    pub fn fit(products: &Products, marks: &[Mark], options: Options<'_>, step: &mut Step<'_>) -> Result<Self> {
         let Options { costs, folds, .. } = options;
-        ensure!(marks.len() == products.known, "BUG: {} marks of {} rows", marks.len(), products.known);
+        ensure!(marks.len() == products.rows(), "BUG: {} marks of {} rows", marks.len(), products.rows());
         let known: Vec<usize> = (0..marks.len()).filter(|row| marks[*row] != Mark::Difficult).collect();
         let of_fold = folds_of(&known, marks, folds)?;
         let mut sums = vec![0.0; costs.len()];
@@ -81,26 +94,54 @@ impl Machine {
             let rows: Vec<usize> = part(false).map(|(row, _)| *row).collect();
             let asked: Vec<usize> = part(true).map(|(row, _)| *row).collect();
             let shown: Vec<bool> = asked.iter().map(|row| marks[*row] == Mark::Shown).collect();
-            let mut descent = Descent::new(products, marks, rows);
+            let mut newton = Newton::new(products, marks, rows);
             for (cost, sum) in costs.iter().zip(&mut sums) {
-                step()?;
-                descent.descend(*cost, options.shown_weight);
-                let answers: Vec<f64> = asked.iter().map(|row| descent.answers[*row]).collect();
+                newton.descend(*cost, options.shown_weight, step)?;
+                let answers: Vec<f64> = asked.iter().map(|row| newton.answers[*row]).collect();
                 *sum += average_precision(&answers, &shown);
             }
         }
         let best = sums.iter().enumerate().fold(0, |best, (at, sum)| if *sum > sums[best] { at } else { best });
-        step()?;
-        let mut descent = Descent::new(products, marks, known);
-        descent.descend(costs[best], options.shown_weight);
-        Ok(Self { shares: descent.shares, cost: costs[best] })
+        let mut newton = Newton::new(products, marks, known);
+        newton.descend(costs[best], options.shown_weight, step)?;
+        Ok(Self { factors: newton.factors, cost: costs[best] })
     }
+}
 
-    /// Its answers to other rows, whose products with those learned from these are.
-    pub fn answers(&self, products: &Products) -> Vec<f64> {
-        let rows = products.numbers.chunks(products.known);
-        rows.map(|row| row.iter().zip(&self.shares).map(|(product, share)| f64::from(*product) * share).sum()).collect()
+/// The answers of several machines to some rows: machines x asked. `known` are the rows that they were fitted on.
+pub fn answers(
+    machines: &[Machine],
+    x: &Activations,
+    known: Range<usize>,
+    asked: Range<usize>,
+    device: Device,
+    step: &mut Step<'_>,
+) -> Result<Vec<Vec<f64>>> {
+    let _guard = tch::no_grad_guard();
+    let sides = [machines.len() as i64, known.len() as i64];
+    let factors: Vec<f64> = machines.iter().flat_map(|machine| machine.factors.iter().copied()).collect();
+    let factors = Tensor::f_from_slice(&factors)?.f_view(sides)?.f_to_device(device)?;
+    let bias = factors.f_sum_dim_intlist([1i64].as_slice(), true, Kind::Double)?;
+    let mut weights = Tensor::f_zeros([sides[0], x.dims() as i64], (Kind::Double, device))?;
+    let blocks = |rows: &Range<usize>| {
+        let end = rows.end;
+        rows.clone().step_by(ROWS).map(move |start| start..(start + ROWS).min(end))
+    };
+    for some in blocks(&known) {
+        step()?;
+        let part = factors.f_narrow(1, (some.start - known.start) as i64, some.len() as i64)?;
+        weights = weights.f_add(&part.f_matmul(&x.unit(some, device)?.f_to_kind(Kind::Double)?)?)?;
     }
+    let mut found = vec![Vec::with_capacity(asked.len()); machines.len()];
+    for some in blocks(&asked) {
+        step()?;
+        let count = some.len();
+        let rows = x.unit(some, device)?.f_to_kind(Kind::Double)?;
+        let answers = weights.f_matmul(&rows.f_tr()?)?.f_add(&bias)?.f_to_device(Device::Cpu)?.f_contiguous()?;
+        let answers = Vec::<f64>::try_from(answers.f_flatten(0, -1)?)?;
+        found.iter_mut().zip(answers.chunks(count)).for_each(|(all, some)| all.extend_from_slice(some));
+    }
+    Ok(found)
 }
 
 /// The fold of each of some rows: both kinds are spread evenly, in their order, as scikit-learn's `StratifiedKFold` does.
@@ -115,63 +156,104 @@ fn folds_of(rows: &[usize], marks: &[Mark], folds: usize) -> Result<Vec<usize>> 
     let of_kind =
         |fold: usize, is_first: bool| (fold..all).step_by(folds).filter(|at| (*at < before) == is_first).count();
     let mut next = [true, false].map(|is_first| {
-        (0..folds)
-            .flat_map(move |fold| std::iter::repeat_n(fold, of_kind(fold, is_first)))
-            .collect::<Vec<_>>()
-            .into_iter()
+        let each = (0..folds).flat_map(move |fold| std::iter::repeat_n(fold, of_kind(fold, is_first)));
+        each.collect::<Vec<_>>().into_iter()
     });
     Ok(rows.iter().map(|row| next[usize::from(marks[*row] != first)].next().unwrap_or_default()).collect())
 }
 
-/// The descent for one class and some of the rows.
-struct Descent<'a> {
-    products: &'a Products,
+/// Newton's method for one class and some of the rows.
+struct Newton<'a> {
+    products: &'a Tensor,
     signs: Vec<f64>,
+    /// Rows to learn from.
     rows: Vec<usize>,
-    /// Of every row: its multiplier times its sign.
-    shares: Vec<f64>,
+    /// Of every row: its factor in `w`.
+    factors: Vec<f64>,
     /// Of every row, those that are held out too: what the machine answers.
     answers: Vec<f64>,
-    order: Stream,
 }
 
-impl<'a> Descent<'a> {
+impl<'a> Newton<'a> {
     fn new(products: &'a Products, marks: &[Mark], rows: Vec<usize>) -> Self {
         let signs = marks.iter().map(|mark| if *mark == Mark::Shown { 1.0 } else { -1.0 }).collect();
         let none = vec![0.0; marks.len()];
-        let order = Seed::of_node(0, "svm").stream("order", 0);
-        Self { products, signs, rows, shares: none.clone(), answers: none, order }
+        Self { products: &products.0, signs, rows, factors: none.clone(), answers: none }
     }
 
     /// Continues where it is: the optimum of a lower cost is a good beginning.
-    fn descend(&mut self, cost: f64, shown_weight: f64) {
-        for _ in 0..PASSES {
-            shuffle(&mut self.rows, &mut self.order);
-            let mut violation = 0.0_f64;
-            for at in 0..self.rows.len() {
-                let row = self.rows[at];
-                let sign = self.signs[row];
-                let own = 1.0 / (2.0 * cost * if sign > 0.0 { shown_weight } else { 1.0 });
-                let multiplier = self.shares[row] * sign;
-                let slope = sign * self.answers[row] - 1.0 + own * multiplier;
-                let way = if multiplier > 0.0 { slope } else { slope.min(0.0) };
-                violation = violation.max(way.abs());
-                if way == 0.0 {
-                    continue;
+    fn descend(&mut self, cost: f64, shown_weight: f64, step: &mut Step<'_>) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        let cost_of = |sign: f64| cost * if sign > 0.0 { shown_weight } else { 1.0 };
+        let mut value = self.objective(&self.factors, &self.answers, &cost_of);
+        for _ in 0..STEPS {
+            step()?;
+            let lossy = |row: &&usize| self.signs[**row] * self.answers[**row] < 1.0;
+            let active: Vec<usize> = self.rows.iter().filter(lossy).copied().collect();
+            let (factors, answers) = self.solved(&active, &cost_of)?;
+            let mix = |from: &[f64], to: &[f64], rate: f64| -> Vec<f64> {
+                from.iter().zip(to).map(|(from, to)| from + rate * (to - from)).collect()
+            };
+            let mut rate = 1.0;
+            let mut better = None;
+            for _ in 0..HALVINGS {
+                let next = (mix(&self.factors, &factors, rate), mix(&self.answers, &answers, rate));
+                let found = self.objective(&next.0, &next.1, &cost_of);
+                // Rounding may hide the last of the way.
+                if found <= value + 1e-12 * value.abs() {
+                    better = Some((next, found));
+                    break;
                 }
-                let products = self.products.row(row);
-                let next = (multiplier - slope / (f64::from(products[row]) + own)).max(0.0);
-                let change = (next - multiplier) * sign;
-                self.shares[row] = next * sign;
-                self.answers
-                    .iter_mut()
-                    .zip(products)
-                    .for_each(|(answer, product)| *answer += change * f64::from(*product));
+                rate /= 2.0;
             }
-            if violation < TOLERANCE {
-                break;
+            let Some(((factors, answers), found)) = better else { return Ok(()) };
+            let is_there = rate == 1.0
+                && self.rows.iter().all(|row| {
+                    let loses = |answers: &[f64]| self.signs[*row] * answers[*row] < 1.0;
+                    loses(&answers) == loses(&self.answers)
+                });
+            let gained = value - found;
+            (self.factors, self.answers, value) = (factors, answers, found);
+            if is_there || gained <= 1e-13 * value.abs() {
+                return Ok(());
             }
         }
+        Ok(())
+    }
+
+    /// `|w|^2 / 2` and the losses.
+    fn objective(&self, factors: &[f64], answers: &[f64], cost_of: &dyn Fn(f64) -> f64) -> f64 {
+        let length: f64 = factors.iter().zip(answers).map(|(factor, answer)| factor * answer).sum();
+        let loss = |row: &usize| {
+            let sign = self.signs[*row];
+            cost_of(sign) * (1.0 - sign * answers[*row]).max(0.0).powi(2)
+        };
+        length / 2.0 + self.rows.iter().map(loss).sum::<f64>()
+    }
+
+    /// The factors that would be best if exactly the `active` rows had a loss, and every row's answer then.
+    fn solved(&self, active: &[usize], cost_of: &dyn Fn(f64) -> f64) -> Result<(Vec<f64>, Vec<f64>)> {
+        let mut factors = vec![0.0; self.factors.len()];
+        if active.is_empty() {
+            return Ok((factors.clone(), factors));
+        }
+        let device = self.products.device();
+        let of = |each: &dyn Fn(&usize) -> f64| -> Result<Tensor> {
+            Ok(Tensor::f_from_slice(&active.iter().map(each).collect::<Vec<f64>>())?.f_to_device(device)?)
+        };
+        let places: Vec<i64> = active.iter().map(|row| *row as i64).collect();
+        let places = Tensor::f_from_slice(&places)?.f_to_device(device)?;
+        let columns = self.products.f_index_select(1, &places)?;
+        let mut square = columns.f_index_select(0, &places)?;
+        square.f_diagonal(0, 0, 1)?.f_add_(&of(&|row| 1.0 / (2.0 * cost_of(self.signs[*row])))?)?;
+        let too_large = "the products of these rows leave no room for so large a cost: leave the largest of costs out";
+        square = square.f_linalg_cholesky(false).context(too_large)?;
+        let signs = of(&|row| self.signs[*row])?.f_unsqueeze(1)?;
+        let solution = signs.f_cholesky_solve(&square, false)?;
+        let answers = Vec::<f64>::try_from(columns.f_matmul(&solution)?.f_flatten(0, -1)?.f_to_device(Device::Cpu)?)?;
+        let solution = Vec::<f64>::try_from(solution.f_flatten(0, -1)?.f_to_device(Device::Cpu)?)?;
+        active.iter().zip(solution).for_each(|(row, factor)| factors[*row] = factor);
+        Ok((factors, answers))
     }
 }
 
@@ -209,4 +291,55 @@ fn curve(answers: &[f64], shown: &[bool]) -> Vec<(f64, f64)> {
         }
     }
     points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Seed;
+    use crate::base::draw::unit;
+    use half::f16;
+
+    #[test]
+    fn at_the_optimum_every_factor_is_its_rows_loss() {
+        let (rows, dims) = (60, 5);
+        let mut stream = Seed::of_node(31, "svm").stream("rows", 0);
+        let numbers = (0..rows * dims).map(|_| f16::from_f64(unit(&mut stream) - 0.3)).collect();
+        let x = Activations::of("some", dims, numbers).unwrap();
+        let products = Products::of(&x, 0..rows, Device::Cpu, &mut || Ok(())).unwrap();
+        let mark = |row: usize| match (row * 7 % 10, x.row(row)[0] > 0.2) {
+            (0, _) => Mark::Difficult,
+            (1, shown) | (_, shown) if shown != (row % 9 == 0) => Mark::Shown,
+            _ => Mark::Absent,
+        };
+        let marks: Vec<Mark> = (0..rows).map(mark).collect();
+        let known: Vec<usize> = (0..rows).filter(|row| marks[*row] != Mark::Difficult).collect();
+        let mut newton = Newton::new(&products, &marks, known.clone());
+        for cost in [0.01, 1.0, 100.0] {
+            newton.descend(cost, 2.0, &mut || Ok(())).unwrap();
+            for row in 0..rows {
+                let sign = newton.signs[row];
+                let weight = if sign > 0.0 { 2.0 * cost } else { cost };
+                let loss = (1.0 - sign * newton.answers[row]).max(0.0);
+                let due = if known.contains(&row) { sign * 2.0 * weight * loss } else { 0.0 };
+                assert!((newton.factors[row] - due).abs() < 1e-6 * cost.max(1.0), "{row} at {cost}");
+            }
+        }
+        let options = Options { costs: &[0.1, 1.0], shown_weight: 2.0, folds: 3 };
+        let machine = Machine::fit(&products, &marks, options, &mut || Ok(())).unwrap();
+        let found = answers(std::slice::from_ref(&machine), &x, 0..rows, 0..rows, Device::Cpu, &mut || Ok(())).unwrap();
+        newton = Newton::new(&products, &marks, known);
+        newton.descend(machine.cost, 2.0, &mut || Ok(())).unwrap();
+        assert!(found[0].iter().zip(&newton.answers).all(|(a, b)| (a - b).abs() < 1e-4));
+    }
+
+    #[test]
+    fn precision_counts_equal_answers_together_and_falls_to_none() {
+        let shown = [true, false, true, false];
+        assert!((average_precision(&[4.0, 3.0, 2.0, 1.0], &shown) - (0.5 + 0.5 * 2.0 / 3.0)).abs() < 1e-12);
+        assert!((average_precision(&[1.0; 4], &shown) - 0.5).abs() < 1e-12);
+        assert_eq!((average_precision(&[1.0; 2], &[false; 2]), eleven_points(&[1.0; 2], &[false; 2])), (0.0, 0.0));
+        let points = (6.0 + 5.0 * 2.0 / 3.0) / 11.0;
+        assert!((eleven_points(&[4.0, 3.0, 2.0, 1.0], &shown) - points).abs() < 1e-12);
+    }
 }

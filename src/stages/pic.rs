@@ -1,5 +1,6 @@
 //! pic: vectors, neighbors -> clusters: power-iteration clustering, which finds the number of clusters itself.
 
+use crate::base::ClusterId;
 use crate::engine::{Context, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::centroids::CENTROIDS;
 use crate::format::clusters::{self, ITERATIONS, write_iterations};
@@ -29,7 +30,7 @@ pub struct Pic {
     pub sigma: f64,
     /// Share of the flow that comes over the edges; 0.001 is published.
     #[serde(default = "default_alpha")]
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.000001, max = 1.0))]
     pub alpha: f64,
     /// Steps of the flow; 200 is published.
     #[serde(default = "default_iterations")]
@@ -63,7 +64,7 @@ impl Stage for Pic {
     fn check(&self, _: &Facts) -> anyhow::Result<()> {
         let Self { sigma, alpha, iterations } = *self;
         ensure!(sigma.is_finite() && sigma >= 1e-6, "sigma is {sigma}, not a number from 0.000001 on");
-        ensure!((0.0..=1.0).contains(&alpha), "alpha is {alpha}, not between 0 and 1");
+        ensure!((1e-6..=1.0).contains(&alpha), "alpha is {alpha}, not between 0.000001 and 1");
         ensure!((1..=10_000).contains(&iterations), "iterations is {iterations}, not between 1 and 10000");
         Ok(())
     }
@@ -87,7 +88,7 @@ impl Stage for Pic {
         let sums = Sums::of(&vectors, dims, &members, k as usize)?;
         let mut centroids = vec![0.0; k as usize * dims];
         sums.mean(&mut centroids);
-        let nearest = assign(&vectors, &centroids, dims, &mut *assigner_on(cx.device())?)?;
+        let nearest = nearest(&vectors, &centroids, dims, cx)?;
         // Where another centroid is nearer, the margin of an image's own is none.
         members.seconds = nearest.seconds.clone();
         for (row, first) in nearest.clusters.iter().enumerate() {
@@ -98,6 +99,9 @@ impl Stage for Pic {
         let margin = members.margins(&vectors, &centroids, dims)?;
         let distance = members.distances_to(&vectors, &centroids, dims)?;
         cx.metric("clusters", k.into());
+        if let Some(warning) = mostly_alone(&members.clusters, k, &near, self.sigma) {
+            cx.warn("mostly_alone", &warning);
+        }
         let objective = distance.iter().map(|distance| f64::from(*distance)).sum();
         let once = Iteration { objective, splits: 0, empty: 0, moved: rows as u64 };
         let clusters = Clusters { k, cluster_id: members.clusters, distance, margin };
@@ -106,4 +110,40 @@ impl Stage for Pic {
         cx.write_part(CENTROIDS.file, |out| centroids.write(out).map(drop))?;
         cx.write_part(ITERATIONS.file, |out| write_iterations(out, &[once]).map(drop))
     }
+}
+
+/// Products of two numbers in one search: some seconds on two cores.
+const TOGETHER: usize = 1 << 36;
+
+/// The nearest centroids of each vector, in pieces, so that the search can be stopped.
+fn nearest(vectors: &[&[f32]], centroids: &[f32], dims: usize, cx: &Context<'_>) -> anyhow::Result<Assignment> {
+    let mut assigner = assigner_on(cx.device())?;
+    let rows = (TOGETHER / centroids.len().max(1)).max(256);
+    let total = vectors.iter().map(|slice| slice.len() / dims).sum::<usize>() as u64;
+    let mut all = Assignment::default();
+    for piece in vectors.iter().flat_map(|slice| slice.chunks(rows * dims)) {
+        cx.progress(all.clusters.len() as u64, total, "images");
+        cx.checkpoint()?;
+        let found = assign(&[piece], centroids, dims, &mut *assigner)?;
+        all.clusters.extend(found.clusters);
+        all.distances.extend(found.distances);
+        all.seconds.extend(found.seconds);
+    }
+    Ok(all)
+}
+
+/// What to say where more than half of the images are alone in their clusters: no flow reaches their neighbours.
+fn mostly_alone(clusters: &[ClusterId], k: u32, near: &Neighbors, sigma: f64) -> Option<String> {
+    let mut sizes = vec![0_u64; k as usize];
+    clusters.iter().for_each(|cluster| sizes[cluster.index()] += 1);
+    let (alone, images) = (sizes.iter().filter(|size| **size == 1).count(), clusters.len());
+    let mut nearest: Vec<f32> = near.distances.iter().step_by(near.n).copied().collect();
+    nearest.sort_by(f32::total_cmp);
+    let median = nearest.get(nearest.len() / 2).map_or(0.0, |squared| f64::from(*squared).sqrt());
+    (2 * alone > images).then(|| {
+        format!(
+            "{alone} of {images} images are alone in their clusters. The nearest neighbour is {median:.3} away in the median, and \
+             sigma is {sigma}: raise sigma, or the neighbours' n"
+        )
+    })
 }

@@ -4,7 +4,7 @@ use crate::base::Digest;
 use crate::engine::{Context, Facts, Keep, Noun, Pool, Port, Stage};
 use crate::format::marks::{MARKS as TABLE, Mark, write_marks};
 use crate::stages::MARKS;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ impl Stage for Voc {
             names.len()
         };
         cx.note(format!(
-            "{labels} labels; {} images to learn from ({}), {} to measure ({})",
+            "labels: {labels}; images to learn from: {} ({}), to measure: {} ({})",
             images(false),
             self.learn,
             images(true),
@@ -105,7 +105,11 @@ impl Voc {
         let ending = format!("_{}.txt", self.learn);
         for entry in entries {
             let name = entry.with_context(|| format!("reading {shown}"))?.file_name();
-            let Some(label) = name.to_str().and_then(|name| name.strip_suffix(&ending)) else { continue };
+            let Some(name) = name.to_str() else {
+                bail!("{shown} has a list whose name is not UTF-8: {}. Rename it", name.display())
+            };
+            // What macOS keeps of a list beside it is none.
+            let Some(label) = name.strip_suffix(&ending).filter(|label| !label.starts_with('.')) else { continue };
             let read = |set: &str| {
                 let path = folder.join(format!("{label}_{set}.txt"));
                 text_of(&path).map(|text| (path, text))
@@ -124,7 +128,10 @@ fn text_of(path: &Path) -> anyhow::Result<String> {
     let shown = path.display();
     let about = fs::metadata(path).with_context(|| format!("no list at {shown}; every label needs both sets"))?;
     ensure!(about.is_file() && about.len() <= LARGEST, "{shown} is no list of images");
-    fs::read_to_string(path).with_context(|| format!("reading {shown}"))
+    let bytes = fs::read(path).with_context(|| format!("reading {shown}"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| anyhow!("{shown} is no text in UTF-8; replace it by a list of images"))?;
+    Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }
 
 impl Lists {

@@ -130,10 +130,11 @@ class Space:
         own = ("events.jsonl", ".index.json", ".lock")
         files = [path for path in self.results.rglob("*") if path.is_file() and path.name not in own]
         found = {str(path.relative_to(self.results)): hashlib.sha1(path.read_bytes()).hexdigest() for path in files}
-        # The page counts interruptions and wall time. It must be there, and whole.
+        # The page counts interruptions and wall time, so its bytes differ. It must be whole.
         page = self.results / "report.html"
         if page.is_file():
-            found["report.html"] = page.read_bytes().rstrip().endswith(b"</html>")
+            found["report.html"] = "whole" if page.read_bytes().rstrip().endswith(b"</html>") else "cut short"
+            assert found["report.html"] == "whole", page
         return found
 
     def tmp(self):

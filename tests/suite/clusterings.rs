@@ -111,7 +111,12 @@ fn a_run_trains_on_the_clusters_of_the_flow_and_any_threads_find_the_same() {
         assert_eq!(centroids.sizes, sizes);
         assert!(clusters.margin.iter().chain(&clusters.distance).all(|number| *number >= 0.0));
         space.run(&["export", "onnx", "tiny"]).ended(1).complains_of(&["the clusters of pic follow a flow"]);
-        space.run(&["assign", "tiny", "--images", "images"]).ended(2).complains_of(&["run tiny has no clusters"]);
+        space.run(&["assign", "tiny", "--images", "images"]).ended(2).complains_of(&["follow a flow (pic)"]);
     }
     assert_eq!(digests[0], digests[1]);
+    let space = by_flow();
+    let alone = ["run", "tiny.yaml", "--to", "clusters@1", "--set", "clusters.sigma=0.01"];
+    space.run(&alone).ok().complains_of(&["warning (mostly_alone): clusters@1: 60 of 60 images are alone"]);
+    let dry = ["run", "tiny.yaml", "--to", "clusters@1", "--set", "clusters.sigma=0.001", "--set", "clusters.alpha=1"];
+    space.run(&dry).ended(1).complains_of(&["the flow runs dry: sigma = 0.001"]);
 }

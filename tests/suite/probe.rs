@@ -346,12 +346,13 @@ fn ten_crops_are_measured_and_crops_that_are_too_small_are_refused_before_anythi
     let space = Space::empty();
     space.write("published.yaml", PUBLISHED);
     let few = ["--set", "random.epochs=1", "--set", "dataset.images=40"];
-    let args = ["run", "published.yaml", "-q", "--to", "random@0", "--set", "random.ten_crops=true"];
+    let ten = ["--set", "random.ten_crops=true", "--set", "given.ten_crops=true", "--set", "given.epochs=1"];
+    let args = [&["run", "published.yaml", "-q", "--to", "random@0"][..], &ten].concat();
     space.run(&[&args[..], &few].concat()).ok();
     let random = evaluation(&space, "runs/published/random/evaluation.parquet");
     assert!(random.measures.iter().all(|measure| (0.0..=1.0).contains(&measure.value)));
     let small = ["plan", "published.yaml", "--set", "crops.crop=48"];
     space.run(&small).ended(3).complains_of(&["the crops are 48 pixels wide and the network takes 64"]);
-    let other = ["run", "published.yaml", "-q", "--set", "given.lr=0.1", "--set", "dataset.images=40"];
-    space.run(&other).ended(1).complains_of(&["the evaluation at `random` is of other images"]);
+    let other = ["plan", "published.yaml", "--set", "given.lr=0.1"];
+    space.run(&other).ended(3).complains_of(&["the evaluation at `random` has another lr"]);
 }

@@ -41,6 +41,12 @@ impl<'a> Model<'a> {
         let run = Run { store, name, plan, keys: store.node_keys(name) };
         let routes = run.routes();
         let Some(last) = routes.keys().next_back() else {
+            if plan.order().iter().any(|id| plan.node(*id).stage.def().verb == "pic") {
+                return Err(CliError::Usage(format!(
+                    "the clusters of run {name} follow a flow (pic), and no rule finds that of another image. Cluster by the \
+                     stage cluster to assign new images"
+                )));
+            }
             return Err(CliError::Usage(format!(
                 "run {name} has no clusters that images could go to: none is made of whitened features. To its pipeline, add \
                  nodes of the stages extract, whiten and cluster"

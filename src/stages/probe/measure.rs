@@ -145,7 +145,7 @@ fn is_among(taps: &[Tap], measure: &Measure) -> bool {
 }
 
 /// Saves the measures of these layers.
-fn save(taps: &[Tap], plan: &Evaluation, cx: &mut Context<'_>) -> anyhow::Result<()> {
+pub(super) fn save(taps: &[Tap], plan: &Evaluation, cx: &mut Context<'_>) -> anyhow::Result<()> {
     let measures = plan.measures.iter().filter(|measure| is_among(taps, measure)).cloned().collect();
     let so_far = Evaluation { measures, ..plan.clone() };
     let name = name_of(taps.len());
@@ -154,7 +154,7 @@ fn save(taps: &[Tap], plan: &Evaluation, cx: &mut Context<'_>) -> anyhow::Result
 }
 
 /// Takes over what an interrupted run measured, and counts its layers.
-fn resumed(taps: &[Tap], plan: &mut Evaluation, cx: &mut Context<'_>) -> anyhow::Result<usize> {
+pub(super) fn resumed(taps: &[Tap], plan: &mut Evaluation, cx: &mut Context<'_>) -> anyhow::Result<usize> {
     let Some((name, saved)) = cx.saved((1..taps.len()).rev().map(name_of))? else { return Ok(0) };
     let opened = saved.part(TABLE.file).and_then(|bytes| Ok(Evaluation::open(&bytes)?));
     let saved = match opened {

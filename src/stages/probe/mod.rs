@@ -138,14 +138,7 @@ impl Stage for Probe {
             layers(&self.layers, &shape)?;
         }
         ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
-        for (name, value) in self.compared() {
-            let theirs = inputs.get("random", name).unwrap_or(value);
-            ensure!(
-                theirs == value,
-                "the evaluation at `random` has another {name}. Give both nodes the same parameters"
-            );
-        }
-        Ok(())
+        compare(inputs, &self.compared())
     }
 
     /// Tells probes that read this one as their `random`, before anything runs.
@@ -195,6 +188,15 @@ impl Stage for Probe {
     }
 }
 
+/// Refuses an evaluation at `random` that was made with other parameters.
+fn compare(inputs: &InputSizes<'_>, mine: &[(&'static str, u64)]) -> anyhow::Result<()> {
+    for (name, value) in mine {
+        let theirs = inputs.get("random", name).unwrap_or(*value);
+        ensure!(theirs == *value, "the evaluation at `random` has another {name}. Give both nodes the same parameters");
+    }
+    Ok(())
+}
+
 fn check_side(port: &str, side: u64, input: u64) -> anyhow::Result<()> {
     ensure!(
         side == input,
@@ -225,8 +227,8 @@ fn add_random(measures: &mut [Measure], subject: &Subject, cx: &Context<'_>) -> 
     ensure!(mine == theirs, "the evaluation at `random` is of the network {theirs}, and the weights are of {mine}");
     ensure!(
         subject.draw == *draw,
-        "the evaluation at `random` is of other images. Give both nodes the same images, and the same held_out, \
-         learn_from, measure_on and seed"
+        "the evaluation at `random` is of other images. Give both nodes the same images, and the same parameters that \
+         choose among them"
     );
     ensure!(
         subject.decay.to_bits() == decay.to_bits(),

@@ -3,8 +3,7 @@
 use super::cuts::Cuts;
 use super::draw::{Drawn, Sizes as DrawSizes, draw};
 use super::images::{self, Images};
-use super::{BATCH, CALIBRATED_AFTER, UNCALIBRATED, add_random, layers, verdict};
-use crate::base::Digest;
+use super::{BATCH, CALIBRATED_AFTER, UNCALIBRATED, add_random, compare, layers, verdict};
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::dataset::IMAGES;
 use crate::format::evaluation::{EVALUATION as TABLE, Subject};
@@ -152,11 +151,12 @@ impl Stage for LinearProbe {
         }
         ensure!(!(self.calibrate && weights::are_trained(inputs)), "{CALIBRATED_AFTER}");
         ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
+        compare(inputs, &self.compared())?;
         weights::planned(inputs).map_or(Ok(()), |shape| layers(&self.layers, &shape).map(drop))
     }
 
     fn sizes(&self, _: &InputSizes<'_>) -> Sizes {
-        vec![("calibrated", self.calibrate.into())]
+        [("calibrated", self.calibrate.into())].into_iter().chain(self.compared()).collect()
     }
 
     fn estimate(&self, _: &Facts) -> Option<u64> {
@@ -177,8 +177,8 @@ impl Stage for LinearProbe {
         check_room("crops", images.side.into(), shape.input.into())?;
         let taps = layers(&self.layers, &shape)?;
         let mut measures = self.plan(&taps, &drawn);
-        let draw = Digest::of(format!("{} {}", drawn.digest(&images.dataset, val), self.settings()).as_bytes());
-        let subject = Subject { net: serde_json::to_string(&shape)?, draw: draw.to_string(), decay: self.weight_decay };
+        let draw = drawn.digest(&images.dataset, val).to_string();
+        let subject = Subject { net: serde_json::to_string(&shape)?, draw, decay: self.weight_decay };
         add_random(&mut measures, &subject, cx)?;
 
         let on = device::open(cx.device().parse()?)?;
@@ -246,10 +246,20 @@ fn check_room(port: &str, side: u64, input: u64) -> anyhow::Result<()> {
 }
 
 impl LinearProbe {
-    /// What two evaluations must share to be compared.
-    fn settings(&self) -> String {
-        let Self { epochs, batch, lr, momentum, weight_decay, ten_crops, .. } = self;
-        format!("{epochs} {batch} {lr} {momentum} {weight_decay} {ten_crops}")
+    /// Parameters that it shares with its `random`, as whole numbers.
+    fn compared(&self) -> [(&'static str, u64); 10] {
+        [
+            ("epochs", self.epochs.into()),
+            ("batch", self.batch.into()),
+            ("lr", self.lr.to_bits()),
+            ("momentum", self.momentum.to_bits()),
+            ("weight_decay", self.weight_decay.to_bits()),
+            ("ten_crops", self.ten_crops.into()),
+            ("held_out", self.held_out.to_bits()),
+            ("learn_from", self.learn_from.into()),
+            ("measure_on", self.measure_on.into()),
+            ("seed", self.seed.into()),
+        ]
     }
 
     fn draw_sizes(&self) -> DrawSizes {

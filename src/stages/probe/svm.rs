@@ -1,8 +1,8 @@
 //! svm: images with marks, weights -> evaluation: how well linear machines on frozen features find what images show.
 
 use super::images::Images;
-use super::measure::{BEYOND_HALF, MAP, MAP_11, beyond};
-use super::{BATCH, CALIBRATED_AFTER, UNCALIBRATED, add_random, check_side, draw::Pick, layers, verdict};
+use super::measure::{BEYOND_HALF, MAP, MAP_11, beyond, resumed, save};
+use super::{BATCH, CALIBRATED_AFTER, UNCALIBRATED, add_random, check_side, compare, draw::Pick, layers, verdict};
 use crate::base::{Digest, ImageId};
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::dataset::IMAGES;
@@ -13,10 +13,9 @@ use crate::learn::activations::{Activations, collect};
 use crate::learn::calibrate::calibrated;
 use crate::learn::device;
 use crate::learn::net::Net;
-use crate::learn::svm::{Machine, Mark, Options, Products, average_precision, eleven_points};
+use crate::learn::svm::{Machine, Mark, Options, Products, answers, average_precision, eleven_points};
 use crate::stages::{CROPS, DATASET, EVALUATION, MARKS, WEIGHTS, weights};
 use anyhow::{Context as _, bail, ensure};
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +61,9 @@ fn default_shown_weight() -> f64 {
     2.0
 }
 
+/// Images to learn from, at most: the products of each pair take 3.2 GB.
+const MOST: usize = 20_000;
+
 impl Stage for Svm {
     const VERB: &'static str = "svm";
     const VERSION: u32 = 1;
@@ -99,11 +101,12 @@ impl Stage for Svm {
         }
         ensure!(!(self.calibrate && weights::are_trained(inputs)), "{CALIBRATED_AFTER}");
         ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
+        compare(inputs, &self.compared())?;
         weights::planned(inputs).map_or(Ok(()), |shape| layers(&self.layers, &shape).map(drop))
     }
 
     fn sizes(&self, _: &InputSizes<'_>) -> Sizes {
-        vec![("calibrated", self.calibrate.into())]
+        [("calibrated", self.calibrate.into())].into_iter().chain(self.compared()).collect()
     }
 
     fn estimate(&self, _: &Facts) -> Option<u64> {
@@ -132,8 +135,7 @@ impl Stage for Svm {
         };
         let mut measures: Vec<_> =
             taps.iter().flat_map(|tap| [MAP, MAP_11].map(|name| measure(&tap.name, name))).collect();
-        let settings = format!("{:?} {} {}", self.costs, self.folds, self.shown_weight);
-        let draw = asked.digest(&images.dataset, &settings);
+        let draw = asked.digest(&images.dataset);
         let subject = Subject { net: serde_json::to_string(&shape)?, draw: draw.to_string(), decay: 0.0 };
         add_random(&mut measures, &subject, cx)?;
 
@@ -158,63 +160,76 @@ impl Stage for Svm {
         };
         let net = Net::load(&shape, &state, on)?;
         let count = asked.picks.len();
+        let mut evaluation = Evaluation { calibrated: self.calibrate, subject, measures };
         // What a person sees as done: each layer passes the images, and fits a machine a label.
-        let total = (taps.len() * (count + asked.labels.len())) as u64;
-        let mut done = 0;
-        let mut told = String::new();
-        for tap in &taps {
+        let each = (count + asked.labels.len()) as u64;
+        let total = taps.len() as u64 * each;
+        let from = resumed(&taps, &mut evaluation, cx)?;
+        for (nth, tap) in taps.iter().enumerate().skip(from) {
+            let done = nth as u64 * each;
             let found = collect(&net, std::slice::from_ref(tap), count, &mut |range, pixels| {
                 cx.checkpoint()?;
-                cx.progress((done + range.start) as u64, total, "images and labels");
+                cx.progress(done + range.start as u64, total, "images and labels");
                 range.into_iter().try_for_each(|at| push(at, pixels))
             })?;
-            done += count;
-            let Some(layer) = found.into_iter().next().flatten() else {
+            if let Some(layer) = found.into_iter().next().flatten() {
+                let precisions = self.of_layer(&layer, &asked, (done + count as u64, total), cx)?;
+                let mean = |at: usize| precisions.iter().map(|both| both[at]).sum::<f64>() / precisions.len() as f64;
+                for measure in evaluation.measures.iter_mut().filter(|measure| measure.layer == tap.name) {
+                    measure.value = mean(usize::from(measure.measure != MAP));
+                }
+                let each = asked.labels.iter().zip(&precisions);
+                let each: Vec<_> = each.map(|((label, _), both)| format!("{label} {:.3}", both[0])).collect();
+                cx.note(format!("average precision on {}: {}", tap.name, each.join(", ")));
+            } else {
                 cx.warn(BEYOND_HALF, &beyond(&tap.name));
-                measures.retain(|measure| measure.layer != tap.name);
-                continue;
-            };
-            let precisions = self.of_layer(&layer, &asked, cx)?;
-            done += asked.labels.len();
-            let mean = |of: fn(&[f64; 2]) -> f64| precisions.iter().map(of).sum::<f64>() / precisions.len() as f64;
-            for measure in measures.iter_mut().filter(|measure| measure.layer == tap.name) {
-                measure.value = if measure.measure == MAP { mean(|both| both[0]) } else { mean(|both| both[1]) };
+                evaluation.measures.retain(|measure| measure.layer != tap.name);
             }
-            let each = asked.labels.iter().zip(&precisions).map(|((label, _), both)| format!("{label} {:.3}", both[0]));
-            told = format!("average precision on {}: {}", tap.name, each.collect::<Vec<_>>().join(", "));
+            if nth + 1 < taps.len() {
+                save(&taps[..=nth], &evaluation, cx)?;
+            }
         }
-        cx.note(told);
-        let evaluation = Evaluation { calibrated: self.calibrate, subject, measures };
         verdict::tell(&evaluation, cx);
         cx.write_part(TABLE.file, |out| evaluation.write(out).map(drop))
     }
 }
 
 impl Svm {
-    /// Area and eleven points of each label.
-    fn of_layer(&self, layer: &Activations, asked: &Asked, cx: &Context<'_>) -> anyhow::Result<Vec<[f64; 2]>> {
+    /// Parameters that it shares with its `random`, as whole numbers.
+    fn compared(&self) -> [(&'static str, u64); 3] {
+        let costs = Digest::of(format!("{:?}", self.costs).as_bytes()).to_string();
+        // Fifteen hexadecimal digits tell lists of costs apart.
+        let costs = u64::from_str_radix(&costs[..15], 16).unwrap_or_default();
+        [("costs", costs), ("folds", self.folds.into()), ("shown_weight", self.shown_weight.to_bits())]
+    }
+
+    /// Area and eleven points of each label. `done` of all was done before.
+    fn of_layer(
+        &self,
+        layer: &Activations,
+        asked: &Asked,
+        (done, total): (u64, u64),
+        cx: &Context<'_>,
+    ) -> anyhow::Result<Vec<[f64; 2]>> {
         let (learned, all) = (asked.learned, asked.picks.len());
         let on = device::open(cx.device().parse()?)?;
-        let products = |rows: std::ops::Range<usize>| -> anyhow::Result<Products> {
-            Ok(Products { known: learned, numbers: layer.products(rows, 0..learned, on)? })
-        };
-        let (among, across) = (products(0..learned)?, products(learned..all)?);
+        let step = &mut || cx.checkpoint();
+        let products = Products::of(layer, 0..learned, on, step)?;
         let options = Options { costs: &self.costs, shown_weight: self.shown_weight, folds: self.folds as usize };
-        let voice = cx.voice();
-        let of_label = |(label, marks): &(String, Vec<Mark>)| {
-            let mut step = || voice.checkpoint();
-            let machine = Machine::fit(&among, &marks[..learned], options, &mut step)
-                .with_context(|| format!("fitting {label} on {}", layer.name))?;
-            let (mut answers, mut shown) = (Vec::new(), Vec::new());
-            for (answer, mark) in machine.answers(&across).into_iter().zip(&marks[learned..]) {
-                if *mark != Mark::Difficult {
-                    answers.push(answer);
-                    shown.push(*mark == Mark::Shown);
-                }
-            }
-            Ok([average_precision(&answers, &shown), eleven_points(&answers, &shown)])
+        let mut machines = Vec::with_capacity(asked.labels.len());
+        for (label, marks) in &asked.labels {
+            let machine = Machine::fit(&products, &marks[..learned], options, step);
+            machines.push(machine.with_context(|| format!("fitting {label} on {}", layer.name))?);
+            cx.progress(done + machines.len() as u64, total, "images and labels");
+        }
+        let answers = answers(&machines, layer, 0..learned, learned..all, on, step)?;
+        let precision = |((_, marks), answers): (&(String, Vec<Mark>), &Vec<f64>)| {
+            let counted = answers.iter().zip(&marks[learned..]).filter(|(_, mark)| **mark != Mark::Difficult);
+            let (answers, shown): (Vec<f64>, Vec<bool>) =
+                counted.map(|(answer, mark)| (*answer, *mark == Mark::Shown)).unzip();
+            [average_precision(&answers, &shown), eleven_points(&answers, &shown)]
         };
-        asked.labels.par_iter().map(of_label).collect()
+        Ok(asked.labels.iter().zip(&answers).map(precision).collect())
     }
 }
 
@@ -244,23 +259,27 @@ impl Asked {
         let lost: Vec<&str> = names.iter().map(|(_, name)| *name).filter(|name| !by_name.contains_key(name)).collect();
         if let Some(first) = lost.first() {
             bail!(
-                "{} of {} images with marks are not in the data set, such as {first}. Scan the folder that holds them, such \
-                 as VOC2007/JPEGImages; the dataset's bad.parquet names what was left out",
+                "the data set lacks {} of {} images with marks, such as {first:?}. Scan the folder that holds them, such as \
+                 VOC2007/JPEGImages; the dataset's bad.parquet names what was left out",
                 lost.len(),
                 names.len()
             );
         }
-        let both: Vec<&str> = names.iter().filter(|(held_out, _)| *held_out).map(|(_, name)| *name).collect();
-        let both: Vec<&str> = both.into_iter().filter(|name| names.contains(&(false, *name))).collect();
-        if let Some(first) = both.first() {
+        let is_in_both = |(held_out, name): &&(bool, &str)| *held_out && names.contains(&(false, *name));
+        if let Some((_, first)) = names.iter().find(is_in_both) {
             bail!(
-                "{first} is in both sets, with {} others; an image that is learned from cannot be measured",
-                both.len() - 1
+                "the image {first} is in both sets; one that is learned from cannot be measured. Name two sets that share none"
             );
         }
+        let learned = names.iter().filter(|(held_out, _)| !held_out).count();
+        ensure!(
+            learned <= MOST,
+            "{learned} images to learn from are more than {MOST}, whose products take {:.1} GB. Name a smaller set in voc's \
+             learn",
+            (8 * MOST * MOST) as f64 / 1e9
+        );
         let place: BTreeMap<&str, usize> = names.iter().map(|(_, name)| *name).zip(0..).collect();
         let picks = names.iter().map(|(_, name)| Pick { of_val: false, image: by_name[name], class: 0 }).collect();
-        let learned = names.iter().filter(|(held_out, _)| !held_out).count();
         let mut by_label: BTreeMap<&str, Vec<Mark>> = BTreeMap::new();
         for row in rows {
             let marks = by_label.entry(&row.label).or_insert_with(|| vec![Mark::Difficult; names.len()]);
@@ -270,35 +289,36 @@ impl Asked {
                 _ => Mark::Absent,
             };
         }
-        let (mut labels, mut few) = (Vec::new(), Vec::new());
+        let (mut labels, mut few, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
         for (label, marks) in by_label {
             let count = |marks: &[Mark], of: Mark| marks.iter().filter(|mark| **mark == of).count();
-            let least = count(&marks[..learned], Mark::Shown).min(count(&marks[..learned], Mark::Absent));
-            if least >= folds && count(&marks[learned..], Mark::Shown) > 0 {
-                labels.push((label.to_owned(), marks));
-            } else {
+            if count(&marks[..learned], Mark::Shown).min(count(&marks[..learned], Mark::Absent)) < folds {
                 few.push(label);
+            } else if count(&marks[learned..], Mark::Shown) == 0 {
+                unseen.push(label);
+            } else {
+                labels.push((label.to_owned(), marks));
             }
         }
-        let notes = if few.is_empty() {
-            Vec::new()
-        } else {
-            vec![format!(
-                "{} labels are left out, for too few images show them (or do not): {}",
-                few.len(),
-                few.join(", ")
-            )]
+        let mut notes = Vec::new();
+        let mut leave_out = |labels: &[&str], why: &str| {
+            let count =
+                if labels.len() == 1 { "1 label is".to_owned() } else { format!("{} labels are", labels.len()) };
+            let told = format!("{count} left out, for {why}: {}", labels.join(", "));
+            notes.extend((!labels.is_empty()).then_some(told));
         };
-        ensure!(
-            !labels.is_empty(),
-            "no label has {folds} images that show it and {folds} that do not: there is nothing to fit"
+        leave_out(
+            &few,
+            &format!("among the images to learn from, fewer than {folds} show it or fewer than {folds} do not"),
         );
+        leave_out(&unseen, "no image to measure shows it");
+        ensure!(!labels.is_empty(), "there is no label to fit. {}", notes.join("; "));
         Ok(Self { picks, learned, labels, notes })
     }
 
-    /// Names images, marks and settings.
-    fn digest(&self, dataset: &Dataset, settings: &str) -> Digest {
-        let mut text = format!("dcpipe marks {} {settings}\n", self.learned);
+    /// Names images and marks.
+    fn digest(&self, dataset: &Dataset) -> Digest {
+        let mut text = format!("dcpipe marks {}\n", self.learned);
         for pick in &self.picks {
             text += &format!("{}\n", dataset.image(pick.image).digest);
         }

@@ -90,9 +90,12 @@ pub fn warning(evaluation: &Evaluation) -> Option<String> {
 /// Whether a share is more than two standard deviations of the difference below. Less is chance at so few images.
 fn is_below(measure: &Measure) -> bool {
     let variance = |share: f64| share * (1.0 - share) / measure.images.max(1) as f64;
-    measure.random.is_some_and(|random| {
-        measure.value - random < -2.0 * (variance(measure.value) + variance(random)).max(0.0).sqrt()
-    })
+    // A mean of average precisions is no share of the images, and has another deviation.
+    let is_share = measure.measure != MAP;
+    is_share
+        && measure.random.is_some_and(|random| {
+            measure.value - random < -2.0 * (variance(measure.value) + variance(random)).max(0.0).sqrt()
+        })
 }
 
 /// Three digits, as accuracies are printed.

@@ -29,7 +29,7 @@ pub(in crate::views) fn gather(
     let took = made.iter().map(|made| (made.node.name(), made.record.wall_ms as f64 / 1e3)).collect();
     let evaluations = worth::evaluations(store, &made)?;
     let mut warnings = warnings(&epochs);
-    warnings.extend(worth::warning(&evaluations));
+    warnings.extend(worth::warnings(&evaluations));
     let curves: Vec<_> = CURVES.iter().map(|(name, title, how)| json!([name, title, how])).collect();
     Ok(json!({
         "version": 1,

@@ -381,7 +381,8 @@ const graph = () => {
 };
 
 // Worth: measures of each layer beside those of the network before training.
-const MEASURES = { knn: "nearest neighbours", linear: "linear classifier", kmeans_accuracy: "k-means, one to one",
+const MEASURES = { knn: "nearest neighbours", linear: "linear classifier", linear_last: "linear classifier, last epoch",
+  svm_map: "SVM, mean average precision", svm_map_11: "SVM, by eleven points", kmeans_accuracy: "k-means, one to one",
   kmeans_nmi: "k-means, NMI", kmeans_ami: "k-means, AMI", kmeans_ari: "k-means, ARI", effective_dims: "effective dimensions" };
 const worth = () => {
   $("worth").hidden = !data.worth;

@@ -8,38 +8,58 @@ use crate::store::Store;
 use crate::views::made::Made;
 use serde_json::{Value, json};
 
-/// The evaluations that are not of a network before training, with their epochs.
+/// An evaluation of a network that was trained, with its node and epoch.
+pub(super) struct Found {
+    noun: String,
+    epoch: u32,
+    evaluation: Evaluation,
+}
+
+/// The evaluations that are not of a network before training.
 ///
 /// # Errors
 /// If one is damaged or unreadable.
-pub(super) fn evaluations(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<(u32, Evaluation)>> {
+pub(super) fn evaluations(store: &Store, made: &[Made<'_>]) -> anyhow::Result<Vec<Found>> {
     let mut found = Vec::new();
     for made in made.iter().filter(|made| made.is(&EVALUATION)) {
         if let Some(bytes) = made.part(store, TABLE.file)? {
             let evaluation = Evaluation::open(&bytes)?;
             if !evaluation.calibrated {
-                found.push((made.node.epoch.0, evaluation));
+                found.push(Found { noun: made.node.noun.clone(), epoch: made.node.epoch.0, evaluation });
             }
         }
     }
     Ok(found)
 }
 
-/// The last evaluation as the page reads it, and the verdict of each epoch; null where there is none.
-pub(super) fn worth(evaluations: &[(u32, Evaluation)]) -> Value {
-    let Some((epoch, last)) = evaluations.last() else { return Value::Null };
+/// The last evaluation of each node, in the order of their first ones.
+fn last(all: &[Found]) -> Vec<&Found> {
+    let mut last: Vec<&Found> = Vec::new();
+    for found in all {
+        match last.iter_mut().find(|known| known.noun == found.noun) {
+            Some(known) => *known = found,
+            None => last.push(found),
+        }
+    }
+    last
+}
+
+/// The last evaluations as the page reads them, and the verdict of each epoch; null where there is none.
+pub(super) fn worth(all: &[Found]) -> Value {
+    let last = last(all);
+    let Some(epoch) = last.iter().map(|found| found.epoch).max() else { return Value::Null };
     let rows: Vec<_> = last
-        .measures
         .iter()
+        .flat_map(|found| &found.evaluation.measures)
         .map(|m| json!([m.layer, m.measure, m.k, m.protocol, m.value, m.random, m.difference(), m.images]))
         .collect();
-    let verdicts: Vec<_> =
-        evaluations.iter().filter_map(|(epoch, of)| Some(json!([epoch, verdict::verdict(of)?]))).collect();
+    let verdict = |found: &Found| Some(json!([found.epoch, verdict::verdict(&found.evaluation)?]));
+    let verdicts: Vec<_> = all.iter().filter_map(verdict).collect();
     json!({ "epoch": epoch, "rows": rows, "verdicts": verdicts })
 }
 
-/// What the last evaluation warns of.
-pub(super) fn warning(evaluations: &[(u32, Evaluation)]) -> Option<String> {
-    let (epoch, last) = evaluations.last()?;
-    verdict::warning(last).map(|warning| format!("Epoch {epoch}: {warning}"))
+/// What the last evaluations warn of.
+pub(super) fn warnings(all: &[Found]) -> Vec<String> {
+    let warning = |found: &&Found| Some(format!("Epoch {}: {}", found.epoch, verdict::warning(&found.evaluation)?));
+    last(all).iter().filter_map(warning).collect()
 }
