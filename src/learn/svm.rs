@@ -245,7 +245,7 @@ impl<'a> Newton<'a> {
         let places = Tensor::f_from_slice(&places)?.f_to_device(device)?;
         let columns = self.products.f_index_select(1, &places)?;
         let mut square = columns.f_index_select(0, &places)?;
-        square.f_diagonal(0, 0, 1)?.f_add_(&of(&|row| 1.0 / (2.0 * cost_of(self.signs[*row])))?)?;
+        let _ = square.f_diagonal(0, 0, 1)?.f_add_(&of(&|row| 1.0 / (2.0 * cost_of(self.signs[*row])))?)?;
         let too_large = "the products of these rows leave no room for so large a cost: leave the largest of costs out";
         square = square.f_linalg_cholesky(false).context(too_large)?;
         let signs = of(&|row| self.signs[*row])?.f_unsqueeze(1)?;

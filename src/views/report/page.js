@@ -386,6 +386,7 @@ const MEASURES = { knn: "nearest neighbours", linear: "linear classifier", linea
   kmeans_nmi: "k-means, NMI", kmeans_ami: "k-means, AMI", kmeans_ari: "k-means, ARI", effective_dims: "effective dimensions" };
 const worth = () => {
   $("worth").hidden = !data.worth;
+  document.querySelector('nav a[href="#worth"]').hidden = !data.worth;
   if (!data.worth) return;
   const { epoch, rows, verdicts } = data.worth;
   $("worth").querySelector("p").textContent = `Epoch ${epoch}, beside the network before training where that was measured. ` +
