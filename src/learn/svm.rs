@@ -309,7 +309,7 @@ mod tests {
         let products = Products::of(&x, 0..rows, Device::Cpu, &mut || Ok(())).unwrap();
         let mark = |row: usize| match (row * 7 % 10, x.row(row)[0] > 0.2) {
             (0, _) => Mark::Difficult,
-            (1, shown) | (_, shown) if shown != (row % 9 == 0) => Mark::Shown,
+            (_, shown) if shown != row.is_multiple_of(9) => Mark::Shown,
             _ => Mark::Absent,
         };
         let marks: Vec<Mark> = (0..rows).map(mark).collect();
