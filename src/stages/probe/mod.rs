@@ -133,12 +133,7 @@ impl Stage for Probe {
                 check_side(port, side, input)?;
             }
         }
-        ensure!(!(self.calibrate && weights::are_trained(inputs)), "{CALIBRATED_AFTER}");
-        if let Some(shape) = weights::planned(inputs) {
-            layers(&self.layers, &shape)?;
-        }
-        ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
-        compare(inputs, &self.compared())
+        measurable(inputs, self.calibrate, &self.layers, &self.compared())
     }
 
     /// Tells probes that read this one as their `random`, before anything runs.
@@ -188,8 +183,19 @@ impl Stage for Probe {
     }
 }
 
-/// Refuses an evaluation at `random` that was made with other parameters.
-fn compare(inputs: &InputSizes<'_>, mine: &[(&'static str, u64)]) -> anyhow::Result<()> {
+/// Refuses, before anything runs, what every measure of a network refuses: a calibration of trained weights, layers that the
+/// network lacks, and an evaluation at `random` that was made otherwise. `mine` are the parameters that both share.
+fn measurable(
+    inputs: &InputSizes<'_>,
+    calibrate: bool,
+    names: &[String],
+    mine: &[(&'static str, u64)],
+) -> anyhow::Result<()> {
+    ensure!(!(calibrate && weights::are_trained(inputs)), "{CALIBRATED_AFTER}");
+    if let Some(shape) = weights::planned(inputs) {
+        layers(names, &shape)?;
+    }
+    ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
     for (name, value) in mine {
         let theirs = inputs.get("random", name).unwrap_or(*value);
         ensure!(theirs == *value, "the evaluation at `random` has another {name}. Give both nodes the same parameters");

@@ -3,7 +3,7 @@
 use super::cuts::Cuts;
 use super::draw::{Drawn, Sizes as DrawSizes, draw};
 use super::images::{self, Images};
-use super::{BATCH, CALIBRATED_AFTER, UNCALIBRATED, add_random, compare, layers, verdict};
+use super::{BATCH, add_random, layers, measurable, verdict};
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::dataset::IMAGES;
 use crate::format::evaluation::{EVALUATION as TABLE, Subject};
@@ -149,10 +149,7 @@ impl Stage for LinearProbe {
                 check_room(port, side, input)?;
             }
         }
-        ensure!(!(self.calibrate && weights::are_trained(inputs)), "{CALIBRATED_AFTER}");
-        ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
-        compare(inputs, &self.compared())?;
-        weights::planned(inputs).map_or(Ok(()), |shape| layers(&self.layers, &shape).map(drop))
+        measurable(inputs, self.calibrate, &self.layers, &self.compared())
     }
 
     fn sizes(&self, _: &InputSizes<'_>) -> Sizes {

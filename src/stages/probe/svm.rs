@@ -2,7 +2,7 @@
 
 use super::images::Images;
 use super::measure::{BEYOND_HALF, MAP, MAP_11, beyond, resumed, save};
-use super::{BATCH, CALIBRATED_AFTER, UNCALIBRATED, add_random, check_side, compare, draw::Pick, layers, verdict};
+use super::{BATCH, add_random, check_side, draw::Pick, layers, measurable, verdict};
 use crate::base::{Digest, ImageId};
 use crate::engine::{Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::dataset::IMAGES;
@@ -99,10 +99,7 @@ impl Stage for Svm {
         if let Some((side, input)) = inputs.get("crops", "side").zip(inputs.get("weights", "input")) {
             check_side("crops", side, input)?;
         }
-        ensure!(!(self.calibrate && weights::are_trained(inputs)), "{CALIBRATED_AFTER}");
-        ensure!(inputs.get("random", "calibrated") != Some(0), "{UNCALIBRATED}");
-        compare(inputs, &self.compared())?;
-        weights::planned(inputs).map_or(Ok(()), |shape| layers(&self.layers, &shape).map(drop))
+        measurable(inputs, self.calibrate, &self.layers, &self.compared())
     }
 
     fn sizes(&self, _: &InputSizes<'_>) -> Sizes {
