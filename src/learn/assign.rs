@@ -36,6 +36,18 @@ impl Candidates {
     }
 }
 
+/// Takes a centroid into the nearest so far, if its score is below the last of theirs; of equal scores the earlier stays
+/// before. What is not a number is never taken.
+pub(super) fn keep_least(ids: &mut [u32], scores: &mut [f32], id: u32, score: f32) {
+    let last = scores.len() - 1;
+    if score < scores[last] {
+        let place = scores.partition_point(|other| *other <= score);
+        scores.copy_within(place..last, place + 1);
+        ids.copy_within(place..last, place + 1);
+        (scores[place], ids[place]) = (score, id);
+    }
+}
+
 /// Searches the nearest centroids, in single precision, by any library on any device.
 pub trait Assigner {
     /// Takes the centroids (k x `dims`) that the searches from now on are among.

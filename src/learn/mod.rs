@@ -12,6 +12,7 @@ mod distinct;
 mod dropout;
 mod eigen;
 mod empty_clusters;
+pub mod fused;
 pub mod gpu;
 pub mod grouping;
 pub mod heads;

@@ -3,6 +3,7 @@
 use dcpipe::base::{ClusterId, ImageId, PseudoLabel, Seed};
 use dcpipe::learn::agreement::{Contingency, Spread};
 use dcpipe::learn::assign::{Assigner, Assignment, assign};
+use dcpipe::learn::fused::FusedAssigner;
 use dcpipe::learn::kmeans::{IterationReport, Lloyd};
 use dcpipe::learn::nearest::{FaissAssigner, TorchAssigner};
 use dcpipe::learn::pca::{Scatter, Whitening, check};
@@ -226,12 +227,20 @@ fn agree_with_faiss(name: &str, dims: usize, equal: f64, by: &mut dyn Assigner) 
     }
 }
 
+/// All searches that this processor has.
+fn every_search() -> Vec<Box<dyn Assigner>> {
+    let fused = FusedAssigner::new().map(|fused| Box::new(fused) as Box<dyn Assigner>);
+    let libraries: [Box<dyn Assigner>; 2] =
+        [Box::new(FaissAssigner::default()), Box::new(TorchAssigner::new(Device::Cpu))];
+    libraries.into_iter().chain(fused).collect()
+}
+
 #[test]
 fn lloyd_from_given_centroids_is_that_of_faiss() {
-    for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
-        agree_with_faiss("sphere.safetensors", 16, 0.999, by);
-        agree_with_faiss("blobs.safetensors", 16, 1.0, by);
-        agree_with_faiss("splits.safetensors", 6, 0.999, by);
+    for mut by in every_search() {
+        agree_with_faiss("sphere.safetensors", 16, 0.999, &mut *by);
+        agree_with_faiss("blobs.safetensors", 16, 1.0, &mut *by);
+        agree_with_faiss("splits.safetensors", 6, 0.999, &mut *by);
     }
 }
 
@@ -255,8 +264,8 @@ fn lloyd_refuses_more_clusters_than_vectors_and_numbers_that_are_not() {
     let mut lloyd = Lloyd::from_permutation(&[&x], 4, 3, &seed).unwrap();
     for bad in [f32::NAN, f32::INFINITY] {
         x[7 * 4 + 2] = bad;
-        for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
-            let error = lloyd.step(&[&x], by).unwrap_err().to_string();
+        for mut by in every_search() {
+            let error = lloyd.step(&[&x], &mut *by).unwrap_err().to_string();
             assert!(error.contains("vector 7 "), "{error}");
         }
     }
@@ -269,8 +278,8 @@ fn equally_near_centroids_give_the_lowest_id() {
     let x = unit_rows(6, 300, dims);
     let distinct = unit_rows(7, k / 4, dims);
     let centroids: Vec<f32> = (0..k).flat_map(|c| distinct[(c * 7 % 10) * dims..][..dims].to_vec()).collect();
-    for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
-        let found = assign(&[&x], &centroids, dims, by).unwrap();
+    for mut by in every_search() {
+        let found = assign(&[&x], &centroids, dims, &mut *by).unwrap();
         assert!(found.clusters.iter().all(|cluster| cluster.0 < 10), "{found:?}");
         assert!(found.margins(&[&x], &centroids, dims).unwrap().iter().all(|&margin| margin == 0.0));
     }
@@ -279,8 +288,8 @@ fn equally_near_centroids_give_the_lowest_id() {
 #[test]
 fn one_cluster_is_the_mean() {
     let x = unit_rows(8, 50, 5);
-    for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
-        let (lloyd, _) = lloyd(&x, &x[..5], 5, 1, by);
+    for mut by in every_search() {
+        let (lloyd, _) = lloyd(&x, &x[..5], 5, 1, &mut *by);
         for dim in 0..5 {
             let mean = x.iter().skip(dim).step_by(5).map(|&value| f64::from(value)).sum::<f64>() / 50.0;
             assert!((f64::from(lloyd.centroids[dim]) - mean).abs() < 1e-7);
@@ -309,8 +318,8 @@ proptest! {
     fn every_label_is_the_brute_force_nearest(seed in 0_u64..1000, rows in 1_usize..200, dims in 1_usize..40, k in 1_usize..60) {
         let (x, centroids) = (unit_rows(seed, rows, dims), unit_rows(seed + 1, k, dims));
         let want = brute_force(&x, &centroids, dims);
-        for by in [&mut FaissAssigner::default() as &mut dyn Assigner, &mut TorchAssigner::new(Device::Cpu)] {
-            prop_assert_eq!(&assign(&[&x], &centroids, dims, by).unwrap().clusters, &want);
+        for mut by in every_search() {
+            prop_assert_eq!(&assign(&[&x], &centroids, dims, &mut *by).unwrap().clusters, &want);
         }
     }
 

@@ -1,6 +1,6 @@
 //! certificate: labels are exact whatever single precision finds, and what settles them stays little.
 
-use super::{brute_force, run_on, unit_rows};
+use super::{brute_force, every_search, run_on, unit_rows};
 use dcpipe::base::Seed;
 use dcpipe::learn::assign::{Assignment, NEAR, assign};
 use dcpipe::learn::kmeans::Lloyd;
@@ -8,11 +8,14 @@ use dcpipe::learn::nearest::{FaissAssigner, TorchAssigner};
 use proptest::prelude::*;
 use tch::Device;
 
-/// Assigns by both libraries, which must agree in all but the counts, and gives faiss's.
-fn by_both(vectors: &[&[f32]], centroids: &[f32], dims: usize) -> Assignment {
-    let by_faiss = assign(vectors, centroids, dims, &mut FaissAssigner::default()).unwrap();
-    let by_torch = assign(vectors, centroids, dims, &mut TorchAssigner::new(Device::Cpu)).unwrap();
-    assert_eq!(Assignment { settled: by_faiss.settled, terms: by_faiss.terms, ..by_torch }, by_faiss);
+/// Assigns by every search; they must agree in all but the counts. Gives faiss's.
+fn by_all(vectors: &[&[f32]], centroids: &[f32], dims: usize) -> Assignment {
+    let mut searches = every_search().into_iter();
+    let mut next = || searches.next().map(|mut by| assign(vectors, centroids, dims, &mut *by).unwrap());
+    let by_faiss = next().expect("faiss is the first");
+    while let Some(other) = next() {
+        assert_eq!(Assignment { settled: by_faiss.settled, terms: by_faiss.terms, ..other }, by_faiss);
+    }
     by_faiss
 }
 
@@ -46,7 +49,7 @@ proptest! {
         let scaled = |values: Vec<f32>| values.into_iter().map(|value| value * scale).collect::<Vec<_>>();
         let x = scaled(clumped(seed, rows, dims, clumps, off));
         let centroids = scaled(clumped(seed, k, dims, clumps.min(k), off * 0.7));
-        let found = by_both(&[&x], &centroids, dims);
+        let found = by_all(&[&x], &centroids, dims);
         let nearest = brute_force(&x, &centroids, dims);
         let to = |row: usize, id: u32| -> f64 {
             let pairs = x[row * dims..][..dims].iter().zip(&centroids[id as usize * dims..][..dims]);
@@ -89,7 +92,7 @@ proptest! {
 #[test]
 fn vectors_in_general_position_leave_little_to_settle() {
     let (rows, dims, k) = (4000, 64, 300);
-    let found = by_both(&[&unit_rows(1, rows, dims)], &unit_rows(2, k, dims), dims);
+    let found = by_all(&[&unit_rows(1, rows, dims)], &unit_rows(2, k, dims), dims);
     assert!(found.settled < 40, "{} of {rows} vectors were settled", found.settled);
     assert!(found.terms <= found.settled * 3, "{} distances for {}", found.terms, found.settled);
 }
@@ -108,14 +111,14 @@ fn collapsed_vectors_and_equal_centroids_cost_no_more_than_others() {
         ("spread vectors, equal centroids", &spread, one.repeat(k)),
         ("spread vectors, five centroids forty times", &spread, unit_rows(6, 5, dims).repeat(40)),
     ] {
-        let found = by_both(&[x], &centroids, dims);
+        let found = by_all(&[x], &centroids, dims);
         assert!(found.terms <= most, "{name}: {} distances for {} of {rows} vectors", found.terms, found.settled);
         assert_eq!(found.clusters, brute_force(x, &centroids, dims), "{name}");
     }
     let mut lloyd = Lloyd::from_permutation(&[&equal], dims, k, &Seed::of_node(31, "clusters@1")).unwrap();
     for _ in 0..4 {
         lloyd.step(&[&equal], &mut FaissAssigner::default()).unwrap();
-        let found = by_both(&[&equal], &lloyd.centroids, dims);
+        let found = by_all(&[&equal], &lloyd.centroids, dims);
         assert!(found.terms <= most, "iteration {}: {} distances", lloyd.iteration, found.terms);
     }
 }
@@ -125,9 +128,9 @@ fn a_long_centroid_does_not_unsettle_the_others() {
     let (rows, dims, k) = (3000, 32, 100);
     let x = unit_rows(8, rows, dims);
     let mut centroids: Vec<f32> = unit_rows(9, k, dims).iter().map(|value| value * 0.5).collect();
-    let before = by_both(&[&x], &centroids, dims);
+    let before = by_all(&[&x], &centroids, dims);
     centroids.extend(unit_rows(10, 1, dims).iter().map(|value| value * 100.0));
-    let after = by_both(&[&x], &centroids, dims);
+    let after = by_all(&[&x], &centroids, dims);
     assert!(after.clusters == before.clusters);
     assert!(after.settled <= before.settled + 2, "{} settled, {} without it", after.settled, before.settled);
 }
