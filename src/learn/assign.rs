@@ -20,9 +20,11 @@ pub struct Candidates {
     pub near: usize,
     /// rows x near: which they are.
     pub ids: Vec<u32>,
-    /// rows x near: squared L2 less the same number for all of a row; never falling within a row. Of a centroid that is
-    /// not listed it is no less than the last one's. Not finite where nothing was found.
+    /// rows x near: squared L2 less the same number for all of a row; never falling within a row. Infinite where no more
+    /// are listed, and not finite where nothing was found.
     pub scores: Vec<f32>,
+    /// A number for each row: no centroid that is not listed has a lower score. Infinite where all are listed.
+    pub beyond: Vec<f32>,
 }
 
 impl Candidates {
@@ -33,11 +35,20 @@ impl Candidates {
         self.ids.resize(rows * self.near, 0);
         self.scores.clear();
         self.scores.resize(rows * self.near, f32::NAN);
+        self.beyond.clear();
+        self.beyond.resize(rows, f32::NAN);
+    }
+
+    /// States of each row that no centroid, of `k`, is nearer than the last in its list and missing there.
+    pub fn end_with_the_last(&mut self, k: usize) {
+        for (beyond, scores) in self.beyond.iter_mut().zip(self.scores.chunks(self.near)) {
+            *beyond = if self.near < k { scores[self.near - 1] } else { f32::INFINITY };
+        }
     }
 }
 
-/// Takes a centroid into the nearest so far, if its score is below the last of theirs; of equal scores the earlier stays
-/// before. What is not a number is never taken.
+/// Takes a centroid into a list of the nearest if its score is below the list's last. Equal scores stay in the order in
+/// which they came. What is not a number is never taken.
 pub(super) fn keep_least(ids: &mut [u32], scores: &mut [f32], id: u32, score: f32) {
     let last = scores.len() - 1;
     if score < scores[last] {
@@ -128,11 +139,12 @@ pub fn assign(vectors: &[&[f32]], centroids: &[f32], dims: usize, assigner: &mut
         let count = vectors.len() / dims;
         let due = count * NEAR.min(centroids.ids.len());
         ensure!(found.ids.len() == due && found.scores.len() == due, "BUG: {} candidates of {due}", found.ids.len());
-        let candidates = found.ids.par_chunks(found.near).zip(found.scores.par_chunks(found.near));
+        ensure!(found.beyond.len() == count, "BUG: {} rows searched of {count}", found.beyond.len());
+        let candidates = found.ids.par_chunks(found.near).zip(found.scores.par_chunks(found.near)).zip(&found.beyond);
         let decided: Vec<_> = vectors
             .par_chunks(dims)
             .zip(candidates)
-            .map(|(vector, (ids, scores))| bound.decide(vector, ids, scores, &centroids))
+            .map(|(vector, ((ids, scores), beyond))| bound.decide(vector, ids, scores, *beyond, &centroids))
             .collect();
         for (row, decided) in decided.into_iter().enumerate() {
             open.extend(decided.is_none().then_some(start + row));
@@ -218,12 +230,19 @@ impl Bound {
 
     /// The two nearest by what was found, and how many distances had to settle it; `None` where one that was not found
     /// might be among the two.
-    fn decide(&self, vector: &[f32], ids: &[u32], scores: &[f32], centroids: &Distinct) -> Option<(Two, u32)> {
-        if !scores.iter().all(|score| score.is_finite()) {
+    fn decide(
+        &self,
+        vector: &[f32],
+        ids: &[u32],
+        scores: &[f32],
+        beyond: f32,
+        centroids: &Distinct,
+    ) -> Option<(Two, u32)> {
+        let last = ids.len() - 1;
+        if beyond.is_nan() || !scores[..=last.min(1)].iter().all(|score| score.is_finite()) {
             return None;
         }
         let own = length(vector);
-        let last = ids.len() - 1;
         let score = |at: usize| f64::from(scores[at]);
         let error = |at: usize| self.error(own, self.lengths[ids[at] as usize]);
         let to = |at: usize| distance(vector, &centroids.numbers[ids[at] as usize * self.dims..][..self.dims]);
@@ -233,7 +252,7 @@ impl Bound {
         // A centroid that is no further than a second one of length |c| is itself no longer than 2|x| + |c|.
         let seconds = self.lengths[ids[0] as usize].max(self.lengths[ids[last.min(1)] as usize]);
         let longest = self.longest.min(2.0 * own + seconds);
-        if ids.len() < self.lengths.len() && score(last) - self.error(own, longest) <= reach {
+        if f64::from(beyond) - self.error(own, longest) <= reach {
             return None;
         }
         let within = (0..ids.len()).filter(|&at| score(at) - error(at) <= reach);

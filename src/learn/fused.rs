@@ -1,7 +1,7 @@
 //! fused: the nearest centroids on a CPU with AVX-512: a product whose least are picked before it leaves the registers.
 //!
-//! A search of its own, because a library's writes each product to memory, reads it again for the least, and runs 256-bit
-//! instructions on some processors that have wider ones. What other CPUs do instead is in `nearest`.
+//! A library writes each product to memory and reads it again for the least. On some processors it also leaves the wide
+//! instructions unused. The file `nearest` has what other CPUs do instead.
 
 use super::assign::{Assigner, Candidates, keep_least};
 use anyhow::{Context, Result};
@@ -11,13 +11,13 @@ use std::arch::x86_64::{
 };
 
 /// Numbers of a register.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// Centroids that a product takes at a time: two registers of them.
-const ABREAST: usize = 2 * LANES;
+pub(super) const ABREAST: usize = 2 * LANES;
 /// Rows that a product takes at a time. Their sums fill 28 of the 32 registers.
-const ROWS: usize = 14;
+pub(super) const ROWS: usize = 14;
 /// Numbers of the rows that stay in a core's second cache while all centroids pass.
-const HELD: usize = 1 << 15;
+pub(super) const HELD: usize = 1 << 15;
 
 /// Searches by instructions of 512 bits.
 #[derive(Debug)]
@@ -38,10 +38,11 @@ struct Taken {
 }
 
 /// The least of one product's rows so far.
-struct Found<'a> {
-    near: usize,
-    ids: &'a mut [u32],
-    scores: &'a mut [f32],
+pub(super) struct Found<'a> {
+    /// How many of each row.
+    pub(super) near: usize,
+    pub(super) ids: &'a mut [u32],
+    pub(super) scores: &'a mut [f32],
 }
 
 impl FusedAssigner {
@@ -91,6 +92,7 @@ impl Assigner for FusedAssigner {
                 }
             }
         });
+        out.end_with_the_last(taken.k);
         Ok(())
     }
 }
@@ -118,6 +120,12 @@ fn search(rows: &[f32], panel: &[f32], norms: &[f32], first: u32, found: Found<'
             *sums = [_mm512_fmadd_ps(number, centroids[0], sums[0]), _mm512_fmadd_ps(number, centroids[1], sums[1])];
         }
     }
+    keep_below(&sums, first, found);
+}
+
+/// Takes what is below the last of each row's list into it.
+#[target_feature(enable = "avx512f")]
+pub(super) fn keep_below(sums: &[[__m512; 2]; ROWS], first: u32, found: Found<'_>) {
     // The last rows of all may be fewer: what lies behind them is dropped.
     let lists = found.ids.chunks_mut(found.near).zip(found.scores.chunks_mut(found.near));
     for (sums, (ids, scores)) in sums.iter().zip(lists) {
@@ -136,7 +144,7 @@ fn search(rows: &[f32], panel: &[f32], norms: &[f32], first: u32, found: Found<'
 }
 
 #[target_feature(enable = "avx512f")]
-fn load(numbers: &[f32]) -> __m512 {
+pub(super) fn load(numbers: &[f32]) -> __m512 {
     assert!(numbers.len() >= LANES, "BUG: {} numbers for a register", numbers.len());
     #[expect(unsafe_code, reason = "a load takes an address")]
     // SAFETY: so many numbers are there.

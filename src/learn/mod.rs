@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod arch;
 pub mod assign;
 pub mod calibrate;
+pub mod coarse;
 mod cuda;
 pub mod device;
 mod distance;

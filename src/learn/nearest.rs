@@ -1,6 +1,7 @@
-//! nearest: the nearest centroids in single precision, by what is fastest: own instructions, faiss on a CPU, torch on any device.
+//! nearest: the nearest centroids by the fastest search of a device, among them those of faiss and of torch.
 
 use super::assign::{Assigner, Candidates, keep_least};
+use super::coarse::CoarseAssigner;
 use super::device::open;
 use super::fused::FusedAssigner;
 use anyhow::{Context, Result, ensure};
@@ -12,9 +13,10 @@ use tch::{Device, Kind, Tensor};
 /// The search that is fastest on the device `name` (`cpu`, `cuda:N`). All give the same clusters, so it is no part of a key.
 pub fn assigner_on(name: &str) -> Result<Box<dyn Assigner>> {
     Ok(match open(name.parse()?)? {
-        Device::Cpu => match FusedAssigner::new() {
-            Some(assigner) => Box::new(assigner),
-            None => Box::new(FaissAssigner::default()),
+        Device::Cpu => match (CoarseAssigner::new(), FusedAssigner::new()) {
+            (Some(coarse), _) => Box::new(coarse),
+            (None, Some(fused)) => Box::new(fused),
+            (None, None) => Box::new(FaissAssigner::default()),
         },
         device => Box::new(TorchAssigner::new(device)),
     })
@@ -53,6 +55,7 @@ impl Assigner for FaissAssigner {
                 }
             }
         }
+        out.end_with_the_last(self.k);
         Ok(())
     }
 }
@@ -126,6 +129,7 @@ impl Assigner for TorchAssigner {
                 rows.for_each(|(products, (ids, scores))| least(&taken.host_norms, products, ids, scores));
             }
         }
+        out.end_with_the_last(taken.k);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use dcpipe::base::{ClusterId, ImageId, PseudoLabel, Seed};
 use dcpipe::learn::agreement::{Contingency, Spread};
 use dcpipe::learn::assign::{Assigner, Assignment, assign};
+use dcpipe::learn::coarse::CoarseAssigner;
 use dcpipe::learn::fused::FusedAssigner;
 use dcpipe::learn::kmeans::{IterationReport, Lloyd};
 use dcpipe::learn::nearest::{FaissAssigner, TorchAssigner};
@@ -230,9 +231,10 @@ fn agree_with_faiss(name: &str, dims: usize, equal: f64, by: &mut dyn Assigner) 
 /// All searches that this processor has.
 fn every_search() -> Vec<Box<dyn Assigner>> {
     let fused = FusedAssigner::new().map(|fused| Box::new(fused) as Box<dyn Assigner>);
+    let coarse = CoarseAssigner::new().map(|coarse| Box::new(coarse) as Box<dyn Assigner>);
     let libraries: [Box<dyn Assigner>; 2] =
         [Box::new(FaissAssigner::default()), Box::new(TorchAssigner::new(Device::Cpu))];
-    libraries.into_iter().chain(fused).collect()
+    libraries.into_iter().chain(fused).chain(coarse).collect()
 }
 
 #[test]
