@@ -27,8 +27,11 @@ lint: setup
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
 
+# Every step beside what people use now: one table, in docs/benchmarks.md. Rows 1 to 5 and 11 to 14 need photographs:
+#   make bench IMAGES=DIR [ROWS="1 8"] [SMALL=1]
 bench: build
-	cargo bench --locked
+	@scripts/setup --peers
+	.native/peers/bin/python benches/run.py $(ROWS) $(if $(IMAGES),--images $(IMAGES)) $(if $(SMALL),--small)
 
 clean:
 	rm -rf target .native
