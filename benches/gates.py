@@ -13,10 +13,17 @@ def samples(ours, theirs, most=0):
     a, b = (np.memmap(path, np.uint8, "r") for path in (ours, theirs))
     if len(a) != len(b):
         raise Differs(f"{len(a):,} samples against {len(b):,}")
-    differ = sum(int((a[at : at + BLOCK] != b[at : at + BLOCK]).sum()) for at in range(0, len(a), BLOCK))
-    if most is not None and differ > most:
-        raise Differs(f"{differ:,} of {len(a):,} samples differ")
-    return f"{differ:,} of {len(a):,} samples differ"
+    differ, apart = 0, 0.0
+    for at in range(0, len(a), BLOCK):
+        one, other = a[at : at + BLOCK], b[at : at + BLOCK]
+        differ += int((one != other).sum())
+        apart += float(np.abs(one.astype(np.int16) - other).sum(dtype=np.int64))
+    told = f"{differ:,} of {len(a):,} samples differ"
+    if most is None:
+        return f"{told}, by {apart / max(differ, 1):.2f} of 255 in the mean"
+    if differ > most:
+        raise Differs(told)
+    return told
 
 
 def clusterings(vectors, ours, theirs, dims, objective=1e-6, labels=0.9999):

@@ -72,7 +72,8 @@ def crops(folder):
 
 
 def epoch(folder):
-    runs = Runs(folder, "", f", from: {json.dumps(given['weights'])}")
+    # Vectors of all epochs are small, and another k needs them.
+    runs = Runs(folder, "vectors", f", from: {json.dumps(given['weights'])}")
     events, wall, cpu, peak = runs.run()
     stages = {event["node"]: round(event["wall_s"], 2) for event in events if event["type"] == "node_finished"}
     idle = statistics.median(runs.run()[1] for _ in range(AGAIN))

@@ -63,7 +63,7 @@ class Bench:
         ours, theirs = next(iter(sides.values())), sides[peer]
         ratio = theirs.median() / ours.median()
         line = Line(number, what, seconds(ours.median(), ours.cpu), f"{peer}: {seconds(theirs.median(), theirs.cpu)}")
-        line.what += f", {len(ours.repetitions)} repetitions"
+        line.what += f"; of {len(ours.repetitions)}"
         line.target = f"≥ {target:g}x"
         try:
             line.agreed = gate()

@@ -64,8 +64,15 @@ def table(lines, bench, told):
     text = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
     of = f" The photographs are {bench.photographs} files and their copies, each with a comment of its own." if bench.photographs else ""
     agreed = [f"row {line.number}: {line.agreed}" for line in lines if line.agreed]
-    return (f"{text}\n\nTimes are medians of wall time, and of processor time in brackets. A ratio is the peer's wall time by "
-            f"dcpipe's; of row 14 it is dcpipe's memory by the peer's.{of}\n\n{told}\n\nWhat agreed: {'; '.join(agreed)}.\n")
+    return f"""{text}
+
+Times are medians of wall time, and of processor time in brackets; "of 5" says of how many repetitions. A ratio is the
+peer's wall time by dcpipe's; of row 14 it is dcpipe's memory by the peer's.{of}
+
+{told}
+
+What agreed: {'; '.join(agreed)}.
+"""
 
 
 def main():

@@ -12,7 +12,7 @@ ROUNDS, FEWER, LONG = 5, 3, 60  # Repetitions; of steps longer than LONG seconds
 TRIES = 3  # Of a round during which another process used the cores.
 SHARE, LEAST = 0.10, 0.5  # Of the cores' time, and in seconds: what others may use unnoticed.
 QUIET, WAIT = 0.05, 300  # Others' share before a round begins, and how many seconds to wait for it.
-LOOK = 0.2  # Seconds between two looks at memory.
+LOOK, LOOKING = 1.0, 0.01  # Seconds between two looks at memory, and the share of the time that looking may take.
 TICKS = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count()
 
@@ -99,9 +99,10 @@ def watched(command, **options):
             if ended:
                 process.returncode = os.waitstatus_to_exitcode(status)
                 break
+            looks = time.perf_counter()
             peak = max(peak, anonymous_mib(process.pid))
-            time.sleep(pause)
-            pause = min(LOOK, pause * 1.5)
+            pause = min(LOOK, pause * 1.2)
+            time.sleep(max(pause, (time.perf_counter() - looks) / LOOKING))
     return process.returncode, time.perf_counter() - began, used.ru_utime + used.ru_stime, peak
 
 
