@@ -1,7 +1,7 @@
 //! crops: how long JPEG files take to their views of u8 pixels, in batches in memory.
 //!
-//! Targets: the clustering view (row 1) at 2.5 times the speed of torchvision's DataLoader with 2 workers, in 0 differing
-//! samples, and at 1.8 times DALI's with 2 threads (row 2). From kept crops (row 4) 20 times. A random crop and its mirror
+//! Targets: the clustering view (row 1) at 2.5 times the speed of torchvision's DataLoader with a worker a core, in 0 differing
+//! samples, and at 1.8 times DALI's with a thread a core (row 2). From kept crops (row 4) 20 times. A random crop and its mirror
 //! (row 5) twice, exact for the same box.
 
 use crate::side::{Settings, Spent, map, report, timed};

@@ -1,5 +1,6 @@
 """questions: what each row of the table compares: the inputs, the two sides, the target, and what must agree."""
 import dataclasses
+import os
 import pathlib
 import shutil
 
@@ -8,6 +9,7 @@ import inputs
 from copies import copies
 from turns import Busy
 
+CORES = len(os.sched_getaffinity(0))
 VIEWS, EPOCH = 2048, 5000  # Images of rows 1 to 5, and of rows 11 to 14.
 
 
@@ -99,9 +101,9 @@ def views(bench):
     sides = bench.turns.all(sides)
     what = f"{count:,} JPEG photographs to the 224 clustering view, u8 in memory"
     same = lambda peer, most: gates.samples(bench.out("dcpipe") / "pixels.u8", bench.out(peer) / "pixels.u8", most)
-    lines = [bench.line("1", what + ", 2 workers", sides, "torchvision", 2.5, lambda: same("torchvision", 0))]
+    lines = [bench.line("1", what + f", {CORES} workers", sides, "torchvision", 2.5, lambda: same("torchvision", 0))]
     if bench.dali:
-        lines.append(bench.line("2", what + ", 2 threads", sides, "DALI", 1.8, lambda: same("DALI", None)))
+        lines.append(bench.line("2", what + f", {CORES} threads", sides, "DALI", 1.8, lambda: same("DALI", None)))
     else:
         lines.append(Line("2", what, verdict="empty: DALI is not installed", target="≥ 1.8x"))
     return lines
@@ -139,7 +141,7 @@ def crops(bench):
     given = {"of": "boxes", "images": files, "boxes": boxes}
     sides = bench.turns.all({"dcpipe": bench.ours("crops", **given), "torchvision": bench.peer("crops_torchvision", **given)})
     same = lambda: gates.samples(bench.out("dcpipe") / "pixels.u8", bench.out("torchvision") / "pixels.u8")
-    return [bench.line("5", f"RandomResizedCrop(224) and mirror of {count:,} photographs, the same boxes, 2 workers", sides,
+    return [bench.line("5", f"RandomResizedCrop(224) and mirror of {count:,} photographs, the same boxes, {CORES} workers", sides,
                        "torchvision", 2, same)]
 
 
@@ -238,7 +240,7 @@ def epoch(bench):
         return f"{told}; {gates.numbers('mean loss', *pair('loss'), 5 * loose)}"
 
     what = f"one epoch, {count:,} photographs, AlexNet at 224, 4096-d to {dims}, k = {k}"
-    whole = bench.line("11", f"{what}; the port with channels-last, 2 workers", sides, "port", 1.7, same)
+    whole = bench.line("11", f"{what}; the port with channels-last, {CORES} workers", sides, "port", 1.7, same)
     if whole.verdict.startswith("failed"):
         return [whole]
     lines = [whole]

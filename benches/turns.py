@@ -6,6 +6,7 @@ import pathlib
 import resource
 import statistics
 import subprocess
+import threading
 import time
 
 ROUNDS, FEWER, LONG = 5, 3, 60  # Repetitions; of steps longer than LONG seconds, FEWER.
@@ -88,22 +89,34 @@ def anonymous_mib(pid):
     return kib / 1024
 
 
-def watched(command, **options):
-    """Runs a command to its end: its output, wall and processor time, and its largest anonymous memory."""
-    began, peak = time.perf_counter(), 0.0
-    with open(os.devnull) as nothing, subprocess.Popen(command, stdin=nothing, **options) as process:
-        # A short command is looked at more often.
-        pause = 0.02
-        while True:
-            ended, status, used = os.wait4(process.pid, os.WNOHANG)
-            if ended:
-                process.returncode = os.waitstatus_to_exitcode(status)
-                break
-            looks = time.perf_counter()
-            peak = max(peak, anonymous_mib(process.pid))
+class Memory(threading.Thread):
+    """Looks at a process's anonymous memory until it is told to end, and keeps the largest."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.ended = pid, 0.0, threading.Event()
+
+    def run(self):
+        pause = 0.02  # A short command is looked at more often.
+        while not self.ended.is_set():
+            began = time.perf_counter()
+            self.peak = max(self.peak, anonymous_mib(self.pid))
             pause = min(LOOK, pause * 1.2)
-            time.sleep(max(pause, (time.perf_counter() - looks) / LOOKING))
-    return process.returncode, time.perf_counter() - began, used.ru_utime + used.ru_stime, peak
+            self.ended.wait(max(pause, (time.perf_counter() - began) / LOOKING))
+
+
+def watched(command, **options):
+    """Runs a command to its end: its exit code, wall and processor time, and its largest anonymous memory."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+    memory = Memory(process.pid)
+    memory.start()
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    memory.ended.set()
+    memory.join()
+    return process.returncode, wall, used.ru_utime + used.ru_stime, memory.peak
 
 
 class Turns:

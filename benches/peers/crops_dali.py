@@ -1,15 +1,15 @@
-"""crops_dali: DALI's clustering view of JPEG files on the processor, as u8 batches, with two threads."""
+"""crops_dali: DALI's clustering view of JPEG files on the processor, as u8 batches, with a thread a core."""
 import numpy as np
 from nvidia.dali import fn, pipeline_def, types
 
-from side import Timed, out_folder, report, settings
+from side import CORES, Timed, out_folder, report, settings
 
 SIDE, BATCH, WARM = 224, 256, 64
 given = settings()
 files = open(given["images"]).read().splitlines()
 
 
-@pipeline_def(batch_size=BATCH, num_threads=2, device_id=None)
+@pipeline_def(batch_size=BATCH, num_threads=CORES, device_id=None)
 def view(files):
     bytes, _ = fn.readers.file(files=files)
     image = fn.decoders.image(bytes, device="cpu", output_type=types.RGB)

@@ -1,4 +1,4 @@
-"""crops_torchvision: torchvision's views of JPEG files, as u8 batches from a DataLoader with two workers."""
+"""crops_torchvision: torchvision's views of JPEG files, as u8 batches from a DataLoader with a worker a core."""
 import numpy as np
 import torch
 from PIL import Image
@@ -6,9 +6,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, PILToTensor, Resize
 from torchvision.transforms import functional as F
 
-from side import Timed, out_folder, report, settings
+from side import CORES, Timed, out_folder, report, settings
 
-SIDE, BATCH, WARM, WORKERS = 224, 256, 64, 2
+SIDE, BATCH, WARM = 224, 256, 64
 given = settings()
 files = open(given["images"]).read().splitlines()
 boxes = [list(map(int, line.split())) for line in open(given["boxes"])] if given["of"] == "boxes" else None
@@ -41,9 +41,9 @@ class InOrder(Sampler):
         return min(self.count, len(files))
 
 
-torch.set_num_threads(2)
+torch.set_num_threads(CORES)
 order = InOrder()
-loader = DataLoader(Views(), batch_size=BATCH, sampler=order, num_workers=WORKERS, persistent_workers=True)
+loader = DataLoader(Views(), batch_size=BATCH, sampler=order, num_workers=CORES, persistent_workers=True)
 for batch in loader:
     pass
 order.count = len(files)

@@ -18,16 +18,16 @@ from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import default_loader
 
-from side import Timed, report, settings
+from side import CORES, Timed, report, settings
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests/golden"))
 from nets import MEAN, STD, Net  # noqa: E402
 
-SIDE, BATCH, WORKERS, ITERATIONS = 224, 256, 2, 20
+SIDE, BATCH, ITERATIONS = 224, 256, 20
 given = settings()
 k, dims = given["k"], given["dims"]
 folder = pathlib.Path(given["folder"])
-torch.set_num_threads(2)
+torch.set_num_threads(CORES)
 NUMBERS = [T.ToTensor(), T.Normalize(MEAN, STD)]
 CENTRE = T.Compose([T.Resize(256), T.CenterCrop(SIDE), *NUMBERS])
 RANDOM = T.Compose([T.RandomResizedCrop(SIDE), T.RandomHorizontalFlip(), *NUMBERS])
@@ -50,7 +50,7 @@ class Relabelled(Dataset):
 @torch.no_grad()
 def features_of(net, dataset):
     net.eval()
-    loader = DataLoader(dataset, batch_size=BATCH, num_workers=WORKERS)
+    loader = DataLoader(dataset, batch_size=BATCH, num_workers=CORES)
     features = np.zeros((len(dataset), 4096), np.float32)
     for number, (images, _) in enumerate(loader):
         images = images.to(memory_format=torch.channels_last)
@@ -95,7 +95,7 @@ def trained(net, paths, labels):
     optim_body = torch.optim.SGD(body, lr=0.05, momentum=0.9, weight_decay=1e-5)
     optim_head = torch.optim.SGD(net.top_layer.parameters(), lr=0.05, weight_decay=1e-5)
     net.train()
-    loader = DataLoader(Relabelled(paths, labels, drawn(labels)), batch_size=BATCH, num_workers=WORKERS)
+    loader = DataLoader(Relabelled(paths, labels, drawn(labels)), batch_size=BATCH, num_workers=CORES)
     losses = []
     for images, targets in loader:
         loss = F.cross_entropy(net(images.to(memory_format=torch.channels_last)), targets)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from side import Timed, out_folder, report, settings
+from side import CORES, Timed, out_folder, report, settings
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests/golden"))
 from nets import Net, normalise  # noqa: E402
@@ -17,7 +17,7 @@ given = settings()
 side, k, size = given["input"], given["k"], given["batch"]
 pixels = np.fromfile(given["pixels"], np.uint8).reshape(-1, side, side, 3)
 out = out_folder(given)
-torch.set_num_threads(2)
+torch.set_num_threads(CORES)
 
 
 def network(dropout=0.5):

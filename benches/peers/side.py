@@ -6,6 +6,8 @@ import resource
 import sys
 import time
 
+CORES = len(os.sched_getaffinity(0))  # Threads, and workers that read images.
+
 
 def settings():
     """`key=value` of the command line; whole numbers as such."""
