@@ -6,7 +6,7 @@
     make bench ROWS="1 8" IMAGES=DIR   only these; they are printed, and no file changes
     make bench SMALL=1 IMAGES=DIR      every row with small inputs once, in minutes: a test of the benchmark itself
 
-It runs for an hour or two and needs the machine alone: a ratio counts only if nobody else used the cores."""
+It runs for about an hour and a half and needs the machine alone: a ratio counts only if nobody else used the cores."""
 import argparse
 import datetime
 import importlib

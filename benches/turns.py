@@ -13,7 +13,7 @@ ROUNDS, FEWER, LONG = 5, 3, 60  # Repetitions; of steps longer than LONG seconds
 TRIES = 3  # Of a round during which another process used the cores.
 SHARE, LEAST = 0.10, 0.5  # Of the cores' time, and in seconds: what others may use unnoticed.
 QUIET, WAIT = 0.05, 300  # Others' share before a round begins, and how many seconds to wait for it.
-LOOK, LOOKING = 1.0, 0.01  # Seconds between two looks at memory, and the share of the time that looking may take.
+LOOK, LOOKING = 1.0, 0.02  # Seconds between two looks at memory, and the share of a core that looking may take before that.
 TICKS = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count()
 
@@ -99,10 +99,10 @@ class Memory(threading.Thread):
     def run(self):
         pause = 0.02  # A short command is looked at more often.
         while not self.ended.is_set():
-            began = time.perf_counter()
+            began = time.thread_time()
             self.peak = max(self.peak, anonymous_mib(self.pid))
-            pause = min(LOOK, pause * 1.2)
-            self.ended.wait(max(pause, (time.perf_counter() - began) / LOOKING))
+            pause = min(LOOK, max(pause * 1.2, (time.thread_time() - began) / LOOKING))
+            self.ended.wait(pause)
 
 
 def watched(command, **options):

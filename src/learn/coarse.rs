@@ -46,6 +46,8 @@ struct Taken {
 struct Desk {
     rows: Vec<u32>,
     rounded: Vec<f32>,
+    /// Length of each row, rounded.
+    lengths: Vec<f64>,
     ids: Vec<u32>,
     bounds: Vec<f32>,
 }
@@ -80,11 +82,12 @@ impl Assigner for CoarseAssigner {
         let chunks = vectors.par_chunks(held * dims).zip(found).enumerate();
         let open = chunks.map_init(Desk::default, |desk, (chunk, (vectors, ((ids, scores), beyond)))| {
             taken.sweep(vectors, desk);
-            let rows = vectors.chunks(dims).zip(desk.ids.chunks(WIDE).zip(desk.bounds.chunks(WIDE)));
+            let bounds = desk.ids.chunks(WIDE).zip(desk.bounds.chunks(WIDE));
+            let rows = vectors.chunks(dims).zip(&desk.lengths).zip(bounds);
             let lists = ids.chunks_mut(near).zip(scores.chunks_mut(near)).zip(beyond);
             let mut open = Vec::new();
-            for (row, ((vector, bounds), ((ids, scores), beyond))) in rows.zip(lists).enumerate() {
-                *beyond = taken.refine(vector, bounds, ids, scores);
+            for (row, (((vector, length), bounds), ((ids, scores), beyond))) in rows.zip(lists).enumerate() {
+                *beyond = taken.refine((vector, *length), bounds, ids, scores);
                 open.extend(beyond.is_nan().then_some(chunk * held + row));
             }
             open
@@ -138,12 +141,15 @@ impl Taken {
     fn sweep(&self, vectors: &[f32], desk: &mut Desk) {
         let (dims, pairs) = (self.dims, pairs(self.dims));
         let rows = vectors.len() / dims;
+        desk.lengths.clear();
         desk.rows.clear();
         desk.rows.resize(rows.next_multiple_of(ROWS) * pairs, 0);
         for (rows, packed) in vectors.chunks(ROWS * dims).zip(desk.rows.chunks_mut(ROWS * pairs)) {
             for (at, row) in rows.chunks(dims).enumerate() {
                 let off = round(row, 1.0, &mut desk.rounded, packed.iter_mut().skip(at).step_by(ROWS));
-                packed[(pairs - 1) * ROWS + at] = pair([off, length(&desk.rounded)].map(upwards));
+                let own = length(&desk.rounded);
+                packed[(pairs - 1) * ROWS + at] = pair([off, own].map(upwards));
+                desk.lengths.push(own);
             }
         }
         desk.ids.clear();
@@ -166,7 +172,13 @@ impl Taken {
 
     /// Computes the scores that might be among the two least. Returns a number that no other score is below, or NaN where
     /// another might be among the two as well.
-    fn refine(&self, vector: &[f32], (wide, bounds): (&[u32], &[f32]), ids: &mut [u32], scores: &mut [f32]) -> f32 {
+    fn refine(
+        &self,
+        (vector, own): (&[f32], f64),
+        (wide, bounds): (&[u32], &[f32]),
+        ids: &mut [u32],
+        scores: &mut [f32],
+    ) -> f32 {
         scores.fill(f32::INFINITY);
         let due = self.k.min(WIDE);
         // A number that is none, or too large for a product, hides its bound.
@@ -177,7 +189,7 @@ impl Taken {
         let second = last.min(1);
         // Four times what `assign` allows a score in single precision to be off.
         let operations = 4.0 * (self.dims + 5) as f64;
-        let slack = operations * f64::from(f32::EPSILON / 2.0) * (length(vector) + self.longest).powi(2);
+        let slack = operations * f64::from(f32::EPSILON / 2.0) * (own + self.longest).powi(2);
         let mut beyond = if self.k > WIDE { bounds[WIDE - 1] } else { f32::INFINITY };
         for (&id, &bound) in wide.iter().zip(bounds).take(due) {
             if f64::from(bound) > f64::from(scores[second]) + slack {
@@ -185,7 +197,7 @@ impl Taken {
                 break;
             }
             let centroid = &self.centroids[id as usize * self.dims..][..self.dims];
-            let score = (dot(centroid, centroid) - 2.0 * dot(vector, centroid)) as f32;
+            let score = (f64::from(self.norms[id as usize]) - 2.0 * dot(vector, centroid)) as f32;
             // Either this one or the last falls out of the list.
             beyond = beyond.min(score.max(scores[last]));
             keep_least(ids, scores, id, score);
