@@ -279,13 +279,14 @@ QUESTIONS = [(views, (1, 2), True), (scans, (3,), True), (kept, (4,), True), (cr
 
 def lines_of(bench, question, numbers, needs_images, chosen):
     """The chosen lines of a question; one that could not be measured says why."""
-    first = " and ".join(str(number) for number in numbers if number in chosen)
+    first = ", ".join(str(number) for number in numbers if number in chosen)
+    what = question.__doc__.split(": ")[1].rstrip(".")
     if needs_images and not bench.images:
-        return [Line(first, question.__doc__.split(": ")[1], verdict="empty: make bench IMAGES=DIR")]
+        return [Line(first, what, verdict="empty: make bench IMAGES=DIR")]
     try:
         return [line for line in question(bench) if int(line.number) in chosen]
     except Busy as busy:
-        return [Line(first, question.__doc__.split(": ")[1], verdict=f"not measured: {busy}")]
+        return [Line(first, what, verdict=f"not measured: {busy}")]
     except Exception as error:  # A row that fails must not cost the others.
         print(error, flush=True)
-        return [Line(first, question.__doc__.split(": ")[1], verdict="failed: see what make bench printed")]
+        return [Line(first, what, verdict="failed: see what make bench printed")]

@@ -63,16 +63,15 @@ def table(lines, bench, told):
     rows = [[line.number, line.what, line.ours, line.theirs, line.ratio, line.target, line.verdict] for line in lines]
     text = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
     of = f" The photographs are {bench.photographs} files and their copies, each with a comment of its own." if bench.photographs else ""
-    agreed = [f"row {line.number}: {line.agreed}" for line in lines if line.agreed]
+    agreed = "; ".join(f"row {line.number}: {line.agreed}" for line in lines if line.agreed)
+    agreed = f"\nWhat agreed: {agreed}.\n" if agreed else ""
     return f"""{text}
 
 Times are medians of wall time, and of processor time in brackets; "of 5" says of how many repetitions. A ratio is the
 peer's wall time by dcpipe's; of row 14 it is dcpipe's memory by the peer's.{of}
 
 {told}
-
-What agreed: {'; '.join(agreed)}.
-"""
+{agreed}"""
 
 
 def main():
@@ -104,7 +103,7 @@ def main():
                 print(f"  {line.number} {line.what}: {line.ours} | {line.theirs} | {line.ratio} | {line.target} | {line.verdict} | "
                       f"{line.agreed}", flush=True)
             shutil.rmtree(work / "out", ignore_errors=True)
-    lines.sort(key=lambda line: int(line.number.split()[0]))
+    lines.sort(key=lambda line: int(line.number.split(",")[0]))
     told = f"{machine()}; {datetime.date.today()}; commit {commit()}. {versions(dali)}."
     busy = "\n\nOthers used the cores: no number here counts." if turns.was_busy else ""
     text = table(lines, bench, told) + busy
