@@ -20,7 +20,10 @@ def samples(ours, theirs, most=0):
         apart += float(np.abs(one.astype(np.int16) - other).sum(dtype=np.int64))
     told = f"{differ:,} of {len(a):,} samples differ"
     if most is None:
-        return f"{told}, by {apart / max(differ, 1):.2f} of 255 in the mean"
+        told += f", by {apart / max(differ, 1):.2f} of 255 in the mean"
+        if not apart <= 8 * len(a):
+            raise Differs(told)
+        return told
     if differ > most:
         raise Differs(told)
     return told
@@ -39,7 +42,7 @@ def clusterings(vectors, ours, theirs, dims, objective=1e-6, labels=0.9999):
     (label, sum_), (other, sum_other) = found
     apart, same = abs(sum_ / sum_other - 1), float((label == other).mean())
     told = f"objectives {apart:.1e} apart, {same:.4%} of labels equal"
-    if apart > objective or same < labels:
+    if not (apart <= objective and same >= labels):
         raise Differs(told)
     return told
 
@@ -60,7 +63,7 @@ def subspaces(truth, ours, theirs, dims, most=1e-3):
     right, our, their = (basis(folder / "components.f32", dims) for folder in (truth, ours, theirs))
     mine, other = angle(right, our), angle(right, their)
     told = f"the subspace is {mine:.1e} from double precision's, faiss's {other:.1e}"
-    if mine > most:
+    if not mine <= most:
         raise Differs(told)
     return told
 

@@ -6,7 +6,7 @@
 //!   cargo bench --locked --bench bench -- kmeans [ROWS DIMS K]
 //!
 //! Alone, by default, 20,000 vectors of 256 numbers and 1,000 clusters, on all cores. It prints milliseconds per iteration,
-//! the best of four after a first, for faiss and for torch on the CPU: general position, and collapsed features.
+//! the best of four after a first, for dcpipe's search, faiss and torch: general position, and collapsed features.
 
 use crate::side::{Settings, floats, report, timed, write_bytes, write_floats};
 use dcpipe::base::clock::Stopwatch;
@@ -32,14 +32,17 @@ fn unit_rows(rows: usize, dims: usize, clumps: usize, off: f64) -> Vec<f32> {
 }
 
 fn measure(name: &str, vectors: &[f32], dims: usize, k: usize, iterations: usize) {
-    for (library, by) in
-        [("faiss", &mut FaissAssigner::default() as &mut dyn Assigner), ("torch", &mut TorchAssigner::new(Device::Cpu))]
-    {
+    let searches: [(&str, Box<dyn Assigner>); 3] = [
+        ("dcpipe", assigner_on("cpu").expect("there is a CPU")),
+        ("faiss", Box::new(FaissAssigner::default())),
+        ("torch", Box::new(TorchAssigner::new(Device::Cpu))),
+    ];
+    for (library, mut by) in searches {
         let mut lloyd = Lloyd::from_permutation(&[vectors], dims, k, &Seed::of_node(31, "clusters@1")).expect("starts");
-        lloyd.step(&[vectors], by).expect("a first step");
+        lloyd.step(&[vectors], &mut *by).expect("a first step");
         let times = (0..iterations).map(|_| {
             let watch = Stopwatch::new();
-            lloyd.step(&[vectors], by).expect("a step");
+            lloyd.step(&[vectors], &mut *by).expect("a step");
             watch.seconds() * 1000.0
         });
         let best = times.fold(f64::INFINITY, f64::min);

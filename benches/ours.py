@@ -78,8 +78,8 @@ def epoch(folder):
     stages = {event["node"]: round(event["wall_s"], 2) for event in events if event["type"] == "node_finished"}
     idle = statistics.median(runs.run()[1] for _ in range(AGAIN))
     k = given["k"]
-    _, changed, changed_cpu, _ = runs.run("--set", f"clusters.k={k - k // 10}")
-    _, only, only_cpu, _ = runs.run("--set", f"clusters.k={k - k // 5}", "--to", "metrics")
+    _, changed, changed_cpu, _ = runs.run("--set", f"clusters.k={k + k // 10}")
+    _, only, only_cpu, _ = runs.run("--set", f"clusters.k={k + k // 5}", "--to", "metrics")
     check = {"objective": last(events, "clusters@1", "objective"), "loss": last(events, "weights@1", "loss"), "idle": idle,
              "changed": [changed, changed_cpu], "clusters": [only, only_cpu], "stages": stages}
     return wall, cpu, peak, check

@@ -39,7 +39,8 @@ def machine():
     """The processor, its cores and the memory."""
     model = next(line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
     kib = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")))
-    widest = "AVX-512" if " avx512f " in open("/proc/cpuinfo").read() else "AVX2"
+    flags = open("/proc/cpuinfo").read()
+    widest = "AVX512-BF16" if " avx512_bf16 " in flags else "AVX-512" if " avx512f " in flags else "AVX2"
     return f"{model} ({widest}), {os.cpu_count()} cores, {kib / 2**20:.0f} GiB"
 
 
@@ -62,7 +63,7 @@ def table(lines, bench, told):
     head = ["#", "what", "dcpipe", "peer", "ratio", "target", "met or missed"]
     rows = [[line.number, line.what, line.ours, line.theirs, line.ratio, line.target, line.verdict] for line in lines]
     text = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
-    of = f" The photographs are {bench.photographs} files and their copies, each with a comment of its own." if bench.photographs else ""
+    of = f" The photographs are copies of {bench.photographs} files at most, each copy with a comment of its own." if bench.photographs else ""
     agreed = "; ".join(f"row {line.number}: {line.agreed}" for line in lines if line.agreed)
     agreed = f"\nWhat agreed: {agreed}.\n" if agreed else ""
     return f"""{text}
@@ -108,7 +109,7 @@ def main():
     busy = "\n\nOthers used the cores: no number here counts." if turns.was_busy else ""
     text = table(lines, bench, told) + busy
     print("\n" + text)
-    if chosen == set(range(1, 15)) and not (args.small or args.while_busy or args.rounds):
+    if chosen == set(range(1, 15)) and bench.images and not (args.small or args.while_busy or args.rounds):
         before, rest = PAGE.read_text().split(BEGIN)
         PAGE.write_text(before + BEGIN + "\n" + text + END + rest.split(END)[1])
         print(f"written to {PAGE.relative_to(ROOT)}")

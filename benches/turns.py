@@ -139,9 +139,9 @@ class Turns:
         if code:
             raise RuntimeError(f"{' '.join(map(str, command))}\nended with {code}:\n{errors.read_text()[-2000:]}")
         if others > max(LEAST, SHARE * wall * CORES):
-            self.was_busy = True
             if not self.while_busy:
                 raise Busy(f"others used {others:.1f} s of {wall * CORES:.1f} s")
+            self.was_busy = True
         line = json.loads(said.read_text().strip().splitlines()[-1])
         return Repetition(line["wall_s"], line["cpu_s"], line["check"], line.get("peak_anon_mib", peak))
 

@@ -88,11 +88,21 @@ impl<'a> Input<'a> {
 
     /// The same, one after the other. None is kept: a part stays mapped only while the caller uses it.
     pub fn each(&self, prefix: &str) -> impl Iterator<Item = anyhow::Result<Bytes>> {
-        let parts = self.artifact.parts.iter().zip(&self.maps).filter(move |(part, _)| part.name.starts_with(prefix));
-        parts.map(|(part, map)| match map.get() {
+        let meant = (0..self.maps.len()).filter(move |at| self.artifact.parts[*at].name.starts_with(prefix));
+        meant.map(|at| self.for_a_while(at))
+    }
+
+    /// The one of them that so many come before. It is not kept, and none before it is mapped.
+    pub fn nth(&self, prefix: &str, before: usize) -> Option<anyhow::Result<Bytes>> {
+        let mut meant = (0..self.maps.len()).filter(|at| self.artifact.parts[*at].name.starts_with(prefix));
+        meant.nth(before).map(|at| self.for_a_while(at))
+    }
+
+    fn for_a_while(&self, at: usize) -> anyhow::Result<Bytes> {
+        match self.maps[at].get() {
             Some(map) => Ok(map.clone()),
-            None => self.store.map(part).with_context(|| format!("reading {}", self.node)),
-        })
+            None => self.store.map(&self.artifact.parts[at]).with_context(|| format!("reading {}", self.node)),
+        }
     }
 
     /// The parts that were mapped.

@@ -30,6 +30,7 @@ pub mod onnx;
 pub mod projection;
 pub mod rows;
 pub mod rows_writer;
+pub mod scatter;
 pub mod schema;
 pub mod search;
 pub mod table;

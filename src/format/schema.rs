@@ -3,7 +3,7 @@
 use super::kind::{Container, Kind, SCHEMA_KEY};
 use super::{
     assignments, atlas, centroids, clusters, crops, dataset, evaluation, features, flows, gallery, manifest, marks,
-    metrics, neighbors, oddities, projection, search, tables, vectors, weights, whitening,
+    metrics, neighbors, oddities, projection, scatter, search, tables, vectors, weights, whitening,
 };
 use std::fmt::Write;
 
@@ -21,6 +21,7 @@ pub static KINDS: &[&Kind] = &[
     &centroids::CENTROIDS,
     &clusters::CLUSTERS,
     &clusters::ITERATIONS,
+    &scatter::SCATTER,
     &search::SEARCH,
     &manifest::MANIFEST,
     &weights::WEIGHTS,

@@ -243,6 +243,10 @@ impl Bound {
             return None;
         }
         let own = length(vector);
+        // No sum on the way to a score is larger than twice this square. Where one may overflow, a search is blind.
+        if 4.0 * (own + self.longest).powi(2) >= f64::from(f32::MAX) {
+            return None;
+        }
         let score = |at: usize| f64::from(scores[at]);
         let error = |at: usize| self.error(own, self.lengths[ids[at] as usize]);
         let to = |at: usize| distance(vector, &centroids.numbers[ids[at] as usize * self.dims..][..self.dims]);

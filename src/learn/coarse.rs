@@ -7,15 +7,20 @@
 
 use super::assign::{Assigner, Candidates, keep_least};
 use super::distance::{distance, dot, length};
-use super::fused::{ABREAST, Found, FusedAssigner, HELD, LANES, ROWS, keep_below, load};
+use super::fused::{ABREAST, Found, FusedAssigner, LANES, ROWS, held, keep_below, load};
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 use std::arch::x86_64::{__m512bh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32};
 
 /// Centroids of a row that are kept by their bounds.
 const WIDE: usize = 8;
-/// The bounds are widened by this share, far more than adding up in single precision can lose.
+/// The lengths are widened by this share: their own rounding, and that of a longer sum. What single precision loses in
+/// adding up is in the certificate of `assign`.
 const WIDENED: f64 = 1.0 + 1.0 / 64.0;
+/// For fewer centroids, rounding a row takes longer than the search in single precision.
+const WORTH: usize = 512;
+/// Rows of which most must be left open before the others go the other way.
+const TOLD: usize = 256;
 
 /// Searches by bfloat16, and in single precision what that leaves open.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ struct Taken {
     panels: Vec<u32>,
     /// Squared length of each, rounded once; infinite where there is no centroid, which is then never near.
     norms: Vec<f32>,
+    /// Length of each.
+    lengths: Vec<f64>,
     longest: f64,
 }
 
@@ -70,13 +77,13 @@ impl Assigner for CoarseAssigner {
 
     fn nearest(&mut self, vectors: &[f32], out: &mut Candidates) -> Result<()> {
         let taken = self.taken.as_ref().context("BUG: a search before its centroids")?;
-        if self.blurred {
+        if self.blurred || taken.k < WORTH {
             return self.exact.nearest(vectors, out);
         }
         let dims = taken.dims;
         out.reset(vectors.len() / dims, taken.k);
         let near = out.near;
-        let held = (HELD / dims / ROWS).max(1) * ROWS;
+        let held = held(dims, vectors.len() / dims);
         let found = out.ids.par_chunks_mut(held * near).zip(out.scores.par_chunks_mut(held * near));
         let found = found.zip(out.beyond.par_chunks_mut(held));
         let chunks = vectors.par_chunks(held * dims).zip(found).enumerate();
@@ -93,7 +100,7 @@ impl Assigner for CoarseAssigner {
             open
         });
         let open: Vec<usize> = open.flatten_iter().collect();
-        self.blurred = open.len() * 2 > vectors.len() / dims;
+        self.blurred = open.len() >= TOLD && open.len() * 2 > vectors.len() / dims;
         self.search_again(vectors, dims, &open, out)
     }
 }
@@ -133,8 +140,9 @@ impl Taken {
                 panel[(pairs - 1) * ABREAST + at] = pair(lengths);
             }
         });
-        let longest = centroids.par_chunks(dims).map(length).reduce(|| 0.0, f64::max);
-        Self { k, dims, centroids: centroids.to_vec(), panels, norms, longest }
+        let lengths: Vec<f64> = centroids.par_chunks(dims).map(length).collect();
+        let longest = lengths.iter().copied().fold(0.0, f64::max);
+        Self { k, dims, centroids: centroids.to_vec(), panels, norms, lengths, longest }
     }
 
     /// The [`WIDE`] least bounds of each row.
@@ -189,10 +197,15 @@ impl Taken {
         let second = last.min(1);
         // Four times what `assign` allows a score in single precision to be off.
         let operations = 4.0 * (self.dims + 5) as f64;
-        let slack = operations * f64::from(f32::EPSILON / 2.0) * (own + self.longest).powi(2);
+        let slack = |ids: &[u32]| {
+            // As in the certificate: what is longer than this is no nearer than these two.
+            let seconds = self.lengths[ids[0] as usize].max(self.lengths[ids[second] as usize]);
+            let longest = self.longest.min(2.0 * own + seconds);
+            operations * f64::from(f32::EPSILON / 2.0) * (own + longest).powi(2)
+        };
         let mut beyond = if self.k > WIDE { bounds[WIDE - 1] } else { f32::INFINITY };
         for (&id, &bound) in wide.iter().zip(bounds).take(due) {
-            if f64::from(bound) > f64::from(scores[second]) + slack {
+            if scores[second].is_finite() && f64::from(bound) > f64::from(scores[second]) + slack(ids) {
                 beyond = beyond.min(bound);
                 break;
             }
@@ -202,7 +215,7 @@ impl Taken {
             beyond = beyond.min(score.max(scores[last]));
             keep_least(ids, scores, id, score);
         }
-        if f64::from(beyond) > f64::from(scores[second]) + slack { beyond } else { f32::NAN }
+        if f64::from(beyond) > f64::from(scores[second]) + slack(ids) { beyond } else { f32::NAN }
     }
 }
 

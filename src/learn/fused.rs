@@ -17,7 +17,7 @@ pub(super) const ABREAST: usize = 2 * LANES;
 /// Rows that a product takes at a time. Their sums fill 28 of the 32 registers.
 pub(super) const ROWS: usize = 14;
 /// Numbers of the rows that stay in a core's second cache while all centroids pass.
-pub(super) const HELD: usize = 1 << 15;
+const HELD: usize = 1 << 16;
 
 /// Searches by instructions of 512 bits.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Assigner for FusedAssigner {
         let dims = taken.dims;
         out.reset(vectors.len() / dims, taken.k);
         let near = out.near;
-        let held = (HELD / dims / ROWS).max(1) * ROWS;
+        let held = held(dims, vectors.len() / dims);
         let found = out.ids.par_chunks_mut(held * near).zip(out.scores.par_chunks_mut(held * near));
         vectors.par_chunks(held * dims).zip(found).for_each_init(Vec::new, |packed, (vectors, (ids, scores))| {
             scores.fill(f32::INFINITY);
@@ -95,6 +95,13 @@ impl Assigner for FusedAssigner {
         out.end_with_the_last(taken.k);
         Ok(())
     }
+}
+
+/// Rows that one thread takes at a time: few enough for the cache, and for every thread to have some. No result depends on
+/// it.
+pub(super) fn held(dims: usize, rows: usize) -> usize {
+    let each = rows.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(ROWS);
+    (HELD / dims / ROWS * ROWS).clamp(ROWS, each.max(ROWS))
 }
 
 /// Of each [`ROWS`] rows their first numbers, then their second ones; the last are filled up with zeros.

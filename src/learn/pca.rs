@@ -27,6 +27,21 @@ pub struct Scatter {
     pending: Vec<f32>,
 }
 
+/// A [`Scatter`] as plain numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScatterState {
+    /// Rows in the sums.
+    pub rows: u64,
+    /// What is subtracted from every row; empty before the first sum.
+    pub shift: Vec<f64>,
+    /// Sum of the shifted rows, a number for each dimension.
+    pub sum: Vec<f64>,
+    /// The held blocks of the sum of outer products, one after the other.
+    pub bands: Vec<f64>,
+    /// Rows that are not yet in the sums.
+    pub pending: Vec<f32>,
+}
+
 impl Scatter {
     /// Starts with no rows of `dims` numbers.
     pub fn new(dims: usize) -> Result<Self> {
@@ -46,6 +61,38 @@ impl Scatter {
     /// Numbers of a row.
     pub fn dims(&self) -> usize {
         self.dims
+    }
+
+    /// Copies all of it.
+    pub fn state(&self) -> Result<ScatterState> {
+        let numbers = |tensor: &Tensor| Vec::<f64>::try_from(tensor.f_flatten(0, -1)?).context("sums");
+        Ok(ScatterState {
+            rows: self.rows,
+            shift: self.shift.clone(),
+            sum: numbers(&self.sum)?,
+            bands: self.bands.iter().map(numbers).collect::<Result<Vec<_>>>()?.concat(),
+            pending: self.pending.clone(),
+        })
+    }
+
+    /// Continues from a state. Refuses one whose sizes do not fit each other.
+    pub fn from_state(state: ScatterState) -> Result<Self> {
+        let dims = state.sum.len();
+        let mut scatter = Self::new(dims)?;
+        let held: usize = scatter.bands.iter().map(Tensor::numel).sum();
+        let shifted = if state.rows == 0 { 0 } else { dims };
+        ensure!(
+            state.bands.len() == held && state.shift.len() == shifted && state.pending.len().is_multiple_of(dims),
+            "the sums of rows of {dims} numbers are of other sizes"
+        );
+        let mut rest = state.bands.as_slice();
+        for band in &mut scatter.bands {
+            let (here, behind) = rest.split_at(band.numel());
+            *band = Tensor::f_from_slice(here)?.f_view(band.size().as_slice())?;
+            rest = behind;
+        }
+        scatter.sum = Tensor::f_from_slice(&state.sum)?;
+        Ok(Self { rows: state.rows, shift: state.shift, pending: state.pending, ..scatter })
     }
 
     /// How many rows were added.

@@ -3,9 +3,11 @@
 use crate::base::ImageId;
 use crate::engine::{Before, Context, Device, Facts, InputSizes, Keep, Noun, Pool, Port, Sizes, Stage};
 use crate::format::rows::{PART, part_name};
+use crate::format::scatter::{SCATTER, SavedScatter};
 use crate::format::whitening::{MEAN, WHITENING, write_mean};
 use crate::format::{self, Features, RowsWriter, vectors};
-use crate::learn::pca::Scatter;
+use crate::learn::pca::{Scatter, ScatterState};
+use crate::stages::saves::{Saves, after_step, owner};
 use crate::stages::{FEATURES, VECTORS};
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
@@ -71,24 +73,11 @@ impl Stage for Whiten {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let parts = cx.input("features")?.artifact.parts.len() as u64;
         // Once for the scatter, once to project.
-        let steps = 2 * cx.input("features")?.artifact.parts.len() as u64;
-        let (mut scatter, mut total) = (None, 0);
-        for (at, part) in (1..).zip(cx.input("features")?.each(PART)) {
-            let features = Features::open(&[part?])?;
-            let scatter: &mut Scatter = match &mut scatter {
-                Some(scatter) => scatter,
-                none => none.insert(Scatter::new(features.dims())?),
-            };
-            for batch in 0..features.batches() {
-                cx.checkpoint()?;
-                scatter.add(&features.batch(batch).1)?;
-            }
-            total += features.rows();
-            cx.progress(at, steps, "parts");
-        }
-        let scatter = scatter.context("the features have no parts")?;
-        let (features, dims) = (scatter.dims(), self.dims as usize);
+        let steps = 2 * parts;
+        let scatter = scatter_of(cx, parts)?;
+        let (features, dims, total) = (scatter.dims(), self.dims as usize, scatter.rows() as usize);
         let whitening = scatter.finish(dims, self.eigen_power)?;
         let kept = format::Whitening {
             dims: features,
@@ -100,7 +89,7 @@ impl Stage for Whiten {
         let mut out = cx.output().create()?;
         let mut writer = RowsWriter::<f32, _>::create(&mut out, vectors::plan(dims, ImageId(0), total))?;
         let mut projected = Vec::new();
-        for (at, part) in (steps / 2 + 1..).zip(cx.input("features")?.each(PART)) {
+        for (at, part) in (parts + 1..).zip(cx.input("features")?.each(PART)) {
             let features = Features::open(&[part?])?;
             for batch in 0..features.batches() {
                 cx.checkpoint()?;
@@ -114,6 +103,51 @@ impl Stage for Whiten {
         writer.finish()?;
         cx.output().finish(out, &part_name(0))
     }
+}
+
+/// The scatter of all `parts`, from the last save on.
+fn scatter_of(cx: &mut Context<'_>, parts: u64) -> anyhow::Result<Scatter> {
+    let (done, mut scatter) = match saved(cx, parts) {
+        Ok(saved) => saved,
+        Err(error) => {
+            cx.note(format!("what an interrupted run saved cannot be read ({error:#}); starting anew"));
+            (0, None)
+        }
+    };
+    let mut saves = Saves::new(None);
+    for at in done..parts {
+        let part = cx.input("features")?.nth(PART, at as usize).context("the features have too few parts")??;
+        let features = Features::open(&[part])?;
+        let scatter: &mut Scatter = match &mut scatter {
+            Some(scatter) => scatter,
+            none => none.insert(Scatter::new(features.dims())?),
+        };
+        for batch in 0..features.batches() {
+            scatter.add(&features.batch(batch).1)?;
+        }
+        cx.progress(at + 1, 2 * parts, "parts");
+        if saves.is_due(at + 1, parts + 1, cx) {
+            save(cx, at + 1, scatter)?;
+            saves.restart();
+        }
+        cx.checkpoint()?;
+    }
+    scatter.context("the features have no parts")
+}
+
+fn save(cx: &mut Context<'_>, done: u64, scatter: &Scatter) -> anyhow::Result<()> {
+    let ScatterState { rows, shift, sum, bands, pending } = scatter.state()?;
+    let (name, saved) = (after_step(done), SavedScatter { rows, shift, sum, bands, pending });
+    let metadata = owner(&name, cx);
+    cx.save(&name, |out| out.write_part(SCATTER.file, |out| saved.write(out, &metadata).map(drop)))
+}
+
+/// Parts that an interrupted run added, and their scatter.
+fn saved(cx: &mut Context<'_>, parts: u64) -> anyhow::Result<(u64, Option<Scatter>)> {
+    let Some((name, saved)) = cx.saved((1..=parts).rev().map(after_step))? else { return Ok((0, None)) };
+    let done = (1..=parts).find(|done| after_step(*done) == name).context("BUG: no save of this name was asked for")?;
+    let SavedScatter { rows, shift, sum, bands, pending } = SavedScatter::open(&saved.part(SCATTER.file)?)?;
+    Ok((done, Some(Scatter::from_state(ScatterState { rows, shift, sum, bands, pending })?)))
 }
 
 impl Whiten {

@@ -12,6 +12,7 @@ use dcpipe::format::element::Element;
 use dcpipe::format::metrics::{open_metrics, open_steps};
 use dcpipe::format::neighbors::Neighbors;
 use dcpipe::format::projection::open_projection;
+use dcpipe::format::scatter::SavedScatter;
 use dcpipe::format::search::Search;
 use dcpipe::format::weights::{MOMENTUM, WEIGHTS, write_tensors};
 use dcpipe::format::{clusters, crops, features, schema, vectors, whitening, *};
@@ -123,6 +124,7 @@ fn committed_samples_still_hold_their_values() {
     let iterations = clusters::open_iterations(&committed("clusters-v1/iterations.parquet")).unwrap();
     assert_eq!(iterations, sample_iterations());
     assert_eq!(Search::open(&committed("clusters-v1/search.safetensors")).unwrap(), sample_search());
+    assert_eq!(SavedScatter::open(&committed("vectors-v1/scatter.safetensors")).unwrap(), sample_scatter());
     let assignments = Assignments::open(&committed("assignments-v1/assignments.parquet")).unwrap();
     assert_eq!((assignments.paths.get(0), assignments.images), ("dog/a b.jpg", sample_assigned()));
     assert_eq!(Manifest::open(&committed("manifest-v1/manifest.parquet")).unwrap(), sample_manifest());

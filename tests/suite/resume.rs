@@ -9,8 +9,10 @@ use dcpipe::engine::event::Collect;
 use dcpipe::engine::{
     Cancel, Context, EngineError, Event, Executor, Keep, Noun, Observer, Plan, Pool, Port, Settings, Stage,
 };
-use dcpipe::format::{RowsWriter, vectors};
+use dcpipe::format::rows::part_name;
+use dcpipe::format::{RowsWriter, features, vectors};
 use dcpipe::stages::cluster::{Cluster, Empty, Init, Metric};
+use dcpipe::stages::whiten::Whiten;
 use dcpipe::store::{Disk, Store};
 use rand::RngExt;
 use schemars::JsonSchema;
@@ -46,6 +48,36 @@ impl Stage for Points {
             writer.push(&numbers)?;
             writer.finish().map(drop)
         })
+    }
+}
+
+/// Features out of nowhere, in several parts.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Cloud {
+    parts: usize,
+    rows: usize,
+    dims: usize,
+}
+
+impl Stage for Cloud {
+    const VERB: &'static str = "cloud";
+    const VERSION: u32 = 1;
+    const INPUTS: &'static [Port] = &[];
+    const OUTPUT: Noun = Noun::plain("features", 2);
+    const POOL: Pool = Pool::Light;
+    const KEEP: Keep = Keep::All;
+
+    fn run(&self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        let mut stream = Seed::of_node(1, "cloud").stream("cloud", 0);
+        for part in 0..self.parts {
+            let numbers: Vec<f32> = (0..self.rows * self.dims).map(|_| stream.random::<f32>()).collect();
+            cx.write_part(&part_name(part), |out| {
+                let mut writer = RowsWriter::create(out, features::plan(self.dims, self.rows))?;
+                writer.push(&numbers)?;
+                writer.finish().map(drop)
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -133,6 +165,29 @@ fn a_clustering_stopped_at_any_iteration_resumes_to_the_same_bytes() {
         let rest = space.run(&clustering());
         assert_eq!(put_down(&rest.events, true), saved);
         assert_eq!(rest.digests(), undisturbed, "{metric:?} {init:?} {redo} stopped at iteration {stop}");
+        assert_eq!(leftovers(&space), (0, 0));
+    }
+}
+
+#[test]
+fn a_whitening_stopped_behind_any_part_resumes_to_the_same_bytes() {
+    let whitening = || {
+        Draft::new()
+            .node("features", Cloud { parts: 300, rows: 40, dims: 20 }, &[])
+            .node("vectors", Whiten { dims: 8, eigen_power: -0.5 }, &[("features", "features")])
+            .plan()
+    };
+    let undisturbed = TestSpace::new().run(&whitening()).digests();
+    for stop in [1, 20, 60] {
+        let space = TestSpace::new();
+        let is_at = move |event: &Event| matches!(event, Event::Progress { done, unit, .. } if unit == "parts" && *done >= stop);
+        let stopped = run_until(&space, &whitening(), is_at);
+        assert!(matches!(stopped.result, Err(EngineError::Interrupted)), "{:?}", stopped.result);
+        let saved = put_down(&stopped.events, false);
+        assert_eq!(saved.len(), 1, "{saved:?}");
+        let rest = space.run(&whitening());
+        assert_eq!(put_down(&rest.events, true), saved);
+        assert_eq!(rest.digests(), undisturbed, "stopped behind part {stop}");
         assert_eq!(leftovers(&space), (0, 0));
     }
 }

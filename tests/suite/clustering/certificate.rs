@@ -33,6 +33,24 @@ fn clumped(seed: u64, rows: usize, dims: usize, clumps: usize, off: f32) -> Vec<
     (0..rows * dims).map(value).collect()
 }
 
+#[test]
+fn a_square_beyond_single_precision_hides_no_centroid() {
+    let first: Vec<f32> = std::iter::once(2e19).chain((1..13).map(|at| -1e18 * at as f32)).collect();
+    assert_eq!(by_all(&[&[1e19]], &first, 1).clusters, brute_force(&[1e19], &first, 1));
+}
+
+#[test]
+fn a_vector_that_is_no_number_is_refused_by_every_search() {
+    for bad in [f32::NAN, f32::from_bits(0x7fff_ffff), f32::from_bits(0xffff_ffff), f32::INFINITY] {
+        for mut by in every_search() {
+            let mut vectors = unit_rows(3, 40, 6);
+            vectors[17 * 6 + 5] = bad;
+            let error = assign(&[&vectors], &unit_rows(4, 20, 6), 6, &mut *by).unwrap_err().to_string();
+            assert!(error.contains("vector 17 "), "{error}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
@@ -44,7 +62,7 @@ proptest! {
         k in 1_usize..50,
         clumps in 1_usize..6,
         off in prop::sample::select(vec![0.0_f32, 1e-7, 1e-5, 1e-3, 0.1]),
-        scale in prop::sample::select(vec![1.0_f32, 1e-3, 1e-20, 1e-30, 1e6]),
+        scale in prop::sample::select(vec![1.0_f32, 1e-3, 1e-20, 1e-30, 1e6, 1e18]),
     ) {
         let scaled = |values: Vec<f32>| values.into_iter().map(|value| value * scale).collect::<Vec<_>>();
         let x = scaled(clumped(seed, rows, dims, clumps, off));

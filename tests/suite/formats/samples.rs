@@ -12,6 +12,7 @@ use dcpipe::format::metrics::{open_metrics, open_steps, write_metrics, write_ste
 use dcpipe::format::neighbors::Neighbors;
 use dcpipe::format::oddities::{Oddities, Oddity, Why, open_nearest, write_nearest};
 use dcpipe::format::projection::{open_projection, write_projection};
+use dcpipe::format::scatter::SavedScatter;
 use dcpipe::format::search::Search;
 use dcpipe::format::table::Table;
 use dcpipe::format::tables::{self, Of};
@@ -77,6 +78,11 @@ pub fn sample_iterations() -> Vec<Iteration> {
 pub fn sample_search() -> Search<'static> {
     let previous = [2, 0, 2, 3].map(ClusterId).to_vec().into();
     Search { k: 5, dims: 3, centroids: sample_numbers(15).into(), previous, iterations: sample_iterations().into() }
+}
+
+pub fn sample_scatter() -> SavedScatter {
+    let pending = sample_numbers(6);
+    SavedScatter { rows: 2, shift: vec![0.5, -1.0, 2.0], sum: vec![1.0, 0.25, 0.0], bands: vec![0.125; 9], pending }
 }
 
 pub fn sample_centroids() -> Centroids {
@@ -292,6 +298,7 @@ pub fn samples() -> Vec<(&'static str, Bytes)> {
             "clusters-v1/iterations.parquet",
             clusters::write_iterations(Vec::new(), &sample_iterations()).unwrap().into(),
         ),
+        ("vectors-v1/scatter.safetensors", sample_scatter().write(Vec::new(), &Metadata::new()).unwrap().into()),
         ("clusters-v1/search.safetensors", sample_search().write(Vec::new(), "a key").unwrap().into()),
         ("assignments-v1/assignments.parquet", sample_assignments().into()),
         ("manifest-v1/manifest.parquet", sample_manifest().write(Vec::new()).unwrap().into()),
@@ -341,6 +348,7 @@ pub fn open(name: &str, bytes: &Bytes) -> Result<(), FormatError> {
         (_, "centroids.arrow") => Centroids::open(bytes).map(drop),
         (_, "iterations.parquet") => clusters::open_iterations(bytes).map(drop),
         (_, "search.safetensors") => Search::open(bytes).map(drop),
+        (_, "scatter.safetensors") => SavedScatter::open(bytes).map(drop),
         (_, "assignments.parquet") => Assignments::open(bytes).map(drop),
         (_, "manifest.parquet") => Manifest::open(bytes).map(drop),
         (_, "weights.safetensors") => Tensors::open(&WEIGHTS, bytes).map(drop),
