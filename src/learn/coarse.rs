@@ -27,6 +27,8 @@ const TOLD: usize = 256;
 pub struct CoarseAssigner {
     exact: FusedAssigner,
     taken: Option<Taken>,
+    /// For fewer centroids it searches in single precision at once.
+    worth: usize,
     /// Whether most rows were left open: then the others are searched in single precision at once.
     blurred: bool,
 }
@@ -63,7 +65,12 @@ impl CoarseAssigner {
     /// `None` where the processor lacks the instructions.
     pub fn new() -> Option<Self> {
         let exact = FusedAssigner::new()?;
-        is_x86_feature_detected!("avx512bf16").then_some(Self { exact, taken: None, blurred: false })
+        is_x86_feature_detected!("avx512bf16").then_some(Self { exact, taken: None, worth: WORTH, blurred: false })
+    }
+
+    /// The same by bfloat16 for any number of centroids, even where that takes longer.
+    pub fn for_any_k() -> Option<Self> {
+        Some(Self { worth: 0, ..Self::new()? })
     }
 }
 
@@ -77,7 +84,7 @@ impl Assigner for CoarseAssigner {
 
     fn nearest(&mut self, vectors: &[f32], out: &mut Candidates) -> Result<()> {
         let taken = self.taken.as_ref().context("BUG: a search before its centroids")?;
-        if self.blurred || taken.k < WORTH {
+        if self.blurred || taken.k < self.worth {
             return self.exact.nearest(vectors, out);
         }
         let dims = taken.dims;

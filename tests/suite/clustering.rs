@@ -231,7 +231,7 @@ fn agree_with_faiss(name: &str, dims: usize, equal: f64, by: &mut dyn Assigner) 
 /// All searches that this processor has.
 fn every_search() -> Vec<Box<dyn Assigner>> {
     let fused = FusedAssigner::new().map(|fused| Box::new(fused) as Box<dyn Assigner>);
-    let coarse = CoarseAssigner::new().map(|coarse| Box::new(coarse) as Box<dyn Assigner>);
+    let coarse = CoarseAssigner::for_any_k().map(|coarse| Box::new(coarse) as Box<dyn Assigner>);
     let libraries: [Box<dyn Assigner>; 2] =
         [Box::new(FaissAssigner::default()), Box::new(TorchAssigner::new(Device::Cpu))];
     libraries.into_iter().chain(fused).chain(coarse).collect()
