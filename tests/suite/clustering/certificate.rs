@@ -22,7 +22,7 @@ fn by_all(vectors: &[&[f32]], centroids: &[f32], dims: usize) -> Assignment {
 /// The second nearest by brute force: the nearest once the nearest is gone, which keeps all ids.
 fn second_by_brute_force(vector: &[f32], first: usize, centroids: &[f32], dims: usize) -> u32 {
     let mut others = centroids.to_vec();
-    others[first * dims..][..dims].fill(1e9);
+    others[first * dims..][..dims].fill(1e30);
     brute_force(vector, &others, dims)[0].0
 }
 
