@@ -68,6 +68,21 @@ def subspaces(truth, ours, theirs, dims, most=1e-3):
     return told
 
 
+def applied(features, found, dims, dims_out, most=1e-4, count=256):
+    """Our vectors against the definition, from our own components: centred, projected and brought to length 1."""
+    rows = np.memmap(features, np.float32, "r").reshape(-1, dims)
+    mean = sum(rows[at : at + 4096].sum(0, dtype=np.float64) for at in range(0, len(rows), 4096)) / len(rows)
+    components = np.fromfile(found / "components.f32", np.float32).reshape(-1, dims).astype(np.float64)
+    due = (rows[-count:].astype(np.float64) - mean) @ components.T
+    due /= np.linalg.norm(due, axis=1, keepdims=True)
+    vectors = np.memmap(found / "vectors.f32", np.float32, "r").reshape(-1, dims_out)
+    apart = float(np.abs(vectors[-count:] - due).max())
+    told = f"vectors {apart:.1e} from their definition"
+    if len(vectors) != len(rows) or not apart <= most:
+        raise Differs(told)
+    return told
+
+
 def features(ours, theirs, most=1e-4):
     """Two files of features: the largest difference as a share of the largest feature."""
     a, b = (np.memmap(path, np.float32, "r") for path in (ours, theirs))

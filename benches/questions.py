@@ -175,7 +175,11 @@ def whiten(bench):
     given = {"features": features, "dims": dims, "dims_out": dims_out}
     bench.turns.prepare(bench.peer("truth", **given, out=bench.out("truth")))
     sides = bench.turns.all({"dcpipe": bench.ours("whiten", **given), "faiss-cpu": bench.peer("whiten_faiss", **given)})
-    near = lambda: gates.subspaces(bench.out("truth"), bench.out("dcpipe"), bench.out("faiss-cpu"), dims)
+
+    def near():
+        told = gates.subspaces(bench.out("truth"), bench.out("dcpipe"), bench.out("faiss-cpu"), dims)
+        return f"{told}; {gates.applied(features, bench.out('dcpipe'), dims, dims_out)}"
+
     what = f"PCA-whitening, fit and apply, {count:,} x {dims} to {dims_out}"
     return [bench.line("7", what, sides, "faiss-cpu", 15, near)]
 

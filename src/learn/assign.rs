@@ -10,7 +10,8 @@ use rayon::prelude::*;
 /// Centroids that a search in single precision tells of each vector: those among which double precision decides.
 ///
 /// Three nearly equal distances are rare, so four candidates leave next to nothing open. A search for eight takes faiss a
-/// third longer at 1,000 centroids (`cargo bench --locked --bench bench -- kmeans`), a search for four no longer than one for two.
+/// third longer at 1,000 centroids (`cargo bench --locked --bench bench -- kmeans`). A search for four takes no longer
+/// than one for two.
 pub const NEAR: usize = 4;
 
 /// The centroids that a search in single precision found nearest to each vector, nearest first.

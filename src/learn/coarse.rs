@@ -8,7 +8,7 @@
 use super::assign::{Assigner, Candidates, keep_least};
 use super::distance::{distance, dot, length};
 use super::fused::{ABREAST, Found, FusedAssigner, LANES, ROWS, held, keep_below, load};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rayon::prelude::*;
 use std::arch::x86_64::{__m512bh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32};
 
@@ -26,10 +26,11 @@ const TOLD: usize = 256;
 #[derive(Debug)]
 pub struct CoarseAssigner {
     exact: FusedAssigner,
+    /// None where every row is searched in single precision at once.
     taken: Option<Taken>,
-    /// For fewer centroids it searches in single precision at once.
+    /// For fewer centroids that is so.
     worth: usize,
-    /// Whether most rows were left open: then the others are searched in single precision at once.
+    /// Whether most rows were left open once: then it is so, too, until the end of the clustering.
     blurred: bool,
 }
 
@@ -77,16 +78,13 @@ impl CoarseAssigner {
 impl Assigner for CoarseAssigner {
     fn take(&mut self, centroids: &[f32], dims: usize) -> Result<()> {
         self.exact.take(centroids, dims)?;
-        self.blurred = false;
-        self.taken = Some(Taken::new(centroids, dims));
+        let pays = !self.blurred && centroids.len() / dims >= self.worth;
+        self.taken = pays.then(|| Taken::new(centroids, dims));
         Ok(())
     }
 
     fn nearest(&mut self, vectors: &[f32], out: &mut Candidates) -> Result<()> {
-        let taken = self.taken.as_ref().context("BUG: a search before its centroids")?;
-        if self.blurred || taken.k < self.worth {
-            return self.exact.nearest(vectors, out);
-        }
+        let Some(taken) = &self.taken else { return self.exact.nearest(vectors, out) };
         let dims = taken.dims;
         out.reset(vectors.len() / dims, taken.k);
         let near = out.near;
@@ -107,7 +105,9 @@ impl Assigner for CoarseAssigner {
             open
         });
         let open: Vec<usize> = open.flatten_iter().collect();
-        self.blurred = open.len() >= TOLD && open.len() * 2 > vectors.len() / dims;
+        if open.len() >= TOLD && open.len() * 2 > vectors.len() / dims {
+            (self.blurred, self.taken) = (true, None);
+        }
         self.search_again(vectors, dims, &open, out)
     }
 }
@@ -179,7 +179,7 @@ impl Taken {
                 #[expect(unsafe_code, reason = "a function for processors that have the instructions")]
                 // SAFETY: there is no `CoarseAssigner` where one of them is missing.
                 unsafe {
-                    search(rows, panel, norms, first, Found { near: WIDE, ids, scores });
+                    search(rows, panel, norms, first, &mut Found { near: WIDE, ids, scores });
                 }
             }
         }
@@ -259,7 +259,7 @@ fn pair([first, second]: [u32; 2]) -> u32 {
 
 /// Bounds of [`ROWS`] rows with [`ABREAST`] centroids, of which the first has the id `first`.
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn search(rows: &[u32], panel: &[u32], norms: &[f32], first: u32, found: Found<'_>) {
+fn search(rows: &[u32], panel: &[u32], norms: &[f32], first: u32, found: &mut Found<'_>) {
     let mut sums = [[load(&norms[..LANES]), load(&norms[LANES..])]; ROWS];
     for (pairs, centroids) in rows.chunks_exact(ROWS).zip(panel.chunks_exact(ABREAST)) {
         let centroids = [load_pairs(&centroids[..LANES]), load_pairs(&centroids[LANES..])];

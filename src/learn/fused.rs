@@ -87,7 +87,7 @@ impl Assigner for FusedAssigner {
                     #[expect(unsafe_code, reason = "a function for processors that have the instructions")]
                     // SAFETY: there is no `FusedAssigner` where AVX-512 is missing.
                     unsafe {
-                        search(rows, panel, norms, first, Found { near, ids, scores });
+                        search(rows, panel, norms, first, &mut Found { near, ids, scores });
                     }
                 }
             }
@@ -118,7 +118,7 @@ fn pack(vectors: &[f32], dims: usize, packed: &mut Vec<f32>) {
 /// Scores of [`ROWS`] rows with [`ABREAST`] centroids, of which the first has the id `first`. Each score begins at the
 /// centroid's norm and adds one product after the other, each rounded once.
 #[target_feature(enable = "avx512f")]
-fn search(rows: &[f32], panel: &[f32], norms: &[f32], first: u32, found: Found<'_>) {
+fn search(rows: &[f32], panel: &[f32], norms: &[f32], first: u32, found: &mut Found<'_>) {
     let mut sums = [[load(&norms[..LANES]), load(&norms[LANES..])]; ROWS];
     for (numbers, centroids) in rows.chunks_exact(ROWS).zip(panel.chunks_exact(ABREAST)) {
         let centroids = [load(&centroids[..LANES]), load(&centroids[LANES..])];
@@ -132,7 +132,7 @@ fn search(rows: &[f32], panel: &[f32], norms: &[f32], first: u32, found: Found<'
 
 /// Takes what is below the last of each row's list into it.
 #[target_feature(enable = "avx512f")]
-pub(super) fn keep_below(sums: &[[__m512; 2]; ROWS], first: u32, found: Found<'_>) {
+pub(super) fn keep_below(sums: &[[__m512; 2]; ROWS], first: u32, found: &mut Found<'_>) {
     // The last rows of all may be fewer: what lies behind them is dropped.
     let lists = found.ids.chunks_mut(found.near).zip(found.scores.chunks_mut(found.near));
     for (sums, (ids, scores)) in sums.iter().zip(lists) {

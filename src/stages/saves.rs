@@ -1,8 +1,9 @@
 //! saves: when a stage saves what it has done, and what marks the files of a save.
 
 use crate::base::clock::Stopwatch;
-use crate::engine::Context;
+use crate::engine::{Context, Input};
 use crate::format::Metadata;
+use anyhow::Context as _;
 use std::time::Duration;
 
 /// Between two saves: each writes the weights and their momentum, 0.5 GB for AlexNet.
@@ -42,6 +43,14 @@ impl Saves {
 /// The name of a save after so many steps.
 pub(super) fn after_step(steps: u64) -> String {
     format!("after step {steps}")
+}
+
+/// The newest save behind one of the steps 1 to `last`, and which step that is.
+pub(super) fn newest<'a>(cx: &mut Context<'a>, last: u64) -> anyhow::Result<Option<(u64, Input<'a>)>> {
+    let Some((name, saved)) = cx.saved((1..=last).rev().map(after_step))? else { return Ok(None) };
+    let step = (1..=last).rev().find(|step| after_step(*step) == name);
+    let step = step.with_context(|| format!("BUG: no save of this name was asked for: {name:?}"))?;
+    Ok(Some((step, saved)))
 }
 
 /// What the files of the save `name` say of themselves.

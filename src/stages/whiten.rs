@@ -7,7 +7,7 @@ use crate::format::scatter::{SCATTER, SavedScatter};
 use crate::format::whitening::{MEAN, WHITENING, write_mean};
 use crate::format::{self, Features, RowsWriter, vectors};
 use crate::learn::pca::{Scatter, ScatterState};
-use crate::stages::saves::{Saves, after_step, owner};
+use crate::stages::saves::{Saves, after_step, newest, owner};
 use crate::stages::{FEATURES, VECTORS};
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
@@ -126,11 +126,12 @@ fn scatter_of(cx: &mut Context<'_>, parts: u64) -> anyhow::Result<Scatter> {
             scatter.add(&features.batch(batch).1)?;
         }
         cx.progress(at + 1, 2 * parts, "parts");
+        // The last part's sums are no result yet.
         if saves.is_due(at + 1, parts + 1, cx) {
             save(cx, at + 1, scatter)?;
+            cx.checkpoint()?;
             saves.restart();
         }
-        cx.checkpoint()?;
     }
     scatter.context("the features have no parts")
 }
@@ -144,8 +145,7 @@ fn save(cx: &mut Context<'_>, done: u64, scatter: &Scatter) -> anyhow::Result<()
 
 /// Parts that an interrupted run added, and their scatter.
 fn saved(cx: &mut Context<'_>, parts: u64) -> anyhow::Result<(u64, Option<Scatter>)> {
-    let Some((name, saved)) = cx.saved((1..=parts).rev().map(after_step))? else { return Ok((0, None)) };
-    let done = (1..=parts).find(|done| after_step(*done) == name).context("BUG: no save of this name was asked for")?;
+    let Some((done, saved)) = newest(cx, parts)? else { return Ok((0, None)) };
     let SavedScatter { rows, shift, sum, bands, pending } = SavedScatter::open(&saved.part(SCATTER.file)?)?;
     Ok((done, Some(Scatter::from_state(ScatterState { rows, shift, sum, bands, pending })?)))
 }

@@ -16,9 +16,9 @@ use crate::learn::net::Net;
 use crate::learn::order::shuffle;
 use crate::learn::probe::probe_lr;
 use crate::learn::sgd::SgdOptions;
-use crate::stages::saves::{Saves, after_step, owner};
+use crate::stages::saves::{Saves, after_step, newest, owner};
 use crate::stages::{CROPS, DATASET, EVALUATION, WEIGHTS, weights};
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -348,9 +348,7 @@ impl Course {
 
     /// Continues where an interrupted run was.
     fn resume(&mut self, heads: &mut Heads, total: u64, cx: &mut Context<'_>) -> anyhow::Result<()> {
-        let Some((name, saved)) = cx.saved((1..=total).rev().map(after_step))? else { return Ok(()) };
-        let steps = (1..=total).rev().find(|steps| after_step(*steps) == name);
-        let steps = steps.with_context(|| format!("BUG: no save of this name was asked for: {name:?}"))?;
+        let Some((steps, saved)) = newest(cx, total)? else { return Ok(()) };
         let opened = || -> anyhow::Result<_> {
             let so_far = Evaluation::open(&saved.part(TABLE.file)?)?;
             let (_, state) = weights::read(&saved)?;
